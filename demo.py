@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Show rankings: a query and its nearest gallery images, green if right and red if wrong.
+"""Show rankings: a query and its most similar gallery images, green if right and red if wrong.
 
     python demo.py --query_index 777
     python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch \\
@@ -7,10 +7,10 @@
     python demo.py --query_index 3,7,12                          # several; 0-5 is a range
     python demo.py --worst 5                                     # the queries with the lowest AP
     python demo.py --camera 3 --save camera3.png                 # a camera, ten per sheet
-    python demo.py --query_index 777 --threshold threshold.json  # mark what it rejects
+    python demo.py --query_index 777 --threshold threshold.json  # mark rejected images
 
-Reads the features that test.py wrote and leaves junk out, as the metrics do. Also prints the
-rankings as text.
+Reads the features that test.py wrote and skips junk, as the metrics do. Also prints the rankings as
+text.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ USUAL_QUERY = 777  # the query shown by default; the first if there are fewer
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
-    """Print and draw the rankings that the flags ask for."""
+    """Print and draw the requested rankings."""
     config = parse(DemoConfig, argv, __doc__)
     indices = config.indices
     check_outputs(config, save=[config.save])

@@ -60,12 +60,12 @@ def report(
     world: "reid.World | None" = None,
     rescore: Rescore | None = None,
 ) -> None:
-    """Measure the rankings of the features that test.py wrote, print the figures and write files.
+    """Evaluate the features that test.py wrote, print the metrics and write files.
 
     evaluate_gpu.py and evaluate_rerank.py also call it.
     device: an accelerator, or None for NumPy. world: the processes that share the queries.
     rescore: re-ranks the gallery; see reid.rescorer.
-    Raises UserError for several processes if the protocol has nothing to share.
+    Raises UserError for several processes if the protocol cannot be shared.
     """
     ranked, leads = ranking_options(config), world is None or world.is_main
     if world and (ranked.single_shot or ranked.gap or config.by):
@@ -131,7 +131,7 @@ def report(
 def in_words(
     kind: str, parts: dict[str, reid.Metrics], query: reid.FeatureSet
 ) -> dict[str, reid.Metrics]:
-    """Return parts such as {"1-2": …} under the words that the layout has for their numbers."""
+    """Return parts such as {"1-2": …} with the layout's words instead of their numbers."""
     words = words_beside(query.paths[0]).table.get(kind, {}) if query.paths else {}
     numbers = {str(number): printable(word) for number, word in words.items()}
     return {
@@ -143,7 +143,7 @@ def in_words(
 def intervals_of(
     metrics: reid.Metrics, words: str, ranks: list[int], draws: int
 ) -> dict[str, Interval]:
-    """Return the confidence intervals of the figures, and print them, or say why not."""
+    """Return the confidence intervals of the metrics, and print them, or why there are none."""
     try:
         found = reid.confidence_intervals(metrics, ranks, draws)
     except reid.UserError as error:  # the other protocols may have more identities
@@ -160,7 +160,7 @@ def show(
     parts: dict[str, dict[str, reid.Metrics]],
     ranks: list[int],
 ) -> None:
-    """Print the tables that were asked for, and write the JSON file."""
+    """Print the requested tables, and write the JSON file."""
     if config.for_files:
         head, rows = figure_rows(measured, ranks)
         print(written_table(head, rows + interval_rows(intervals), config))
@@ -178,7 +178,7 @@ def show(
 
 
 def describe(config: EvaluationOptions, query: reid.FeatureSet, gallery: reid.FeatureSet) -> None:
-    """Print how many images there are, and that the features are normalized if they were not."""
+    """Print the number of images, and whether the features had to be normalised."""
     by_cosine = (
         isinstance(config, RankingOptions) and config.distance == "cosine" and not config.scores
     )

@@ -103,8 +103,8 @@ def activate_drop(module: nn.Module) -> None:
 class ClassBlock(Head):
     """Linear → BatchNorm1d → LeakyReLU → Dropout → classifier: (B, input_dim) → (B, class_num).
 
-    relu, bnorm: whether there is that layer. linear: the width of the bottleneck; 0 leaves its
-    linear layer out. return_f: return [logits, feature].
+    relu, bnorm: whether to have that layer. linear: the width of the bottleneck; 0 omits its linear
+    layer. return_f: return [logits, feature].
     """
 
     def __init__(

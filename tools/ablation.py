@@ -6,11 +6,11 @@
     python tools/ablation.py mine.yaml --seeds 3 --rows plain circle --train_all
 
 A table is a YAML file. `train` holds the flags of train.py that all rows share, `test` those of
-test.py, and `rows` maps the name of each row to the flags that it adds. Flags that this program
-does not know go to every train.py. Every finished run is a line of --results and is not repeated,
-so an interrupted program continues where it stopped. The table that it prints has the mean of the
-seeds ± their sample standard deviation. The features of each run are in model/RUN/result.mat, for
-tools/figures.py and tools/compare_networks.py --results.
+test.py, and `rows` maps the name of each row to its own flags. Unknown flags are passed to every
+train.py. Every finished run is a line of --results and is not repeated, so an interrupted program
+resumes where it stopped. The table that it prints has the mean of the seeds ± their sample standard
+deviation. The features of each run are in model/RUN/result.mat, for tools/figures.py and
+tools/compare_networks.py --results.
 """
 
 import re
@@ -93,22 +93,22 @@ def read_table(file: Path) -> dict[str, Any]:
 
 
 def chosen(rows: Mapping[str, str], names: Sequence[str], file: Path) -> dict[str, str]:
-    """Return the rows of these names, or all. Raises UserError for one that is not there."""
+    """Return the rows with these names, or all. Raises UserError for an unknown one."""
     if unknown := [name for name in names if name not in rows]:
         raise reid.UserError(f"--rows {unknown[0]}: {file} has {', '.join(rows)}.")
     return {name: flags for name, flags in rows.items() if name in names or not names}
 
 
 def is_of(record: Record, name: str, flags: str, seed: int | None = None) -> bool:
-    """Return whether a record is of this row as it is now, and of this seed if one is given."""
+    """Return whether a record is of this row, unchanged, and of this seed if one is given."""
     same = (record["row"], str(record["flags"])) == (name, flags)
     return same and seed in (None, record["seed"])
 
 
 def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
-    """Train and test one network as model/<run>. Return what was measured.
+    """Train and test one network as model/<run>. Return the measurements.
 
-    words: of train.py. Figures of accuracy are fractions.
+    words: for train.py. Metrics of accuracy are fractions.
     """
     trained = call("train.py", *words)
     named = [words[place + 1] for place, word in enumerate(words[:-1]) if word == "--data_dir"]
@@ -125,7 +125,7 @@ def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
 
 
 def test(run: str, data: str, *flags: str) -> tuple[Record, str]:
-    """Test model/<run>. Return its figures with a single query, and what test.py printed."""
+    """Test model/<run>. Return its metrics with single queries, and the output of test.py."""
     result, measured = (reid.RunFolder(run).path / name for name in ("result.mat", "measured.json"))
     files: tuple[str | Path, ...] = ("--result", result, "--json", measured)
     printed = call("test.py", "--name", run, "--test_dir", data, *files, *flags)

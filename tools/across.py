@@ -9,15 +9,15 @@
     python tools/across.py --index people.index --after 2026-11-01 --before 2026-11-02
     python tools/across.py --index people.index --sheet people.png --apply
     python tools/across.py --index people.index --video         # draw the people into the videos
-    python tools/across.py --index walks.index --truth data/walks     # how good it is: IDF1, HOTA
+    python tools/across.py --index walks.index --truth data/walks     # scores: IDF1, HOTA
 
-The folder has the track files again with the same identities in all of them, people.csv with a line
-for every track, counts.csv with the people of each day and camera, and people.html, a page in which
-links can be cut, tracks joined and people named, the doubtful first. It saves corrections.csv,
-which also names people for search.py apply and prepare.py --csv.
+The folder contains the track files with the same identities in all of them, people.csv with a line
+for every track, counts.csv with the people of each day and camera, and people.html, a page on which
+to cut links, join tracks and name people, the most doubtful first. The page exports
+corrections.csv, which search.py apply and prepare.py --csv also read.
 
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
-two cameras if the way takes longer than the time between them.
+two cameras with less time between them than the way takes.
 """
 
 import sys
@@ -57,7 +57,7 @@ from person_reid.text import counted
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
-    """Read tracks and features, link them, and write who is who."""
+    """Read tracks and features, link them, and write the people."""
     config = parse(AcrossConfig, argv, __doc__)
     check_places(config)
     index = open_gallery(config.index, new=False)
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check_places(config: AcrossConfig) -> None:
-    """Raise UserError or OSError if what is to be written has no place."""
+    """Raise UserError or OSError if the output cannot be written."""
     there = [] if Path(config.save).is_dir() else [config.save]
     check_outputs(config, save=there, sheet=[config.sheet])
     check_folder(config.save, PEOPLE_MARK)
@@ -97,7 +97,7 @@ def check_places(config: AcrossConfig) -> None:
 
 
 def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None:
-    """Print how good the links are, how good they would be without any, and each camera."""
+    """Print the scores of the links, of no links at all, and of each camera."""
     people = linked.found.labels.tolist()
     both = people, range(len(linked.tracks))
     f1, alone = (score_people(linked.tracks, each, truth).f1 for each in both)

@@ -12,9 +12,9 @@
       --keep_source ../Duke/pytorch
 
 --data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is used.
-Each epoch clusters the images by their current features and learns to tell the clusters apart. The
-result is a run, as train.py makes them: test.py, export and search take its --name. Labels are not
-read, except to be reported with --report_labels.
+Each epoch clusters the images by their current features and learns to distinguish the clusters. The
+result is a run like those of train.py: test.py, export and search take its --name. Labels are not
+used, except by --report_labels.
 """
 
 import sys
@@ -39,9 +39,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def adapt(config: AdaptConfig, world: "reid.World") -> str:
-    """Adapt as the configuration says, together with the other processes of the world.
+    """Adapt together with the other processes of the world.
 
-    Returns why the run holds the start and not what was learnt, or "".
+    Returns why the run keeps the starting weights instead of the learned ones, or "".
     """
     from person_reid.training import adaptation as adapting
     from person_reid.training.adaptation import ClusterCriterion

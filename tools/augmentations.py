@@ -4,8 +4,8 @@
     python tools/augmentations.py --data_dir ../Market/pytorch
     python tools/augmentations.py --data_dir data/synthetic/pytorch --people 10 --save augmented.pdf
 
-The first row shows the crop and flip alone; every other row includes them as well. With --plugin,
-the augmentations that it registers have rows as well.
+The first row shows only the crop and flip, which every other row includes. With --plugin,
+registered augmentations also have rows.
 """
 
 import sys
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def augmented(bank: torch.Tensor, seed: int, settings: dict[str, Any]) -> npt.NDArray[np.uint8]:
-    """Return the bank after Augment with these settings, before the colours are normalized.
+    """Return the bank after Augment with these settings, before normalisation.
 
     Both are (N, H, W, 3) uint8.
     """

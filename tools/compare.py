@@ -4,9 +4,9 @@
     python tools/compare.py a.jpg b.jpg --name ft_ResNet50
     python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
 
-The threshold and its bound, if it has one, come from tools/threshold.py, which measures them on a
-test set. If the features of that set were made by test.py --no_flip or --ms, the two images are
-compared in the same way.
+tools/threshold.py measures the threshold, and its bound if it has one, on a test set. If the
+features of that set were made with test.py --no_flip or --ms, the images are compared in the same
+way.
 """
 
 import re
@@ -27,7 +27,7 @@ from person_reid.text import printable
 
 
 class CompareOptions(Options, title="images"):
-    """Which images are compared, and by which threshold."""
+    """The images to compare, and the threshold."""
 
     images: tuple[str, ...] = option(
         (), "the two images", several=2, positional=True, metavar="IMAGE", common=True

@@ -9,14 +9,14 @@
     python tools/compare_networks.py --results a.mat b.mat   # is b better than a?
 
 A network is the name of a run, a folder of tools/save_pretrained.py, an exported file,
-BACKBONE=FILE for a weight file, or a name that `python model.py --published` lists. Further flags
-of test.py may follow it, in quotes. The word `published` stands for all published networks whose
-files are on this machine. The time is for one view of an image on the CPU, without decoding; set
+BACKBONE=FILE for a weight file, or a name that `python model.py --published` lists. Flags of
+test.py may follow it, in quotes. The word `published` means all published networks whose files are
+on this machine. The time is for one view of an image on the CPU, without decoding; set
 OMP_NUM_THREADS=1 to measure one core.
 
 --bootstrap also compares each network with the first on the same queries: the difference of their
-figures, its 95 % confidence interval, and the p-value of a sign-flip test, both over identities.
---results does so for the features that test.py wrote.
+metrics, its 95 % confidence interval, and the p-value of a sign-flip test, both over identities.
+--results does the same for features that test.py wrote.
 """
 
 import shlex
@@ -137,7 +137,7 @@ def of_networks(config: CompareNetworksConfig) -> tuple[list[Row], list[Rankings
 
 
 def of_results(files: Sequence[str]) -> tuple[list[Row], list[Rankings]]:
-    """Return the same for files of test.py, which must be of the same images."""
+    """Return the same for files of test.py, which must have the same images."""
     first = reid.load_result(files[0], paths=True)
     reid.remark_unmatched(*first)
     title = f"{len(first[0]):,} queries, {len(first[1]):,} gallery images"
@@ -152,7 +152,7 @@ def of_results(files: Sequence[str]) -> tuple[list[Row], list[Rankings]]:
 
 
 def named_here(texts: Sequence[str]) -> list[str]:
-    """Return the networks of --networks, with those that `published` stands for."""
+    """Return the networks of --networks, with `published` expanded."""
     found = on_disk() if PUBLISHED_COLUMN in texts else []
     if PUBLISHED_COLUMN in texts and not found:
         raise reid.UserError(
@@ -166,7 +166,7 @@ def named_here(texts: Sequence[str]) -> list[str]:
 def short_names(texts: Sequence[str]) -> list[str]:
     """Return names for the networks of --networks, without folders, endings and flags.
 
-    Where such names would be the same, they stay as they are.
+    Names that would be the same are not shortened.
     """
     return shortened([shlex.split(text)[0].rpartition("=")[2] for text in texts], texts)
 
@@ -179,7 +179,7 @@ def shortened(files: Sequence[str], texts: Sequence[str]) -> list[str]:
 
 
 def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> tuple[Row, Rankings]:
-    """Return the figures of a network, for a line of the table, and its rankings.
+    """Return the metrics of a network, for a line of the table, and its rankings.
 
     The figures are {"network", "milliseconds", "megabytes", "accuracy": {test set: figures}}.
     """
@@ -207,7 +207,7 @@ def ranked(
 ) -> tuple[dict[str, float], reid.Metrics]:
     """Return {"rank1", "mAP", "mAP_step"} of a ranking, and the ranking.
 
-    The figures are fractions, as in every file of figures.
+    The metrics are fractions, as in every file of metrics.
     """
     found, step = reid.evaluate(query, gallery), reid.evaluate(query, gallery, ap="step")
     figures = {"rank1": found.rank(1), "mAP": found.mAP, "mAP_step": step.mAP}
@@ -222,7 +222,7 @@ def megabytes(network: TestConfig) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = None) -> str:
-    """Return a table; the AP is the trapezoidal one. People read both figures in one cell.
+    """Return a table, with the trapezoidal AP and both metrics in one cell.
 
     labels: see metric_tables.written_table.
     """
@@ -245,7 +245,7 @@ def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = 
 
 
 def differences(rows: Sequence[Row], rankings: Sequence[Rankings], draws: int) -> list[Row]:
-    """Return the rows but the first, each with what its figures are above those of the first."""
+    """Return all rows but the first, as differences from the first."""
     found = []
     for row, ranking in zip(rows[1:], rankings[1:], strict=True):
         of_sets = {
@@ -261,7 +261,7 @@ def differences(rows: Sequence[Row], rankings: Sequence[Rankings], draws: int) -
 
 
 def difference_table(rows: Sequence[Row], form: TableForm) -> str:
-    """Return a table of differences, in points of a percent, with their intervals and p-values."""
+    """Return a table of differences, in percentage points, with their intervals and p-values."""
     cells = [
         [
             title,

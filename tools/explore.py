@@ -5,13 +5,13 @@
     python tools/explore.py --save look.html                       # one file, for small sets
     python tools/explore.py --rerank                               # before and after re-ranking
     python tools/explore.py --result resnet.mat --other osnet.mat  # two networks, same images
-    python tools/explore.py --label_errors label_errors.csv        # decide about doubtful labels
+    python tools/explore.py --label_errors label_errors.csv        # decide on doubtful labels
     python tools/explore.py crops                                  # a folder of images
     python tools/explore.py --index people.index                   # an index of tools/search.py
 
-It shows all queries, worst first, the ranking of any image, a map of the features, on which a lasso
-selects images to tag and to export, and what a threshold accepts, rejects and gets wrong. The
-folder contains small copies of all photographs: pass it on only if you may pass them on.
+It shows all queries, worst first, the ranking of any image, a map of the features with a lasso to
+select, tag and export images, and the decisions and errors of a threshold. The folder contains
+small copies of all photographs: pass it on only if you may pass them on.
 """
 
 import sys
@@ -64,7 +64,7 @@ from person_reid.text import as_command, printable, quoted
 
 
 class ExploreOptions(PluginOptions, title="explorer"):
-    """The contents of the page, and where it is written."""
+    """The contents of the page, and its place."""
 
     images: tuple[str, ...] = option(
         (),
@@ -174,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
 def images_in(place: str) -> ExplorerImages:
     """Return the images of a search index.
 
-    Raises UserError if it has none, or more than a page can compare.
+    Raises UserError if it has no images, or more than a page can compare.
     """
     index = open_gallery(place, new=False)
     check_count(place, len(index))
@@ -204,7 +204,7 @@ def check_count(place: str, count: int) -> None:
 
 
 def known_images(features: Features, entries: Sequence[tuple[Path, reid.About]]) -> ExplorerImages:
-    """Return images with features (N, D), and what is known of each."""
+    """Return images with features (N, D) and the facts about each."""
     return ExplorerImages(
         features,
         [image.as_posix() for image, _ in entries],
@@ -216,7 +216,7 @@ def known_images(features: Features, entries: Sequence[tuple[Path, reid.About]])
 
 
 def indexed_name(identity: str | None) -> str:
-    """Return the name of an identity as the index has it, unless it means junk or a distractor."""
+    """Return the name of an identity as in the index, unless it means junk or a distractor."""
     name = person_name(identity)
     return name if name in (JUNK_NAME, person_name(DISTRACTOR)) else identity or NO_NAME
 
@@ -245,9 +245,9 @@ def flags_of(network: str) -> str:
 
 
 def features_beside(list_: Path) -> Path:
-    """Return the features that a list of label errors was made from.
+    """Return the features from which a list of label errors was made.
 
-    Raises UserError if they are not there.
+    Raises UserError if they are missing.
     """
     if not list_.is_file():
         raise reid.UserError(f"{list_}: no such list. tools/label_errors.py writes one.")
@@ -263,7 +263,7 @@ def features_beside(list_: Path) -> Path:
 def rank_all(
     config: ExploreConfig, query: reid.FeatureSet, gallery: reid.FeatureSet
 ) -> list[RankedGallery]:
-    """Return the plain ranking, and those to compare it with."""
+    """Return the plain ranking, and any to compare it with."""
     result = config.result or RESULT
     others = reid.load_result(config.other, paths=True) if config.other else None
     if others:

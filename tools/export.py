@@ -1,17 +1,17 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a trained network to one ONNX, TorchScript or torch.export file, which needs no code.
+"""Write a trained network to one ONNX, TorchScript or torch.export file, which runs on its own.
 
     python tools/export.py --name ft_ResNet50 --output reid.onnx
     python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx \\
       --normalise_input --flip --l2
     python tools/export.py --name ft_ResNet50 --output fast.onnx --int8 \\
       --calibrate ../Market/pytorch/train
-    python tools/export.py --name ft_ResNet50 --for boxmot  # the file that a tracker loads as it is
-    python test.py --engine reid.onnx                       # the same figures from the file
+    python tools/export.py --name ft_ResNet50 --for boxmot  # a file that a tracker loads unchanged
+    python test.py --engine reid.onnx                       # the same metrics from the file
 
-The file takes batches of any size and is compared with PyTorch before it is kept. Its input is RGB
-at the size that is printed: float32 (B, 3, H, W) with ImageNet's normalisation, or with
---normalise_input uint8 (B, H, W, 3).
+The file takes batches of any size, and is compared with PyTorch before it is kept. Its input is RGB
+at the printed size: float32 (B, 3, H, W) with ImageNet's normalisation, or with --normalise_input
+uint8 (B, H, W, 3).
 """
 
 import sys
@@ -72,7 +72,7 @@ def check(config: ExportConfig) -> None:
 
 
 def write_file(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
-    """Write the file that the options describe, say what it is, and return its path."""
+    """Write the file that the options describe, print a summary, and return its path."""
     kind, path = chosen_format(config)
     check_outputs(config, [tested.weights], output=[path])
     network, (height, width) = load_network(tested), tested.size
@@ -102,7 +102,7 @@ def write_file(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
 
 
 def write_for_client(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
-    """Write the file that the program of --for loads, and say what to type there.
+    """Write the file that the program of --for loads, and print the settings for it.
 
     Returns the file's path.
     """
@@ -126,7 +126,7 @@ def write_for_client(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
 
 
 def say(path: Path, contents: Contents, deviation: float | None) -> None:
-    """Print what a file takes and returns, how large it is, and how far it is from PyTorch."""
+    """Print a file's input and output, its size, and its deviation from PyTorch."""
     size = file_size(path) / 1e6
     print(f"{path}: {contents.takes} → (B, {contents.dim}), {contents.precision}, {size:.1f} MB")
     if deviation is not None:
@@ -151,7 +151,7 @@ def chosen_format(config: ExportConfig) -> tuple[str, Path]:
 
 
 def compare(config: ExportConfig, path: Path) -> None:
-    """Print the figures of the network and of the file."""
+    """Print the metrics of the network and of the file."""
     network = TestConfig(**{name: getattr(config, name) for name in TrainedNetwork.declared()})
     file = TestConfig(engine=str(path), gpu_ids=config.gpu_ids)
     for name, options in (("network", network), ("file", file)):

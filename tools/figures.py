@@ -1,17 +1,17 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw figures for a paper or a slide. The ending of --save chooses the format, such as .pdf.
+"""Draw pictures for a paper or a slide. The ending of --save chooses the format, such as .pdf.
 
     python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
-    python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf    # several runs in one figure
+    python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf    # several runs in one picture
     python tools/figures.py cmc resnet_*.mat osnet_*.mat --seeds --width column --no_title
     python tools/figures.py table resnet_*.mat osnet_*.mat --seeds --latex > table.tex
     python tools/figures.py histogram --threshold threshold.json --save histogram.svg
     python tools/figures.py map --identities 10 --save map.png
 
-curves: loss, error, learning rate and mAP, epoch by epoch. cmc: the share of queries with a right
-answer in their first k. table: Rank@k, mAP and mINP. histogram: similarities within and between
-people, and the threshold. map: a plane in which images that the network finds similar lie near one
-another. For rankings see python demo.py, for heat maps python tools/heatmap.py.
+curves: loss, error, learning rate and mAP by epoch. cmc: the share of queries with a right answer
+among the first k. table: Rank@k, mAP and mINP. histogram: similarities within and between people,
+and the threshold. map: a plane in which similar images are close to one another. For rankings see
+python demo.py, for heat maps python tools/heatmap.py.
 """
 
 import sys
@@ -45,7 +45,7 @@ from person_reid.text import printable
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
-    """Draw the figure that the command names, or print the table."""
+    """Draw the picture that the command names, or print the table."""
     load_plugins(argv)  # which may register figures
     figures = {**DRAWN_HERE, **OWN_FIGURES}
     kinds = {name: figure.options for name, figure in figures.items()}
@@ -76,7 +76,7 @@ def cmc(config: CmcConfig) -> None:
 
 
 def table(config: TableConfig) -> str:
-    """Return the table of runs, as Markdown unless the flags ask for another form."""
+    """Return the table of runs, as Markdown unless the flags choose another format."""
     runs = compared(config, config.ap)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
     head, rows = metric_tables.figure_rows(runs, listed_numbers(config.ranks, int))
@@ -91,7 +91,7 @@ def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]
     """Return {name of a run: its metrics}, or with --seeds a list, one entry for each seed.
 
     ap: the average precision, as in evaluate.
-    Raises UserError if the results are not of the same images, and if --seeds joins none of them.
+    Raises UserError if the results are of different images, and if --seeds combines none of them.
     """
     from person_reid.show.charts import run_names
 

@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Keep the index of tools/search.py in good order: what it holds, copies, moves, another network.
+"""Maintain an index of tools/search.py: describe, check, back up, move, change its network.
 
     python tools/gallery.py info --index people.index
     python tools/gallery.py check --index people.index                         # reads every byte
-    python tools/gallery.py backup copy.index --index people.index             # while others write
+    python tools/gallery.py backup copy.index --index people.index             # others may write
     python tools/gallery.py relocate /old/crops /new/crops --index people.index
-    python tools/gallery.py prune --index people.index                         # files that are gone
+    python tools/gallery.py prune --index people.index                         # missing files
     python tools/gallery.py reindex --index people.index --name better         # another network
 
-backup, relocate and reindex are about a file; info, check and prune are about any gallery.
+backup, relocate and reindex need a file; info, check and prune work for any gallery.
 """
 
 import sys
@@ -52,13 +52,13 @@ MOST_FAULTS = 20  # damages that are printed
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
-    """Do what a command says."""
+    """Run a command."""
     name, config = parse_command(GALLERY_COMMANDS, argv, __doc__)
     WORK[name](config)
 
 
 def info(config: InfoConfig) -> None:
-    """Print and write what an index holds."""
+    """Print and write a summary of an index."""
     check_outputs(config, json=[config.json])
     facts = facts_of_index(open_gallery(config.index, new=False))
     for name, value in facts.items():
@@ -77,7 +77,7 @@ def info(config: InfoConfig) -> None:
 
 
 def check(config: CheckConfig) -> None:
-    """Name what is damaged in an index and its lists. Raises UserError if anything is."""
+    """Check an index and its lists. Raises UserError that describes any damage."""
     index = open_gallery(config.index, new=False)
     faults = list(islice(faults_of(index), MOST_FAULTS))
     for fault in faults:
@@ -98,7 +98,7 @@ def backup(config: BackupConfig) -> None:
 
 
 def relocate(config: RelocateConfig) -> None:
-    """Say where images, track files and weights are now."""
+    """Record where images, track files and weights are now."""
     old, new = map(real, config.places)
     count = open_file(config.index).store.relocate(old, new)
     print(f"{config.index}: {counted(count, 'image')} of {old} now in {new}")

@@ -1,14 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw where a network looks: the energy of its last feature map over a ranking or any images.
+"""Draw where a network looks: the energy of its last feature map on a ranking or any images.
 
     python tools/heatmap.py --name ft_ResNet50 --query_index 777
     python tools/heatmap.py --name ft_ResNet50 --query_index 0-5
     python tools/heatmap.py --name ft_ResNet50 --query_index 777 --top 8 --result market.mat
     python tools/heatmap.py --backbone osnet_x0_25 --weights osnet.pth a.jpg b.jpg
 
-Works with any network: PCB's stripes are scaled one by one, LightMBN gets a row for each
-branch, transformers show their patch tokens. The features that rank the gallery are those that
-test.py wrote.
+It works with any network: PCB's stripes are scaled separately, LightMBN gets a row for each branch,
+transformers show their patch tokens. The gallery is ranked by the features that test.py wrote.
 """
 
 import sys
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class HeatmapOptions(Options, title="what is drawn"):
-    """Which images are drawn, and where the picture goes."""
+    """The images to draw, and the place of the picture."""
 
     images: tuple[str, ...] = option(
         (),
@@ -98,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
 def ranked(
     query: reid.FeatureSet, gallery: reid.FeatureSet, index: int, config: HeatmapConfig
 ) -> "tuple[list[Tile], str, str]":
-    """Return the photographs of a query and its ranking, and their row's title and subtitle."""
+    """Return the photographs of a query and its ranking, and the row's title and subtitle."""
     from person_reid.show import ranking
 
     path, matches, total = ranking.look_up(

@@ -109,7 +109,7 @@ def rows(
 
 
 def highest_identity(layout: Path) -> int:
-    """Return the highest identity in any folder of a layout, for new ones to be different."""
+    """Return the highest identity in any folder of a layout, above which new ones start."""
     names = (people.name for folder in CHECKED_SPLITS for people in (layout / folder).glob("*"))
     return max((int(name) for name in names if re.fullmatch("[0-9]{1,9}", name)), default=0)
 
@@ -117,7 +117,7 @@ def highest_identity(layout: Path) -> int:
 def holds_decisions(table: Path) -> bool:
     """Return whether the user has filled in the column `accept` of an earlier list.
 
-    Raises UserError if there is a file that cannot be read as such a list.
+    Raises UserError if the file is not such a list.
     """
     if not table.exists() or (table.is_file() and not table.stat().st_size):
         return False

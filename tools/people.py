@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Find out who is in several videos: detect, track, embed and link people.
+"""Find out who is in one or more videos: detect, track, embed and link people.
 
     python tools/people.py shop1.mp4 shop2.mp4 --save shop
     python tools/people.py --camera door=shop1.mp4 till=shop2.mp4 --every 3 --save shop
@@ -11,18 +11,17 @@
     python tools/people.py monday.mp4 --index people.index --after 2026-11-02 --before 2026-11-03
     python tools/people.py --camera door=rtsp://10.0.0.7/main till=0 --save shop      # live cameras
 
-The folder gets people.png, who was where and when; people.index, the gallery of all people; and in
-result, people.html, a page in which links can be cut, tracks joined and people named, the doubtful
-first, people.csv with a line for every track, counts.csv with the people of each day and camera,
-the track files with the same identities in all of them, and, with --video, a copy of each video of
-this call with its people drawn into it. The videos of live cameras are written while they are seen.
+The folder gets people.png, which shows who was where and when; people.index, the gallery of all
+people; and in result, people.html, a page on which to cut links, join tracks and name people, the
+most doubtful first, people.csv with a line for every track, counts.csv with the people of each day
+and camera, the track files with the same identities in all of them, and, with --video, a copy of
+each video of this call with its people drawn into it. Videos of live cameras are written during the
+recording. An interrupted call resumes: a video that has been tracked is not read again. Two tracks
+of one camera that overlap in time are two people. With --travel, so are two tracks of two cameras
+with less time between them than the way takes.
 
-A call that was interrupted resumes: a video that has been tracked is not read again.
-Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
-two cameras if the way takes longer than the time between them.
-
-Streams and webcams are live: a line says who appears as soon as a few images show it, and another
-one if more images say otherwise. Ctrl-C ends them, and the files are written. --live plays videos
+Streams and webcams are live: a line reports who appears as soon as a few images show it, and
+another one if later images correct it. Ctrl-C ends them and writes the files. --live plays videos
 in the same way.
 """
 
@@ -103,7 +102,7 @@ class Shot:
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
-    """Track each video, add its people to a gallery, link them, and write who is who."""
+    """Track each video, add its people to a gallery, link them, and write the results."""
     config = parse(VideosConfig, argv, __doc__)
     shots = list_shots(config)
     live = config.live or any(is_stream(address) for _, address in named_videos(config))
@@ -137,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
-    """Adapt the network of a gallery to the images of its tracks, unless that was done."""
+    """Adapt the network of a gallery to the images of its tracks, unless this was done before."""
     from person_reid.training.adaptation import started  # loads torch
 
     if options := adaptation_of(index, config, config.save):
@@ -152,7 +151,7 @@ def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
 
 
 def named_videos(config: VideosConfig) -> list[tuple[str, str]]:
-    """Return the camera of each video or stream, and where it is."""
+    """Return the camera of each video or stream, and its place."""
     named = [(name_of_frames(Path(video)), video) for video in config.videos]
     return named + [(name, video) for name, _, video in (e.partition("=") for e in config.camera)]
 
@@ -181,7 +180,7 @@ def list_shots(config: VideosConfig) -> list[Shot]:
 
 
 def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
-    """Return {video: value} of values such as VIDEO=VALUE; "" stands for all videos."""
+    """Return {video: value} of values such as VIDEO=VALUE; "" means all videos."""
     found: dict[str, str] = {}
     for value in values:
         video = max((each for each in videos if value.startswith(f"{each}=")), key=len, default="")
@@ -192,7 +191,7 @@ def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
 
 
 def check_places(config: VideosConfig, shots: list[Shot], live: bool) -> None:
-    """Raise UserError or OSError if what is to be written has no place."""
+    """Raise UserError or OSError if the output cannot be written."""
     folder = Path(config.save)
     # a call that was killed at once leaves a lock, or half of the mark
     there = [path for path in folder.glob("*") if not path.name.startswith(".")]
@@ -221,7 +220,7 @@ def add_shot(
     tracks: str,
     embedder: reid.Embedder,
 ) -> None:
-    """Add the people of a video to a gallery, by a file of their tracks."""
+    """Add the people of a video to a gallery, using its track file."""
     facts: dict[str, str | int | None] = {"format": config.format}
     if tracks != shot.tracks:
         facts = {"format": "mot", "first_frame": frames.first + frames.zero - 1}
@@ -248,7 +247,7 @@ def track(
     step: int,
     among: tuple[int, int],
 ) -> str | None:
-    """Return the track file of a video, which is made unless it is there; None without anybody."""
+    """Return the track file of a video, and make it if necessary; None if it shows no people."""
     digest = content_hash(shot.video)
     name = f"{as_file_name(name_of_frames(shot.video))}-{digest[:8]}.txt"
     path = Path(config.save) / "tracks" / name
@@ -272,7 +271,7 @@ def track(
 
 
 def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
-    """Say who appears in front of live cameras until Ctrl-C, SIGTERM, or the end of all videos."""
+    """Report who appears in live cameras until Ctrl-C, SIGTERM, or the end of all videos."""
     unused = ("tracks", "per_track", "corrections", "adapt")
     if given := config.not_default(unused):
         raise reid.OptionError(f"{listed(given)} would be ignored: cameras are live.", **given)
@@ -307,7 +306,7 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
 def look_and_draw(
     kept: LiveGallery, folder: Path, videos: ExitStack
 ) -> Callable[[Frame, float, str], Looked]:
-    """Return what looks at frames, and writes them with who is who into a video of each camera."""
+    """Return a function that writes frames, with people drawn in, into a video per camera."""
     added: dict[str, Callable[[float, Image], None]] = {}
 
     def look(frame: Frame, seconds: float, camera: str) -> Looked:
@@ -324,7 +323,7 @@ def look_and_draw(
 
 @contextmanager
 def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
-    """Let Ctrl-C or SIGTERM end the streams after the frame that is looked at; again, all."""
+    """Let Ctrl-C or SIGTERM end the streams after the current frame; a second one ends all."""
 
     def end(number: int, _: object) -> None:
         signal.signal(number, before[signal.Signals(number)])
@@ -339,7 +338,7 @@ def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
 
 
 def link_people(index: reid.Gallery, config: VideosConfig) -> None:
-    """Link the tracks of a gallery into people, and write who was where and when."""
+    """Link the tracks of a gallery into people, and write the results."""
     if not len(index):
         raise reid.UserError(
             f"{config.save}: nobody was found. Look at the videos, lower --new_score and "

@@ -1,4 +1,4 @@
-"""The form of a recipe: an options file of train.py that also states the expected results.
+"""The format of a recipe: an options file of train.py with the expected results.
 
     use_dense: true
     train_all: true
@@ -33,17 +33,17 @@ FIGURES = ("rank1", "rank5", "rank10", "mAP", "mINP")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training and the figures it should reach.
+    """A training and the results it should reach.
 
     name: its folder and file, such as `market/resnet50`.
     flags: {name: value} of train.py.
-    title, source: what it trains, and where its figures are from.
+    title, source: what it trains, and where its published results are from.
     dataset: a key of DATA_SETS.
     average_precision: the definition behind its mAP.
-    published: {ranking: {figure: percent}}; rankings without figures are also measured.
-    command: the published one.
+    published: {ranking: {metric: percent}}; rankings without metrics are also measured.
+    command: the published command.
     test, rerank: flags of test.py and evaluate_rerank.py.
-    note: how it may differ from what was published.
+    note: possible differences from the publication.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Recipe:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return what the record of a run shares with the recipe, unless that has changed."""
+        """Return the entries that the record of a run shares with an unchanged recipe."""
         return {"recipe": self.name, "flags": self.flags, "test": self.test, "rerank": self.rerank}
 
 

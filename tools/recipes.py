@@ -1,4 +1,4 @@
-"""Read recipes, and plan their runs: the flags of train.py for a seed and what a user changed."""
+"""Read recipes, and plan their runs: the flags of train.py for a seed and a user's changes."""
 
 import re
 import shlex
@@ -47,7 +47,7 @@ class PlannedRun(NamedTuple):
         return {**self.recipe.identity, "seed": self.seed, "changes": self.changes}
 
     def done(self, records: Iterable[dict[str, Any]]) -> bool:
-        """Return whether a record of this run has all rankings that its recipe asks for."""
+        """Return whether a record of this run has all rankings of its recipe."""
         own = [record for record in records if is_of(record, self.identity)]
         return any(self.recipe.published.keys() <= record["figures"].keys() for record in own)
 
@@ -110,7 +110,7 @@ def without_folders(value: Any) -> Any:
 
 
 def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
-    """Raise UserError if one of our flags is given."""
+    """Raise UserError if a reserved flag is given."""
     if taken := [name for name in ours if name in given]:
         flag = as_flag(taken[0])
         raise reid.UserError(
@@ -119,7 +119,7 @@ def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
 
 
 def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str) -> None:
-    """Raise UserError if a script does not take the flags in a text, or one of them is ours."""
+    """Raise UserError if a script does not take the flags in a text, or one of them is reserved."""
     try:
         given = vars(build(kind).parse_args(shlex.split(text)))
     except (SystemExit, ValueError) as error:

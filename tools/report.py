@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class ReportFiles(Options, title="files"):
-    """Which features are read, and which page is written."""
+    """The features to read, and the page to write."""
 
     result: str = redeclared(ShownFiles, "result", "pytorch_result.mat", common=True)
     multi_query: str | None = redeclared(EvaluationOptions, "multi_query", None)
@@ -76,7 +76,7 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
     """All options of tools/report.py."""
 
     def fault(self) -> str:
-        """Return which options are about something that the page leaves out."""
+        """Return the options about something that the page omits."""
         if self.no_rerank and (ignored := self.not_default(RerankOptions.declared())):
             return f"{listed(ignored)} would be ignored beside {{no_rerank}}: leave them out."
         if self.no_images and (ignored := self.not_default(("queries", "worst", "test_dir"))):
@@ -95,7 +95,7 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
 
 
 def described(run: reid.RunFolder) -> dict[str, Any]:
-    """Return the options of a run. Raises UserError if only a plugin knows its network."""
+    """Return the options of a run. Raises UserError if its network needs a plugin."""
     try:
         return recorded_options(run.config())
     except reid.UserError:
@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
-    """Return the sections of rankings, with heat maps below the images if they are asked for."""
+    """Return the sections of rankings, with heat maps below the images if requested."""
     from person_reid.show import ranking, report
 
     heat, remark = None, ""
@@ -159,7 +159,7 @@ def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
 
 
 def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return network, image size, parameters and checkpoint, or nothing if only features are here.
+    """Return network, image size, parameters and checkpoint, or nothing without a network.
 
     history: the epochs of the run; empty for a weight file.
     """

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Train, test and evaluate recipes, and write their figures beside the published ones.
+"""Train, test and evaluate recipes, and write their results beside the published ones.
 
     python tools/reproduce.py recipes/market/resnet50.yaml
     python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3           # seeds 0, 1 and 2
@@ -7,11 +7,10 @@
     python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch
     python tools/reproduce.py --table                                # write the page, train nothing
 
-Recipes come first. Flags that this program does not know go to train.py and override the recipe. A
-data set that is not laid out yet is laid out. Every finished run is a line of --results and is not
-repeated; an interrupted one continues where it stopped. A run that fails is reported at the end,
-after the others. Networks are in model/. The results fill the tables of docs/results.md; in a
-checkout, python tools/docs/pages.py then updates the other pages.
+Recipes come first. Unknown flags are passed to train.py and override the recipe. The data set is
+laid out if necessary. Every finished run is a line of --results and is not repeated; an interrupted
+run resumes. Failed runs are reported at the end. Networks are in model/. The results fill the
+tables of docs/results.md; in a checkout, python tools/docs/pages.py then updates the other pages.
 """
 
 import contextlib
@@ -87,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
-    """Refuse --table beside what it would ignore, and a command line that asks for nothing."""
+    """Reject --table with flags that it would ignore, and a command line without a task."""
     if config.table == bool(config.recipes):
         build(ReproduceConfig, __doc__).error("expected recipes to run, or --table")
     given = ["--seeds"] if config.seeds != ReproduceConfig.seeds else []
@@ -99,7 +98,7 @@ def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
 
 
 def attempt(run: PlannedRun, results: Path) -> str:
-    """Do a run that has no record yet, add its record and print its figures.
+    """Do a run without a record, add its record and print its metrics.
 
     Returns the message of the error that ended it, or "".
     """
@@ -123,7 +122,7 @@ def attempt(run: PlannedRun, results: Path) -> str:
 
 
 def reproduce(run: PlannedRun) -> dict[str, Any]:
-    """Prepare, train, test and evaluate, skipping what is done already. Return the record."""
+    """Prepare, train, test and evaluate, skipping completed steps. Return the record."""
     prepare(run)
     train(run)
     return {
@@ -137,9 +136,9 @@ def reproduce(run: PlannedRun) -> dict[str, Any]:
 
 
 def prepare(run: PlannedRun) -> None:
-    """Lay out the data set unless that is done.
+    """Lay out the data set if necessary.
 
-    Raises UserError if the folder holds another data set, whose figures could not be compared.
+    Raises UserError if the folder holds another data set, whose results are not comparable.
     """
     folder, data_set = run.config.roots[0], DATA_SETS[run.recipe.dataset]
     if (folder / "pytorch" / TRAIN).is_dir():
@@ -166,7 +165,7 @@ def prepare(run: PlannedRun) -> None:
 def train(run: PlannedRun) -> None:
     """Train the network from the beginning, or resume an interrupted training of the same options.
 
-    A finished training is left as it is.
+    A finished training is not repeated.
     """
     config, folder = run.config, reid.RunFolder(run.config.name)
     resume = folder.state_file.exists() and folder.options_file.exists()
@@ -179,7 +178,7 @@ def train(run: PlannedRun) -> None:
 
 
 def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
-    """Test the network and rank as the recipe asks.
+    """Test the network, and compute the rankings of the recipe.
 
     Returns {ranking: {"rank1", "rank5", "rank10", "mINP": percent, "mAP": {definition: percent}}}.
     """
@@ -218,7 +217,7 @@ def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
 def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
     """Name the device of a run with these --gpu_ids: `NVIDIA H200`, or `AMD EPYC 9B45, 2 threads`.
 
-    dtype: that the run asked for; a processor that lacks it is `AMD EPYC, 2 threads, in float32`.
+    dtype: requested by the run; if the processor lacks it, `AMD EPYC, 2 threads, in float32`.
     """
     count = len(gpu_ids.split(","))
     device = reid.select_device(gpu_ids.split(",")[0])
@@ -239,10 +238,10 @@ def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
 def call(script: str, *words: str | int | Path, show: bool = False, hide: str = "\n") -> str:
     """Run a script of the repository with these arguments. Return its output, errors included.
 
-    show: also log each line as it comes, except one that begins with `hide`.
+    show: also log each line as it arrives, unless it begins with `hide`.
 
-    An exception here, such as an interruption, first asks the script to end (SIGTERM), so that a
-    training keeps the epoch it is in. Raises UserError if the script fails.
+    An exception here, such as an interruption, first ends the script with SIGTERM, so that a
+    training keeps its current epoch. Raises UserError if the script fails.
     """
     own = [str(ROOT / script)] if "/" in script else ["-m", "person_reid", Path(script).stem]
     printed = []

@@ -1,11 +1,11 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Search people by picture: index folders of crops once, then query as often as you like.
+"""Search for people by picture: index folders of crops once, then query as often as you like.
 
     python tools/search.py index crops --index people.index --name ft_ResNet50
     python tools/search.py index more_crops --index people.index               # add to it
     python tools/search.py query someone.jpg --index people.index --save found.png
     python tools/search.py query crops --index people.index --threshold 0.8 --json found.json
-    python tools/search.py index crops --index people.index --about crops.csv  # what is known
+    python tools/search.py index crops --index people.index --about crops.csv  # known facts
     python tools/search.py index --tracks hall.txt --frames hall.mp4 --camera 3 --index people.index
     python tools/search.py query someone.jpg --index people.index --camera 3 --after 2026-11-01
     python tools/search.py enroll Anna anna1.jpg anna2.jpg --index people.index
@@ -15,19 +15,18 @@
     python tools/search.py forget --index people.index --identity Anna
     python tools/search.py forget --index people.index --expire 30d            # daily, say
 
-tools/gallery.py keeps an index in good order: info, check, backup, relocate, prune, reindex.
+tools/gallery.py maintains an index: info, check, backup, relocate, prune, reindex. The index
+remembers its network. An unchanged image is not read again, and images added before a crash are
+kept. With --threshold (python tools/threshold.py), a query without a match of at least that
+similarity is unknown.
 
-The index remembers its network. An indexed image that has not changed is not read again, and what
-was added before a crash stays. With --threshold (python tools/threshold.py), a query without a
-match at least that similar is unknown.
-
-Who an image shows, the camera and the time come from --about, or else from the name by --pattern.
-If neither gives the time, EXIF or the file's last change does. A filter skips images whose
-value is unknown. identify asks for people instead of images: all images with an identity take part.
-people groups images without one. After forget, no file of the index holds the paths or features any
-more; the table "forgotten" records when images were forgotten, by which flag and how many, but not
-whom they show. Hashes tell index and enroll what was forgotten, so that it does not come back
-without --allow_forgotten.
+Identity, camera and time come from --about, or else from the name, by --pattern. If neither gives
+the time, EXIF or the file's modification time does. A filter skips images whose value is unknown.
+identify searches for people instead of images, among all images with an identity. people groups
+images without one. After forget, no file of the index contains the paths or features; the table
+"forgotten" records when images were forgotten, with which flag and how many, but not whom they
+show. By their hashes, index and enroll recognise forgotten images, which only return with
+--allow_forgotten.
 """
 
 import os
@@ -96,7 +95,7 @@ FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
-    """Do what a command says: index images, search for them, or for the people on them."""
+    """Run a command: index images, search for them, or for the people in them."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in GALLERY_COMMANDS:
         command = f"{as_command('tools/gallery.py')} {words[0]} …"
@@ -106,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def index(config: IndexConfig) -> None:
-    """Add images to an index, or the people of a track file; it is made if it does not exist."""
+    """Add images, or the people of a track file, to an index, and create it if necessary."""
     if config.tracks:
         return index_people(config)
     paths = find_images(config.images)
@@ -129,7 +128,7 @@ def index(config: IndexConfig) -> None:
 
 
 def enroll(config: EnrollConfig) -> None:
-    """Add images of a person to an index, which is made if it does not exist."""
+    """Add images of a person to an index, and create it if necessary."""
     paths = find_images(config.images)
     check_outputs(config, paths, index=[file_at(config.index)])
     with growing_gallery(config.index) as gallery:
@@ -146,7 +145,7 @@ def enroll(config: EnrollConfig) -> None:
 
 
 def record(gallery: reid.Gallery, abouts: dict[Path, reid.About], added: set[Path]) -> None:
-    """Record what is said of images that were there, and of which tracks somebody is named."""
+    """Record new facts about known images, and report which tracks get a name."""
     gallery.describe({path: about for path, about in abouts.items() if path not in added})
     decide(gallery, {path: about.identity for path, about in abouts.items() if about.identity})
 
@@ -161,7 +160,7 @@ def print_added(gallery: reid.Gallery, count: int, known: int) -> None:
 
 
 def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
-    """Raise UserError if somebody of nearly the same name is known, unless it is another person."""
+    """Raise UserError if a person with nearly the same name is known, without --another."""
     for name, other in near_names([config.person], index.values("identity")):
         if not config.another:
             raise reid.UserError(
@@ -171,7 +170,7 @@ def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
 
 
 def tell_renamed(index: reid.Gallery, paths: list[Path], person: str) -> None:
-    """Print how many images showed another person before."""
+    """Print how many images had another identity before."""
     names = [about.identity for about in index.abouts(paths).values()]
     for name, count in Counter(names).items():
         if name and name != person:
@@ -179,7 +178,7 @@ def tell_renamed(index: reid.Gallery, paths: list[Path], person: str) -> None:
 
 
 def index_people(config: IndexConfig) -> None:
-    """Add the people of a track file: some images of each track, which are cut from its frames."""
+    """Add the people of a track file: a few images of each track, cut from its frames."""
     check_outputs(config, index=[file_at(config.index)])
     with growing_gallery(config.index, config.codes) as index:
         added = index_tracks(index, config)
@@ -234,7 +233,7 @@ def remark_own_camera(
 ) -> None:
     """Print a line if most first answers come from the query's own camera.
 
-    Images of the query's own track or known person do not count.
+    Images of the query's own track or identity do not count.
     """
     own = []
     for query, found in zip(queries, answers, strict=True):
@@ -258,7 +257,7 @@ def remark_own_camera(
 def compared(
     index: reid.Gallery, queries: list[Path], features: Features, config: AnswerOptions
 ) -> tuple[ReadGallery, Features]:
-    """Return the gallery and the features (Q, D) of the queries as they are compared."""
+    """Return the gallery and the features (Q, D) of the queries, as they will be compared."""
     if not config.normalized:
         return index, features
     shown, known = NormalizedGallery(index), index.abouts(queries)
@@ -270,7 +269,7 @@ def compared(
 
 
 def print_answer(answer: dict[str, Any]) -> None:
-    """Print a query and the images that were found for it."""
+    """Print a query and the images found for it."""
     nobody = ": nobody I know" if answer["known"] is False else ""
     none = "" if answer["matches"] else ": no image passes the filters"
     print(f"{printable(answer['image'])}{none or nobody}")
@@ -282,7 +281,7 @@ def print_answer(answer: dict[str, Any]) -> None:
 
 
 def identify(config: IdentifyConfig) -> None:
-    """Print and write whom each image shows, or all images together."""
+    """Print and write the identity of each image, or of all images together."""
     queries = find_images(config.images)
     check_outputs(config, queries, json=[config.json])
     index, which = open_gallery(config.index, new=False), filter_of(config)
@@ -307,7 +306,7 @@ def identify(config: IdentifyConfig) -> None:
 
 
 def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, list[Path]]]:
-    """Return the images of each track, with its name, and the others as those of one person."""
+    """Return the images of each track, with its name, and the others as one person."""
     tracks = one_person_each(queries, index.abouts(queries))
     if len(tracks) > 1:
         others = ", and other images of one person" if "" in tracks else ""
@@ -316,7 +315,7 @@ def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, li
 
 
 def answered(track: str, images: list[Path], person: Identification) -> dict[str, Any]:
-    """Print whom some images show. Returns the same as plain values for a JSON file."""
+    """Print the identity of some images. Returns the same as plain values for a JSON file."""
     answer: dict[str, Any] = {"images": list(map(str, images))}
     answer |= ({"track": track} if track else {}) | person.to_json()
     who = f"{person.nearest} {person.score:.{DIGITS}f}"
@@ -330,7 +329,7 @@ def answered(track: str, images: list[Path], person: Identification) -> dict[str
 
 
 def asked_of(config: AnswerOptions, score: str, threshold: float | None) -> dict[str, Any]:
-    """Return what a JSON file says of the question: what was compared, and the threshold used."""
+    """Return what a JSON file records of the comparison: its kind, and the threshold."""
     found = {"index": config.index, "score": score, "threshold": threshold}
     return found | {"threshold_from": config.threshold, "camera_norm": config.normalized}
 
@@ -375,9 +374,9 @@ def people(config: PeopleConfig) -> None:
 def resemblance(
     config: PeopleConfig, index: reid.Gallery, features: Features, known: list[str]
 ) -> tuple[Resembles, str]:
-    """Return what tells whether images resemble somebody known well enough, and how it was found.
+    """Return the threshold for naming a group after a known person, and its origin.
 
-    By default the people who are named tell how well that is; without enough of them, nobody does.
+    By default, it is measured on the named people; with too few of them, no image gets a name.
     """
     names = np.array(known)
     named = np.flatnonzero(names != "")
@@ -399,12 +398,12 @@ def resemblance(
 
 
 def for_people(about: reid.About, identity: str) -> reid.About:
-    """Return what a list says of an image: its time is local, with the offset."""
+    """Return an image's cells in a list. Its time is local, with the offset."""
     return about._replace(identity=identity, time=about.time and written(about.time))
 
 
 def write_list(path: Path, rows: dict[str, reid.About]) -> None:
-    """Write a list of images. Somebody may have corrected an earlier one, which is set aside."""
+    """Write a list of images. An earlier one, perhaps with corrections, is renamed."""
     target = real(path)
     earlier = set_aside(target) if target.is_file() else None
     further = sorted({name for about in rows.values() for name in about.more or ()})
@@ -420,7 +419,7 @@ def write_list(path: Path, rows: dict[str, reid.About]) -> None:
 
 
 def apply(config: ApplyConfig) -> None:
-    """Record what a list says of images; an image without a name there loses its identity."""
+    """Record the facts in a list of images; an image without a name there loses its identity."""
     listed = read_abouts(Path(config.table), ("path", "identity"))
     index = open_gallery(config.index, new=False)
     names = {about.identity for about in listed.values() if about.identity}
@@ -473,7 +472,7 @@ def filter_of(config: FilterOptions) -> reid.Filter:
 
 
 def check_not_indexed(index: reid.Gallery, config: FilterOptions, name: str) -> None:
-    """Raise UserError if the picture that an option names would replace an image of the index."""
+    """Raise UserError if an option's picture would replace an image of the index."""
     picture = Path(getattr(config, name) or "")
     if not picture.is_file():
         return
@@ -484,7 +483,7 @@ def check_not_indexed(index: reid.Gallery, config: FilterOptions, name: str) -> 
 
 
 def print_lines(lines: list[str]) -> None:
-    """Print sentences, one a line, without what a terminal would obey."""
+    """Print sentences, one per line, without control characters."""
     for line in lines:
         print(printable(line))
 

@@ -1,17 +1,17 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Answer other programs over HTTP: embed, search, identify, add, name and forget.
+"""Serve a gallery over HTTP: embed, search, identify, add, name and forget.
 
     python tools/serve.py --index people.index                         # prints the page's address
     python tools/serve.py --index people.index --name ft_ResNet50      # a new index
     python tools/serve.py --index people.index --tokens tokens.txt --audit audit.jsonl
     python tools/serve.py --index people.index --host 0.0.0.0 --certificate cert.pem --key key.pem
-    python tools/serve.py --index people.index --retain 30d            # forget what is older
+    python tools/serve.py --index people.index --retain 30d            # forget older images
     python tools/serve.py --index people.index --camera door=rtsp://10.0.0.7/main till=0
 
     curl -H "Authorization: Bearer $TOKEN" -F image=@someone.jpg "localhost:8000/v1/search?k=5"
 
-Only this machine reaches the service unless --host says otherwise, and every request needs a token.
-Requests that come together are embedded in one batch. An image that was added is on the disk before
+Unless you pass --host, only programs on this machine reach the service, and every request needs a
+token. Requests that arrive together are embedded in one batch. An added image is on the disk before
 the answer is sent. A page in the browser searches, names, merges and forgets. /v1/openapi.json
 describes all operations; docs/service.md explains them.
 """
@@ -41,7 +41,7 @@ BACKLOG = 64  # connections that wait to be accepted
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
-    """Serve until Ctrl-C or SIGTERM, and end what has begun."""
+    """Serve until Ctrl-C or SIGTERM, and complete the requests that have begun."""
     config = parse(ServeConfig, argv, __doc__)
     try:
         import uvicorn
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -> "LiveCameras":
-    """Return the live cameras, with what finds people in them. Raises UserError for a fault."""
+    """Return the live cameras, with their detector. Raises UserError for a fault."""
     if not find_spec("torch"):
         raise reid.OptionError("{camera} needs PyTorch: python -m pip install torch")
     from person_reid.serve.cameras import LiveCameras
@@ -116,7 +116,7 @@ def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -
 
 
 def most_connections(wanted: int) -> int:
-    """Return how many connections there may be, of a limit of files that others need as well."""
+    """Return the number of connections that a limit of open files allows."""
     if not find_spec("resource"):  # Windows
         return wanted
     import resource
@@ -125,7 +125,7 @@ def most_connections(wanted: int) -> int:
 
 
 def open_port(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises UserError if another program listens there."""
+    """Return a listening socket. Raises UserError if another program already listens there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=2048)

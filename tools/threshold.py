@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the similarity above which two images show one person, and the errors at this threshold.
+"""Measure the similarity above which images show one person, and the errors at this threshold.
 
     python tools/threshold.py
     python tools/threshold.py --test_dir ../Market/pytorch # with the network in the package
@@ -14,16 +14,16 @@ each query's least similar genuine pair and most similar impostor.
     python tools/threshold.py --for person                 # for search.py identify
     python tools/threshold.py --for track                  # for across.py and people.py
 
-identify compares an image with all images of a person, and across.py whole tracks. These are other
-scores, so each has its threshold, and a command refuses one that was measured for another score.
+identify compares an image with all images of a person, and across.py compares whole tracks. These
+are other scores, so each needs its own threshold, and a command rejects one for another score.
 
     python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95    # for pairs
     python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000  # for searches
 
 These thresholds have a bound: with this confidence, other people in front of the same cameras are
-falsely matched no more often than requested. A bound takes 50 people or more; with too few, the
-program says how many it takes. For pairs, each pair of cameras also gets its own threshold.
-compare.py, search.py, demo.py and save_pretrained.py repeat the bound. Distractors count for the
+falsely matched no more often than requested. A bound needs at least 50 people; with too few, the
+program prints how many it needs. For pairs, each pair of cameras also gets its own threshold.
+compare.py, search.py, demo.py and save_pretrained.py print the bound. Distractors count for the
 rules, but not for the bound.
 """
 
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
-    """Measure on images whose identities are known; return the pairs, and what the file says."""
+    """Measure on images with known identities; return the pairs, and the entries of the file."""
     query, gallery, notes = extracted(config) if config.test_dir else stored(config)
     if config.camera_norm:
         norm = reid.CameraNorm(gallery.features, gallery.cameras)
@@ -151,7 +151,7 @@ def tell_rates(pairs: PairSimilarities, config: ThresholdConfig) -> dict[str, An
 def similarities(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> PairSimilarities:
-    """Return the histograms of what is compared."""
+    """Return the histograms of the scores."""
     if config.compared == "pair":
         return pair_similarities(query, gallery, config.ignore_cameras)
 
@@ -161,7 +161,7 @@ def similarities(
 
 
 def protocol(config: ThresholdConfig) -> str:
-    """Say what was compared with what."""
+    """Describe the comparison."""
     cameras = "any camera" if config.ignore_cameras else "another camera"
     return {
         "pair": f"a query image and a gallery image from {cameras}",
@@ -173,7 +173,7 @@ def protocol(config: ThresholdConfig) -> str:
 def bounds(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> dict[str, Any]:
-    """Print the bound, for pairs also for each two cameras; return what the file says about it."""
+    """Print the bound, for pairs also by two cameras; return its entries of the file."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or len(people_of(query, gallery)[1])
@@ -204,7 +204,7 @@ def of_cameras(
 ) -> Iterator[tuple[str, Bound | str]]:
     """Yield each pair of cameras, such as "1-2", and the Bound for images from the two.
 
-    The reason stands in the place of a bound that cannot be had.
+    A bound that cannot be computed is replaced by the reason.
     """
     cameras = np.union1d(query.cameras, gallery.cameras)
     for pair in combinations(cameras.tolist() if len(cameras) > 2 else [], 2):

@@ -1,6 +1,6 @@
-"""The system's Chromium without a window, by Playwright.
+"""The system's Chromium without a window, driven by Playwright.
 
-It takes the pictures of pages, and tests click in it.
+It takes screenshots of pages, and tests click in it.
 
 with Browser() as browser:
     browser.open("look/index.html")
@@ -57,7 +57,7 @@ class Browser:
         self.driver.stop()
 
     def open(self, page: str | Path, fragment: str = "") -> None:
-        """Open a page, by its file or address, and wait until it says that it has been drawn."""
+        """Open a page, by its file or address, and wait until it reports that it has been drawn."""
         address = str(page) if "://" in str(page) else Path(page).resolve().as_uri()
         self.page.goto("about:blank")
         self.page.goto(address + fragment)
@@ -72,7 +72,7 @@ class Browser:
         return self.until(lambda: self.value(expression), expression)
 
     def until(self, check: Callable[[], Any], words: str = "it") -> Any:
-        """Return what `check()` returns once that is true."""
+        """Return the value of `check()` once it is true."""
         end = time.monotonic() + BROWSER_PATIENCE
         while not (found := check()):
             assert time.monotonic() < end, f"never true: {words}"
@@ -80,11 +80,11 @@ class Browser:
         return found
 
     def resize(self, width: int = 1360, height: int = 900) -> None:
-        """Give the window another size."""
+        """Resize the window."""
         self.page.set_viewport_size({"width": width, "height": height})
 
     def click(self, selector: str, number: int = 0) -> None:
-        """Click an element once it is there, visible, at rest and under the mouse."""
+        """Click an element once it is there, visible, still and under the mouse."""
         self.page.locator(selector).nth(number).click()
 
     def key(self, *keys: str) -> None:
@@ -102,7 +102,7 @@ class Browser:
         )
 
     def texts(self, selector: str) -> list[str]:
-        """Return the texts of all elements that fit."""
+        """Return the texts of all matching elements."""
         return self.page.locator(selector).all_text_contents()
 
     def saved(self, selector: str, folder: Path) -> Path:
@@ -114,5 +114,5 @@ class Browser:
         return path
 
     def picture(self, path: str | Path) -> None:
-        """Write what is seen to a PNG file."""
+        """Write a screenshot to a PNG file."""
         self.page.screenshot(path=path)

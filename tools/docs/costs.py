@@ -1,4 +1,4 @@
-"""Compare what networks cost with how accurate they are on Market-1501.
+"""Compare the cost of networks with their accuracy on Market-1501.
 
 benchmarks/speed/costs.py measures the networks of recipes. For other networks, the authors'
 figures are used.
@@ -17,7 +17,7 @@ from tools.recipe_file import Recipe
 
 
 class Cost(NamedTuple):
-    """A network: its Rank@1 and mAP in percent, and what it costs.
+    """A network: its Rank@1 and mAP in percent, and its cost.
 
     measured: the accuracy comes from this repository's runs; otherwise it is published. definition:
         the mAP's.
@@ -110,7 +110,7 @@ def _point(row: Cost, cost: float) -> Point:
 
 
 def short_name(name: str) -> str:
-    """Return the name of a network in a picture whose colours tell the families apart.
+    """Return the name of a network in a picture whose colours show the families.
 
     `x0.25, ImageNet` for `OSNet x0.25, from ImageNet`.
     """

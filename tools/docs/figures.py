@@ -1,4 +1,4 @@
-"""Figures in the prose of the pages: a mark names each one, and the results fill it in.
+"""Numbers in the prose of the pages: a mark names each one, and the results fill it in.
 
     <!-- = networks -->49<!-- / -->
         the number of networks that python model.py lists
@@ -16,7 +16,7 @@
         the minutes of training, for seed 1
     <!-- = market/osnet_x0_25_laptop epochs -->28<!-- / -->
     <!-- = compared -->33<!-- / -->, <!-- = difference -->3.7e-05<!-- / -->
-        of the authors' networks compared with ours: their number, and the largest difference
+        the number of comparisons with the authors' networks, and the largest difference
     <!-- = results.md: Accuracy and cost: ResNet-50: mAP -->71.6<!-- / -->
         the cell of a table below a heading of a page in docs/: its row, its column
 
@@ -90,7 +90,7 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
 
 
 def differences() -> list[float]:
-    """Return how far the features of each of the authors' networks are from ours."""
+    """Return the difference between the features of each of the authors' networks and ours."""
     records = json.loads(FAMILIES.read_text(encoding="utf-8"))
     return [record["difference"] for record in records.values()]
 

@@ -1,8 +1,8 @@
-"""Draw docs/images/people.webp: what tools/people.py finds in three drawn videos, as a film.
+"""Draw docs/images/people.webp: what tools/people.py finds in three synthetic videos, as a film.
 
 python tools/docs/film.py FOLDER
 
-FOLDER holds what these commands write there:
+FOLDER contains the output of these commands:
 
     python ../prepare.py --synthetic --walks
     W=data/walks && python ../tools/people.py $W/cam1/img1 $W/cam2/img1 $W/cam3/img1 \\
@@ -10,8 +10,8 @@ FOLDER holds what these commands write there:
       $W/cam3/img1=$W/cam3/tracks.txt --start $W/cam1/img1=2026-01-05T09:00:00 \\
       $W/cam2/img1=2026-01-05T09:00:05 $W/cam3/img1=2026-01-05T09:00:10
 
-Above are the cameras at one moment, below is who was where until then. Boxes, numbers and
-colours are those of the track files of people.py.
+The upper part shows the cameras at one moment, the lower part who was where until then. Boxes,
+numbers and colours are from the track files of people.py.
 """
 
 import sys
@@ -94,7 +94,7 @@ def lane(
     colours: dict[int, str],
     now: float,
 ) -> None:
-    """Draw who was before a camera from the beginning of the film until a moment."""
+    """Draw who was in front of a camera from the beginning of the film until a moment."""
     canvas.text((2, top + LANE / 2), camera, "#444444", label_font(14), anchor="lm")
     canvas.line((LEFT, top + LANE - 3, WIDTH, top + LANE - 3), "#dddddd")
     scale = (WIDTH - LEFT) / LENGTH

@@ -1,4 +1,4 @@
-"""A page of the documentation as a notebook: its text in cells, its commands in cells that run.
+"""A page of the documentation as a notebook: text cells, and commands in cells that run.
 
 A page's fenced blocks of `bash` and `python` become code, and so does a file shown under `<!--
 file: NAME -->`. A block under `<!-- not run: WHY -->` stays text, as does the output of programs.

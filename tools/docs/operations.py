@@ -31,7 +31,7 @@ def operation_table() -> str:
 
 
 def taken(operation: Operation) -> str:
-    """Return what a client sends: images or an object, and parameters."""
+    """Describe what a client sends: images or an object, and parameters."""
     names = [*operation.takes]
     if {*FILTER_NAMES} <= {*names}:
         names = [name for name in names if name not in FILTER_NAMES]

@@ -52,7 +52,7 @@ NETWORK = "Also the options of `test.py` that name a network."
 
 
 class Section(NamedTuple):
-    """The options of a script: known ones are not listed again, but named by a remark."""
+    """The options of a script. Known ones are not listed again, but mentioned in a remark."""
 
     script: str
     kind: type[Options]

@@ -1,4 +1,4 @@
-"""Write what the pages repeat: tables of costs and recipes, figures in prose, the notebook.
+"""Write the generated parts of the pages: tables, numbers in prose, the notebook.
 
 python tools/docs/pages.py
 
@@ -96,7 +96,7 @@ def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> 
 def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
     """Fill the marked figures in.
 
-    A page with one that the records do not hold stays as it is, and is named.
+    A page with an unknown one does not change, and is reported.
     """
     for page in pages:
         try:

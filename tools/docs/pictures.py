@@ -2,18 +2,18 @@
 
 python tools/docs/pictures.py FOLDER
 
-FOLDER holds what `make demo` leaves (people, pytorch_result.mat, model/demo) and the same network
-trained with three seeds and a validation, tested on the same people:
+FOLDER contains the output of `make demo` (people, pytorch_result.mat, model/demo) and of the same
+network trained with three seeds and validation, tested on the same people:
 
     make demo && cp -r model demo && cd demo
-    python ../test.py --name demo --test_dir people/pytorch    # again: it notes where images are
+    python ../test.py --name demo --test_dir people/pytorch    # again: records where the images are
     python ../train.py --name demo_0 --seed 0 --config ../recipes/demo.yaml \\
       --data_dir people/pytorch
     python ../test.py --name demo_0 --test_dir people/pytorch --result osnet_x0_25_0.mat
 
 Run the last two commands for the seeds 1 and 2 as well, then `python tools/docs/pictures.py demo`
 in the root. The folder also holds walks.index and data/walks, as docs/your-tracker.md makes them.
-The pictures of the explorer need a Chromium, and stay as they are without one.
+The pictures of the explorer need Chromium, and do not change without it.
 """
 
 import os
@@ -102,7 +102,7 @@ def main(folder: str) -> None:
 
 
 def draw(script: Any, words: Sequence[str], place: str) -> Image.Image:
-    """Return what a script draws."""
+    """Return the picture that a script draws."""
     file = str(Path(place, "picture.png"))
     script.main([*words, "--save", file])
     return Image.open(file).convert("RGB")
@@ -133,7 +133,7 @@ def people(layout: Path) -> Image.Image:
 
 
 def lanes(place: Path) -> Image.Image:
-    """Return who was where and when among the people who walk."""
+    """Return the chart of who was where and when in the walks."""
     sheet = str(place / "lanes.png")
     across.main([*WALKS, "--save", str(place / "linked"), "--sheet", sheet])
     return scaled(Image.open(sheet).convert("RGB"), WIDTH)
@@ -168,7 +168,7 @@ def mislabelled(place: Path) -> Path:
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Return pictures of one height beside each other, WIDTH wide together."""
+    """Return pictures of equal height side by side, WIDTH wide together."""
     shapes = [picture.width / picture.height for picture in pictures]
     height = (WIDTH - PICTURE_GAP * (len(pictures) - 1)) / sum(shapes)
     row = Image.new("RGB", (WIDTH, round(height)), "white")

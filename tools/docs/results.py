@@ -34,8 +34,7 @@ def update_page(
 ) -> None:
     """Write the table of the runs into a page, as `put` does.
 
-    linked: make links of the names of this repository's recipes, which lead there from its folder
-    docs.
+    linked: turn the names of this repository's recipes into links, relative to its folder docs.
     """
     put(page, RESULTS_BEGIN, RESULTS_END, results_table(recipes, records, linked))
 
@@ -134,19 +133,19 @@ def command(recipe: Recipe, changes: dict[str, Any]) -> str:
 
 
 def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
-    """Return whether a record belongs to the recipe, or the run, of this identity."""
+    """Return whether a record belongs to the recipe, or the run, with these entries."""
     return all(record[name] == value for name, value in identity.items())
 
 
 def figure(figures: dict[str, Any], name: str, definition: str) -> float:
-    """Return one figure of a ranking, in percent. definition: the average precision of an mAP."""
+    """Return one metric of a ranking, in percent. definition: that of an mAP."""
     return float(figures[name][definition] if name == "mAP" else figures[name])
 
 
 def comparison(
     recipe: Recipe, seed: int, figures: dict[str, Any], changes: dict[str, Any]
 ) -> list[str]:
-    """Return a line for each ranking of a run, with its published and its measured figures."""
+    """Return a line for each ranking of a run, with its published and its measured metrics."""
     words = " ".join(as_flag(name, value) for name, value in changes.items())
     name = f"{recipe.name} with `{words}`" if words else recipe.name
     lines = []
@@ -188,7 +187,7 @@ RESULTS_RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
 def read_results(path: Path) -> list[dict[str, Any]]:
     """Return the records of finished runs; an empty list without a file.
 
-    Raises UserError if one of them is not what `reproduce` returns.
+    Raises UserError if one of them does not have the form of `reproduce`.
     """
     records = read_records(path)
     for number, record in enumerate(records, 1):
@@ -202,7 +201,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def are_figures(figures: Any) -> bool:
-    """Return whether these are the figures of one ranking, in percent."""
+    """Return whether these are the metrics of one ranking, in percent."""
     try:
         by_definition = [figures["mAP"][name] for name in AVERAGE_PRECISION_NAMES]
         percents = [figures["rank1"], figures["mINP"], *by_definition]
@@ -217,7 +216,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 
 def append_record(path: str | Path, record: dict[str, Any]) -> None:
-    """Append one line to a results file, also to one whose last line has no end."""
+    """Append one line to a results file, even if its last line has no line end."""
     path = Path(path)
     make_folder(path.parent)
     end = path.read_bytes()[-1:] if path.exists() else b""

@@ -1,4 +1,4 @@
-"""What mkdocs.yml asks of this repository: its pages with their paths, and the API by docstrings.
+"""Hooks of mkdocs.yml: the repository's pages at their paths, and the API from docstrings.
 
 `make site` builds the site. The pages keep their places in the repository, so a link between
 README.md, docs/, recipes/ and benchmarks/ leads to the same place in both.
@@ -45,7 +45,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let Markdown inside <details> be read, as GitHub does, and complete the reference."""
+    """Let Markdown inside <details> be rendered, as on GitHub, and complete the reference."""
     if page.file.src_uri == "docs/reference.md":
         markdown = with_docstrings(markdown)
     return markdown.replace("<details>", '<details markdown="1">')

@@ -1,4 +1,4 @@
-"""Draw the accuracy of networks against what they cost."""
+"""Draw the accuracy of networks against their cost."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -43,7 +43,7 @@ def draw_panels(
     look: Look = SCREEN,
     kinds: tuple[str, str] = ("measured", "published"),
 ) -> None:
-    """Draw mAP against cost, a panel for each (title, name of the cost).
+    """Draw mAP against cost, with a panel for each (title, name of the cost).
 
     A line connects the networks that are the best for their cost.
     kinds: what a full dot and a ring are called in the legend.
@@ -94,7 +94,7 @@ def draw_panels(
 
 
 def _front(points: Sequence[Point]) -> Any:
-    """Return (cost, mAP) of the networks that no cheaper or equally cheap one equals: (K, 2)."""
+    """Return (cost, mAP) of the networks that are the best for their cost: (K, 2)."""
     best: list[tuple[float, float]] = []
     for point in sorted(points, key=lambda point: (point.cost, -point.mean_ap)):
         if not best or point.mean_ap > best[-1][1]:
@@ -113,7 +113,7 @@ def _along(front: Any) -> Any:
 def _keys(colours: Mapping[str, str], kinds: Sequence[str], ink: ColorType) -> list[Line2D]:
     """Return the entries of the legend: families, kinds of dots, and the line of the best.
 
-    colours: {family: colour}. kinds: what a dot and a ring stand for; empty if there are only dots.
+    colours: {family: colour}. kinds: the meaning of a dot and a ring; empty if there are only dots.
     ink: the colour of the axes' names.
     """
     dot = partial(Line2D, [], [], marker="o", linestyle="")
