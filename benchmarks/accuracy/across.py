@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how well tracks are linked into people across cameras, and what each part of it brings.
+"""Measure how well tracks are linked into people across cameras, and what each part contributes.
 
     python benchmarks/accuracy/across.py --walks data/walks --from demo
     python benchmarks/accuracy/across.py --walks data/walks --from osnet_x0_25 \\
@@ -9,15 +9,15 @@
 prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
 images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
 Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks. The last
-rows for walks are of tracks that were cut where they change person. --tracker makes the tracks by
-person_reid.Tracker, of the boxes of benchmarks/accuracy/tracker.py; with --appearance, by their
-looks as well.
+rows for walks are for tracks that were cut where they change person. With --tracker,
+person_reid.Tracker makes the tracks from the boxes of benchmarks/accuracy/tracker.py; with
+--appearance, also by appearance.
 
-Of walks, a further table says how often people of one camera are named rightly by an image from
-another one. --draws links some people before some cameras, so many times: half of the draws have 10
-to 200 people before 2 to 6 cameras, as far as there are so many, and in every fourth draw one
-camera sees others than the rest. A table says in which share of them the range of a count held the
-true number, and how wide it was.
+For walks, a further table shows how often people in one camera are named correctly by an image from
+another one. --draws sets how often random people and cameras are drawn and linked: 10 to 200 people
+and 2 to 6 cameras, if there are so many; in every fourth draw, one camera sees other people than
+the rest. A table shows how often the range of a count contained the true number, and how wide it
+was.
 """
 
 import csv
@@ -69,7 +69,7 @@ APART = 1e6  # seconds between two sequences of Market-1501
 class Scene(NamedTuple):
     """The boxes of several cameras, true and computed.
 
-    people, cameras: (N,), who the true boxes show, and where. tracks: (M,), the tracks of the
+    people, cameras: (N,), person and camera of the true boxes. tracks: (M,), the tracks of the
     computed boxes. pairs: (P, 2), which of both match. spans: {track: (camera, first, last)}, in
     seconds. features: (C, D) of crops. shown: C tracks. travel: see link_tracks.
     """
@@ -160,7 +160,7 @@ def cut_rows(scene, pieces):
 
 
 def linked(scene, times=True, mean=True, **settings):
-    """Return the tracks with features, and what link_tracks makes of them."""
+    """Return the tracks with features, and the result of link_tracks."""
     crops = defaultdict(list)
     for index, name in enumerate(scene.shown):
         crops[name].append(index)
@@ -172,7 +172,7 @@ def linked(scene, times=True, mean=True, **settings):
 
 
 def ranges(scene, draws):
-    """Yield how often a range held the true number, before all cameras and before one."""
+    """Yield how often a range contained the true number, for all cameras and for one."""
     truth = true_people(scene)
     names, features = track_features(scene.features, scene.shown)
     who = np.array([truth[name] for name in names])
@@ -200,7 +200,7 @@ def ranges(scene, draws):
 
 
 def drawn(who, cameras, random, apart):
-    """Return which of the tracks are of some people before some cameras.
+    """Return which tracks belong to randomly drawn people and cameras.
 
     apart: the first of the cameras sees other people than the rest.
     """
@@ -217,9 +217,9 @@ def drawn(who, cameras, random, apart):
 
 
 def names_given(scene):
-    """Yield how often a name is right, and how often it is found, by one image of a person.
+    """Yield how often a name is right, and how often a track gets it, with one image per person.
 
-    The images are from the first camera, which nothing else is.
+    The images are from the first camera, which is not used otherwise.
     """
     truth, first = true_people(scene), min(camera for camera, *_ in scene.spans.values())
     names, features = track_features(scene.features, scene.shown)
@@ -272,7 +272,7 @@ def row(words, scene, truth, names, people, threshold=None):
 def true_people(scene):
     """Return {track: the person that most of its boxes show}.
 
-    A track that matches nobody is a person of its own.
+    A track that matches no person counts as its own.
     """
     seen = defaultdict(list)
     for box, computed in scene.pairs:

@@ -1,15 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure what adaptation to the crops of tracks takes and brings, for several numbers of people.
+"""Measure the time and gain of adaptation to the crops of tracks, for several numbers of people.
 
     python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch \\
       --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth --people 19 136 750
     python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch --people 136 \\
       --weights osnet_x0_25_msmt17.pth --without_tracks --flags "--lr 3.5e-4"
 
-People of query and gallery are drawn; the images of one, a camera and a sequence are a track, of
-which at most eight are kept, as of videos. `adapt.py` learns from them without labels. Prints rows
-of Markdown, before and after: IDF1 of the linked tracks as across.py links them, the mAP of the
-crops among themselves, and that of 100 people of the training images, who were never seen.
+People of query and gallery are drawn; the images of one person, camera and sequence are a track, of
+which at most eight are kept, as for videos. `adapt.py` learns from them without labels. Prints rows
+of Markdown, before and after: IDF1 of the tracks as across.py links them, the mAP of the crops
+among themselves, and that of 100 people of the training images, who were never seen.
 """
 
 import os
@@ -81,7 +81,7 @@ def main(argv=None):
 
 
 def drawn(paths, people):
-    """Return the images of some people, drawn at random, but always the same."""
+    """Return the images of randomly drawn people, always the same."""
     of = defaultdict(list)
     for path in sorted(paths):
         if (found := MARKET.match(path.name)) and int(found[1]) > 0:
@@ -115,7 +115,7 @@ def lay_out(paths, folder, without_tracks):
 
 
 def measured(embed, crops, others):
-    """Return the numbers of tracks and crops, and the figures of a network."""
+    """Return the numbers of tracks and crops, and the metrics of a network."""
     features = embed(crops)
     people, cameras = of_names(crops)
     scene = photographed(crops, people, features)
@@ -140,7 +140,7 @@ def of_names(paths):
 
 
 def of_name(path):
-    """Return person, camera, sequence and frame of an image, as its name says them."""
+    """Return person, camera, sequence and frame of an image, from its name."""
     return MARKET.findall(path.name)[0]
 
 

@@ -5,8 +5,8 @@
 
 People are drawn from a test set with replacement, many times, so that the test set is the
 population and its rate is the true one. A bound fails if that rate exceeds the requested one; at
-most one in twenty may fail. The last columns compare the share of pairs of one person that reach
-the threshold with the point estimate's of the same people. Prints rows of Markdown.
+most one in twenty may fail. The last columns compare the shares of pairs of one person that reach
+the bounded threshold and the point estimate of the same people. Prints rows of Markdown.
 """
 
 import sys
@@ -127,7 +127,7 @@ class Pairs:
         return found
 
     def accepted(self, step):
-        """Return the share of pairs of one person that reach a threshold."""
+        """Return the share of pairs of one person that reaches a threshold."""
         return 1 - np.searchsorted(self.own, step) / len(self.own)
 
 

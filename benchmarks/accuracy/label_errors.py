@@ -1,16 +1,16 @@
 # PYTHON_ARGCOMPLETE_OK
 """Measure how many wrong labels tools/label_errors.py finds, and whether its probabilities hold.
 
-Known labels are changed, and looked for.
+Known labels are changed, and then searched for.
 
     python tools/label_errors.py --data_dir ../Market/pytorch --from osnet_msmt17 --save osnet.csv
     python benchmarks/accuracy/label_errors.py osnet.mat
     python benchmarks/accuracy/label_errors.py osnet.mat --share 0.2 --seeds 3
 
-osnet.mat holds features, labels and cameras of images whose labels are right, by a network that was
+osnet.mat holds features, labels and cameras of correctly labelled images, from a network that was
 not trained on them; tools/label_errors.py writes it. Prints two tables in Markdown. The second has,
 for each kind of change that the tool proposes to undo, the mean probability of the proposals, the
-share that name the former identity, and how many there were.
+share that name the original identity, and their number.
 """
 
 import logging
@@ -60,7 +60,7 @@ def main(argv=None):
 
 
 def anybody(features, labels, cameras, share, random):
-    """Return labels, a share of which names another person at random."""
+    """Return labels, a share of which is replaced by random other people."""
     changed, names = labels.copy(), np.unique(labels)
     for image in random.choice(len(labels), round(share * len(labels)), replace=False):
         changed[image] = random.choice(names[names != labels[image]])
@@ -68,7 +68,7 @@ def anybody(features, labels, cameras, share, random):
 
 
 def look_alike(features, labels, cameras, share, random):
-    """Return labels, a share of which names the person in the most similar other image."""
+    """Return labels, a share of which is replaced by the person in the most similar other image."""
     near = (
         ExactNeighbours()
         .search(features, features, min(101, len(labels)), itself=True)
@@ -94,7 +94,7 @@ def cut(features, labels, cameras, share, random):
 
 
 def mixed(features, labels, cameras, share, random):
-    """Return labels in which a share of the people include somebody else.
+    """Return labels in which a share of the people includes another person.
 
     Another camera saw that person.
     """

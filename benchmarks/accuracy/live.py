@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how well people are linked while cameras see them, beside the same tracks linked at once.
+"""Measure how well people are linked live, beside the same tracks linked at once.
 
     python prepare.py --synthetic --walks --data_dir walks
     python benchmarks/accuracy/live.py --walks walks --from osnet_x0_25 --weights osnet_msmt17.pth
 
-LivePeople sees the frames of all cameras in the order of time, with the boxes of the walks' tracker
-as its detector. IDF1 counts boxes, and the F1 of pairs counts tracks. "As first said" takes the
-first person that is said of each track, and "as corrected" the last one. "Linked at once" is
-link_tracks with the same features and, if it is given, the same threshold. The best thresholds are
-chosen by the truth, each for itself.
+LivePeople gets the frames of all cameras in the order of time, with the boxes of the walks' tracker
+as its detector. IDF1 counts boxes, and the F1 of pairs counts tracks. "As first said" uses the
+first person reported for each track, "as corrected" the last one. "Linked at once" is link_tracks
+with the same features and, if given, the same threshold. The best thresholds are chosen by the
+truth, each separately.
 """
 
 import csv
@@ -99,7 +99,7 @@ class Walks:
         return np.stack([self._features[key] for key in keys])
 
     def live(self, **settings):
-        """Return what LivePeople says of the walks: boxes, first and last people of tracks."""
+        """Return the output of LivePeople for the walks: boxes, first and last people of tracks."""
         shown: list[list] = []
 
         def detect(_):

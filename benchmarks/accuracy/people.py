@@ -1,20 +1,20 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how well known people are told apart, and unknown ones grouped.
+"""Measure how well known people are recognised, and unknown ones grouped.
 
 It compares `identify` and `people` of tools/search.py with the truth.
 
     python benchmarks/accuracy/people.py --result market.mat
     python benchmarks/accuracy/people.py --result market.mat --images 3 10 --track 5
 
-A person is known by the best image, by the mean, or by both. Half of the people of a test set are
-enrolled with some gallery images each, and all queries are asked, camera by camera: the images by
-the camera that asks are left out. Prints rows of Markdown, means over the draws: the share of
-queries of enrolled people whose best person is the right one (Rank@1), and the share that is also
-above the threshold that a tenth and a hundredth of the queries of strangers reach.
+A person is scored by the best image, by the mean, or by both. Half of the people of a test set are
+enrolled with some gallery images each, and all queries are compared, without images from their own
+camera. Prints rows of Markdown, means over the draws: the share of queries of enrolled people whose
+best person is the right one (Rank@1), and the share that is also above the threshold that a tenth
+and a hundredth of the queries of strangers reach.
 
-Then the whole gallery is grouped. Purity is the share of grouped images whose group shows mostly
-their person; of the pairs of images in one group, some are right, and of the pairs of one person,
-some are found.
+Then the whole gallery is grouped. Purity is the share of grouped images whose group mostly shows
+their person. Further columns are the share of right pairs in the groups, and of pairs of one person
+that are in one group.
 """
 
 import sys

@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how well tools/people.py finds out who is in videos of real cameras, with its defaults.
+"""Measure how well tools/people.py finds out who is in videos of real cameras.
 
     python benchmarks/accuracy/real_cameras.py till.mp4 aisle.mp4 --truth truth \\
       --detector yolox_nano.onnx --weights osnet_x0_25_msmt17.pth --backbone osnet_x0_25
 
---truth has a file for each video, such as till.txt, in the form of MOTChallenge: an identity is one
-person in all of them. A track shows the person whom most of its boxes show, and one that meets no
-true box is in no pair. Further flags go to tools/people.py. The videos are looked at
-by the defaults, in every frame, with tiles, and live: then they are fed to the cameras
-in the order of time, as fast as the machine can, and no frame is dropped.
+--truth has a file for each video, such as till.txt, in MOTChallenge's format: an identity is one
+person in all of them. A track shows the person in most of its boxes; a track that matches no true
+box is in no pair. Further flags are passed to tools/people.py. The videos are processed with the
+defaults, in every frame, with tiles, and live: then they are fed to the cameras in the order of
+time, as fast as the machine can, without dropping frames.
 
 Prints tables in Markdown. A pair of tracks is right if both show one person and are linked, wrong
 if only linked, and missed if only of one person.
@@ -64,7 +64,7 @@ SAID = re.compile(r"(\S+): track (\d+) is person (\d+)(, and not)?")
 
 
 def main(argv=None):
-    """Print how good the people are, for each way to look at the videos."""
+    """Print the scores of each way to process the videos."""
     parser = Parser(__doc__)
     parser.add_argument("videos", nargs="+", type=Path, help="of one or more cameras")
     parser.add_argument("--truth", type=Path, required=True, help="folder of VIDEO.txt")
@@ -90,7 +90,7 @@ def main(argv=None):
 
 
 def find_people(videos, words):
-    """Return what tools/people.py links, and in words what it said of live cameras until then."""
+    """Return the links of tools/people.py, and a description of its live output."""
     found: list[LinkedTracks] = []
     printed = StringIO()
 
@@ -114,7 +114,7 @@ def find_people(videos, words):
 
 
 class Played(Streams):
-    """Videos whose frames come in the order of time, each as soon as it is wanted."""
+    """Videos whose frames arrive in the order of time, each as soon as it is requested."""
 
     def __enter__(self):
         return self

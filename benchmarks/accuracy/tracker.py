@@ -7,12 +7,12 @@
     python benchmarks/accuracy/tracker.py --truth truth/till.txt --video till.mp4 \\
       --detector yolox_nano.onnx --every 2
 
-prepare.py --synthetic --walks draws walks; the boxes are then the true ones as a detector might see
-them: 5 % are missed, and more of the people who are hidden; their sides are off by 3 % of their
-size; hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes
-are files of MOTChallenge; --video takes the boxes that a detector finds there. --from NETWORK adds
-rows of walks with appearance. Prints a table in Markdown. MOTA needs motmetrics, and Roboflow's
-rows need `pip install trackers`.
+prepare.py --synthetic --walks draws walks; the boxes are then the true ones with the errors of a
+detector: 5 % are missed, and more of hidden people; their sides are off by 3 % of their size;
+hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes are
+files of MOTChallenge; --video uses the boxes that a detector finds there. --from NETWORK adds rows
+of walks with appearance. Prints a table in Markdown. MOTA needs motmetrics, and Roboflow's rows
+need `pip install trackers`.
 """
 
 import csv
@@ -116,14 +116,14 @@ def read_rows(file):
 
 
 def write_rows(file, rows):
-    """Write rows with identities as MOTChallenge has them, without class and visibility."""
+    """Write rows with identities in MOTChallenge's format, without class and visibility."""
     lines = rows[:, : SCORE + 1].copy()
     lines[:, 4:6] -= lines[:, 2:4]
     np.savetxt(file, lines, ["%d", "%d", *["%.2f"] * 5], ",")
 
 
 def detected(truth, seed):
-    """Return the true boxes as a detector might see them."""
+    """Return the true boxes with the errors of a detector."""
     rng = np.random.default_rng(seed)
     visible = truth[:, VISIBLE]
     rows = truth[rng.random(len(truth)) >= 0.05 + 0.3 * (1 - visible)].copy()
@@ -139,7 +139,7 @@ def detected(truth, seed):
 
 
 def frames_of(boxes, every):
-    """Yield each frame that is looked at, with its rows."""
+    """Yield each processed frame, with its rows."""
     for frame in range(1, int(boxes[:, FRAME].max()) + 1, every):
         yield frame, boxes[boxes[:, FRAME] == frame]
 
@@ -206,7 +206,7 @@ def figures(truth, found):
 
 
 def mota(frames, people, boxes, others_frames, tracks, others):
-    """Return MOTA in per cent by motmetrics, or nothing without it."""
+    """Return MOTA in per cent, from motmetrics, or nothing without it."""
     try:
         import motmetrics
     except ImportError:

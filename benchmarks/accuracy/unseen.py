@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure networks on people that they have never seen, also between two sets of weights.
+"""Measure networks, and weights between two of them, on people they have never seen.
 
     python benchmarks/accuracy/unseen.py --test_dirs ../Market/pytorch mini/pytorch --walks walks \\
       --networks osnet_x0_25=osnet_x0_25_msmt17.pth "0277.xml --bgr --range 0..255" --keep features
@@ -8,13 +8,13 @@
 
 A network is named as for tools/compare_networks.py. Weights between two networks are often better
 on other data than both of them (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR
-2022): --run was trained from the weights --start, and its share counts from 0 to 1. The statistics
-of batch norms are interpolated as well, or measured anew on training images of --statistics. --keep
-holds the features and these weights, SHARE.pth, and spares the next call what is there.
+2022): --run was trained from the weights --start, and has a share from 0 to 1. The statistics of
+batch norms are interpolated as well, or estimated anew on training images of --statistics. --keep
+stores the features and these weights, SHARE.pth, for the next call.
 
 Prints Rank@1 / mAP of each test set in per cent. "All cameras" ranks, for each image of train_all,
-the images by other cameras: many queries of a small set. Of walks it prints the IDF1 of linked
-tracks, with the threshold that the walks themselves give, and with the best of all thresholds.
+the images from other cameras: many queries of a small set. For walks, it prints the IDF1 of linked
+tracks, with the default threshold and with the best of all thresholds.
 """
 
 import sys
@@ -88,7 +88,7 @@ def named(text):
 
 
 def between(options, share, file):
-    """Return the Embedder of weights between --start (0) and --run (1), which a file keeps."""
+    """Return the Embedder of weights between --start (0) and --run (1), cached in a file."""
     tested = network_of_run(options.run)
     if not file.exists():
         network = load_network(tested)

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure what smaller features cost a search, with made-up distractors among the gallery.
+"""Measure what smaller features cost a search, with synthetic distractors in the gallery.
 
 Prints Rank@1, mAP and recall for each kind of codes.
 
@@ -8,12 +8,12 @@ Prints Rank@1, mAP and recall for each kind of codes.
       --folder /scratch
 
 The gallery of a test set and the distractors are indexed, and some queries, spread evenly, are
-answered with their DEPTH nearest images; an image that comes later counts as not found. Distractors
+answered with their DEPTH nearest images; an image at a later rank counts as not found. Distractors
 are people of about ten images each, drawn from a Gaussian: their means scatter as the means of the
 gallery's people do, and their images as the images of one person. The first row of each number is
-an exact search in float32, by which recall is measured, and the second one in float16, as an index
-stores features. The others search by inverted lists, also in a gallery that a search would compare
-exhaustively. Prints rows of a Markdown table; differences are in points.
+an exact search in float32, the reference of recall, and the second one in float16, as an index
+stores features. The others search with inverted lists, even in a gallery that a search would
+compare exhaustively. Prints rows of a Markdown table; differences are in points.
 """
 
 import sys
@@ -115,7 +115,7 @@ def images(gallery, count):
 
 
 def spread(points):
-    """Return a matrix (D, D) that turns noise of unit variance into points that scatter so."""
+    """Return a matrix (D, D) that gives noise of unit variance this scatter."""
     values, vectors = np.linalg.eigh(np.cov(points.T))
     return (vectors * np.sqrt(np.maximum(values, 0))).T.astype(np.float32)
 
@@ -126,7 +126,7 @@ def drawn(random, scatter, count):
 
 
 def scores(query, gallery, found):
-    """Return Rank@1 and mAP in per cent of the images (Q, DEPTH) that were found."""
+    """Return Rank@1 and mAP in per cent of the found images (Q, DEPTH)."""
     firsts, means = [], []
     for label, camera, numbers in zip(query.labels, query.cameras, found, strict=True):
         mine, here = gallery.labels == label, gallery.cameras == camera

@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
 """Compare the search index with embedded vector databases.
 
-The images are the made-up people of benchmarks/gallery/search.py.
+The images are the synthetic people of benchmarks/gallery/search.py.
 
     python benchmarks/gallery/engines.py
     python benchmarks/gallery/engines.py --images 100000 --engines person_reid lancedb
 
-Every engine has a process of its own, whose peak memory is printed. One that is not installed is
-left out: pip install lancedb qdrant-client. It looks at as many parts of
-its index as 0.98 of the ten nearest images take, twice as many at each attempt. Then a process is
+Every engine has its own process, whose peak memory is printed. Engines that are not installed are
+skipped: pip install lancedb qdrant-client. A search visits as many parts of the index as a recall
+of 0.98 of the ten nearest images takes, doubling their number at each attempt. Then a process is
 killed while it adds images, twenty at a time, and two processes add at once. Prints rows of two
 Markdown tables. POSIX only.
 """
@@ -174,7 +174,7 @@ def kills(name, dimension, number):
 
 
 def at_once(name, dimension):
-    """Return in words what two processes leave behind that add ADDED images each at once."""
+    """Describe the result of two processes that add ADDED images each at the same time."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         apart(counted, name, Path(folder), dimension)

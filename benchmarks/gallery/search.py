@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure search among a million features, or ten.
+"""Measure search among one or ten million features.
 
 Prints the time to add, build the lists and answer, memory, disk, and recall against exact search.
 
@@ -7,12 +7,12 @@ Prints the time to add, build the lists and answer, memory, disk, and recall aga
     python benchmarks/gallery/search.py --images 10000000 --folder /scratch
     python benchmarks/gallery/search.py --codes float32
 
-The features are made-up people, some alike. The numbers of images of a person, and of people
-who look alike, are as uneven as real ones. Cameras are drawn at random, and the times of a
-person are close to one another. One process adds the images and builds the lists, another searches.
-Prints rows of three Markdown tables: making the index, searches of all of it, and with filters. A
-"cold" search is the first after the system has let go of the files, "warm" is the median of
-searches with other queries. POSIX only.
+The features are those of synthetic people, some of them alike. The numbers of images of a person,
+and of people who look alike, are as uneven as in reality. Cameras are drawn at random, and the
+times of a person are close to one another. One process adds the images and builds the lists,
+another searches. Prints rows of three Markdown tables: making the index, searches of all of it, and
+with filters. A "cold" search is the first after the system dropped the files from its cache, "warm"
+is the median of searches with other queries. POSIX only.
 """
 
 import os
@@ -85,7 +85,7 @@ def make(file, options):
 
 
 def let_go(file):
-    """Ask the system to keep nothing of a file in memory."""
+    """Ask the system to drop a file from its cache."""
     descriptor = os.open(file, os.O_RDONLY)
     os.fsync(descriptor)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -93,14 +93,14 @@ def let_go(file):
 
 
 def fill(index, options):
-    """Add made-up images to an index."""
+    """Add synthetic images to an index."""
     for paths, features, abouts in images(options.images, options.dimension):
         index.add(paths, features)
         index.describe(dict(zip(paths, abouts, strict=True)))
 
 
 def images(count, dimension):
-    """Yield the made-up images in chunks: n paths, features (n, dimension) and Abouts."""
+    """Yield the synthetic images in chunks: n paths, features (n, dimension) and Abouts."""
     random = np.random.default_rng(0)
     kinds = random.standard_normal((LOOKS, dimension), np.float32)
     for start in progress(range(0, count, CHUNK), desc="adding", unit=" chunks"):
@@ -116,7 +116,7 @@ def images(count, dimension):
 def people(random, kinds, count):
     """Return features (count, D) of unit length, and the person (count,) on each image.
 
-    A draw decides a kind, a person of that kind, and an image of that person.
+    A kind, a person of that kind, and an image of that person are drawn in turn.
     """
     persons = np.arange(count).repeat(random.geometric(1 / IMAGES, count))[:count]
     looks = (len(kinds) * random.random(persons[-1] + 1) ** 2).astype(int)
@@ -126,7 +126,7 @@ def people(random, kinds, count):
 
 
 def new_images(features):
-    """Return features (N, D) of other images of the people in N made-up images."""
+    """Return features (N, D) of other images of the people in N synthetic images."""
     noise = np.random.default_rng(1).standard_normal(features.shape, np.float32)
     queries = features + noise / features.shape[1] ** 0.5 / 2
     return queries / np.linalg.norm(queries, axis=1, keepdims=True)
@@ -164,7 +164,7 @@ def measure(file):
 
 
 def filtered(index, queries, name, which):
-    """Return a row of the last table, but for the recall."""
+    """Return a row of the last table, without the recall."""
     first = timed(lambda: index.search(queries[:1], NEIGHBOURS, among=which))
     each = [
         timed(lambda query=query: index.search(query[None], NEIGHBOURS, among=which))

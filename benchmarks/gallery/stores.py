@@ -3,8 +3,8 @@
 benchmarks/gallery/engines.py compares them.
 
 An engine adds (paths, features, abouts), builds its lists, and searches for the NEIGHBOURS nearest:
-among all, or among the images that FILTER lets through, in as many parts of its lists as `effort`
-says, or exactly if it is None.
+among all, or among the images that FILTER lets through, in `effort` parts of its lists, or exactly
+if it is None.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ class Ours:
 
 
 class LanceDB:
-    """Lance files, IVF_FLAT and an index of each column."""
+    """Lance files, with IVF_FLAT and an index of each column."""
 
     module = "lancedb"
     efforts = (4, 8, 16, 32, 64, 128, 256)

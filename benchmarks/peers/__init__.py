@@ -1,1 +1,1 @@
-"""Do results agree with other people's programs, and what do these cost?"""
+"""Do results agree with other programs, and what do those cost?"""

@@ -1,4 +1,4 @@
-"""Compare the networks of published papers with their authors' code, and write what the tests need.
+"""Compare the networks of papers with their authors' code, and write the record for the tests.
 
     python benchmarks/peers/families.py ../sources           # all
     python benchmarks/peers/families.py ../sources JPM CLIP  # those with these words in their name
@@ -6,10 +6,9 @@
 ../sources has a checkout OWNER+NAME of each repository, with its commit in a file COMMIT. CLIP-ReID
 needs the packages ftfy and regex, and fast-reid yacs and termcolor.
 
-Both get weights that a rule fills in, and the same images. The rule, names and shapes, a few of the
-authors' features, the largest difference and the commit go to tests/fixtures/families.json, from
-which docs/accuracy.md has its table and the tests compare again. Nothing of the authors' code is
-kept.
+Both get the same generated weights and images. The rule, names and shapes, a few of the authors'
+features, the largest difference and the commit are written to tests/fixtures/families.json, which
+docs/accuracy.md and the tests use. None of the authors' code is kept.
 """
 
 import collections.abc
@@ -73,7 +72,7 @@ def configuration(size: tuple[int, int], **model: Any) -> Any:
 
 
 def module_of(folder: Path, name: str) -> Any:
-    """Import a module of a checkout, in place of another checkout's of the same name."""
+    """Import a module of a checkout, replacing another checkout's of the same name."""
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in ("model", "loss", "config", "utils", "fastreid"):
             del sys.modules[loaded]
@@ -103,7 +102,7 @@ def transreid(
 ) -> Any:
     """Build a network of TransReID's code, or of one built on it.
 
-    kind: its transformer; none for a shrunken one, which is `shallow` in the way of its ViT-S.
+    kind: its transformer; none for a shrunken one, which is `shallow` like its ViT-S.
     """
     make = module_of(folder, "model.make_model")
     backbones = sys.modules["model.backbones.vit_pytorch"]

@@ -7,10 +7,9 @@ All read the same files on the same machine.
     python benchmarks/peers/packages.py --what features training \\
       --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
 
-Every figure comes from a process of its own; the rows take turns and the median counts. Scripts are
-timed from start to end, functions once everything is imported. The peers are as published; what
-Python and NumPy have removed since is given back to them. Prints Markdown tables. This sets the
-peers up:
+Every measurement has its own process; the rows alternate and the median counts. Scripts are timed
+from start to end, functions once everything is imported. The peers are as published, with what
+Python and NumPy have removed since added back. Prints Markdown tables. This sets the peers up:
 
     git clone https://github.com/KaiyangZhou/deep-person-reid ../torchreid
     git clone https://github.com/JDAI-CV/fast-reid ../fast-reid
@@ -84,7 +83,7 @@ def main(argv=None):
     parser.add_argument(
         "--result",
         type=Path,
-        help="features to rank; by default made-up ones of Market-1501's size",
+        help="features to rank; by default synthetic ones of Market-1501's size",
     )
     parser.add_argument("--weights", help=f"weights of {NETWORK}, for features")
     market = "Market-1501 as prepare.py laid it out inside its own folder, for images"
@@ -135,7 +134,7 @@ def compare(rows, unit, options):
 
 
 def agreement(features, reference):
-    """Return what two arrays (N, D) of features of the same images have in common, in words."""
+    """Describe how similar two arrays (N, D) of features of the same images are."""
     features, reference = (
         each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, reference)
     )
@@ -173,7 +172,7 @@ def metrics(options, rerank=False):
 
 
 def metrics_of_torchreid(options, rerank=False):
-    """Time torchreid's, compiled by Cython: what its Engine does once it has the features."""
+    """Time torchreid's metrics, compiled by Cython, as its Engine computes them from features."""
     with import_from(options.torchreid):
         from torchreid import metrics
         from torchreid.metrics.rank import IS_CYTHON_AVAI
@@ -220,7 +219,7 @@ def for_peers(result, compiled, folder):
 
 
 def without_junk(result):
-    """Return query and gallery without the images that count for nothing.
+    """Return query and gallery without ignored images.
 
     The peers drop them beforehand.
     """
@@ -238,7 +237,7 @@ def features(runtime, options):
 
 
 def features_of_torchreid(options):
-    """Time torchreid's FeatureExtractor on image files, 32 a call."""
+    """Time torchreid's FeatureExtractor on image files, 32 per call."""
     with import_from(options.torchreid):
         from torchreid.utils import FeatureExtractor
     with contextlib.redirect_stdout(None):
@@ -252,7 +251,7 @@ def features_of_torchreid(options):
 def features_by(embed, options):
     """Time embed(paths), after a first call on other images.
 
-    Returns (images a second, peak gigabytes, features).
+    Returns (images per second, peak gigabytes, features).
     """
     paths = [
         str(path) for path in read_split(options.data_dir, "gallery").paths[: options.images + 64]
@@ -319,7 +318,7 @@ def training_of_torchreid(options):
 def import_from(folder):
     """Import a peer from its checkout.
 
-    Raises UserError if it, or something it needs, is not there.
+    Raises UserError if it, or something it needs, is missing.
     """
     sys.path.insert(0, str(folder.resolve()))
     collections.Mapping = collections.abc.Mapping  # type: ignore[attr-defined]

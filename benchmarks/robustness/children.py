@@ -1,6 +1,6 @@
 """Run a function in a forked child.
 
-Its output is caught, its seconds are limited, and this process stays as it is.
+Its output is captured, its time is limited, and this process does not change.
 
 A child starts in milliseconds, with PyTorch imported already. POSIX only.
 """

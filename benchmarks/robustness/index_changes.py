@@ -1,6 +1,6 @@
-"""Changes of an index that kills.py interrupts, and what must hold of each of them.
+"""Changes of an index that kills.py interrupts, and what must hold after each of them.
 
-A change is whole or did not happen; repeated, it ends, and nothing that was forgotten is left.
+A change is complete or did not happen; repeated, it completes, and nothing forgotten is left.
 """
 
 from collections import Counter
@@ -77,7 +77,7 @@ def copy_index(folder):
 
 
 def is_copied(folder, ended):
-    """Return whether there is a whole copy, or none."""
+    """Return whether there is a complete copy, or none."""
     if not (folder / "copy.index").exists():
         return not ended
     with closing(SearchIndex(folder / "copy.index")) as index:
@@ -104,7 +104,7 @@ def take_next(folder):
 
 
 def has_next(folder, ended):
-    """Return whether all features are of one network, which the index remembers."""
+    """Return whether all features are from one network, which the index remembers."""
     with closing(SearchIndex(folder / "a.index")) as index:
         features = np.concatenate([some for _, some in index.entries()])
         named = index.recall("network") is not None
@@ -127,7 +127,7 @@ def change_moved(folder):
 
 
 def is_moved(folder, ended):
-    """Return whether an index finds all its images, and says what it was told."""
+    """Return whether an index finds all its images, and returns the recorded facts."""
     with closing(SearchIndex(folder / "now" / "a.index")) as index:
         found = dict(each for images in index.images() for each in images)
         whole = len(found) == CUT and not gone(index) and not [*faults_of(index)]

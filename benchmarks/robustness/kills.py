@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill processes while they write, and compare what they leave with undisturbed ones.
+"""Kill processes while they write, and compare their output with that of undisturbed ones.
 
 The processes are trainings, layouts, additions to a search index, changes of its lists, and other
 changes of an index: copies, moves, another network, and forgetting.
@@ -9,13 +9,13 @@ changes of an index: copies, moves, another network, and forgetting.
       --changes 20 --seed 1
     python benchmarks/robustness/kills.py --trainings 0 --layouts 0 --additions 0 --lists 0
 
-SIGKILL leaves a process no chance to tidy up. Each process is killed at a random one of its next
-writing acts: a file opened for writing, renamed, linked or removed, or a statement of SQLite. The
-next process goes on. After each kill, every checkpoint must be readable and every image that was
-acknowledged must be in the index; at the end, weights, layout and index must equal those of an
-undisturbed process, the weights bit for bit. Among images with lists, a search must find each
-image that was acknowledged. Another change of an index is whole or did not happen; at the end, no
-file holds a byte of what was forgotten. POSIX only.
+SIGKILL leaves a process no chance to clean up. Each process is killed at a random one of its next
+write operations: a file opened for writing, renamed, linked or removed, or a statement of SQLite.
+The next process continues. After each kill, every checkpoint must be readable and every image that
+was acknowledged must be in the index; at the end, weights, layout and index must equal those of an
+undisturbed process, the weights bit for bit. Among images with lists, a search must find each image
+that was acknowledged. Any other change of an index is complete or did not happen; at the end, no
+file contains a byte of what was forgotten. POSIX only.
 """
 
 import os
@@ -65,7 +65,7 @@ PATIENCE = 600.0  # seconds that a process may take
 
 
 def main(argv=None):
-    """Kill, go on and compare."""
+    """Kill, continue and compare."""
     parser = Parser(__doc__)
     parser.add_argument("--trainings", type=int, default=200, help="how often a training is killed")
     parser.add_argument("--layouts", type=int, default=50, help="how often prepare.py is killed")
@@ -100,7 +100,7 @@ def main(argv=None):
 def kill_trainings(workspace, kills):
     """Kill a training again and again.
 
-    An epoch writes about a dozen times, so it gets on by half of one each time.
+    An epoch writes about a dozen times, so a process completes about half of one.
     """
     flags = [*TRAINING, "--total_epoch", str(max(4, kills // 2))]
     undisturbed(lambda: train.main([*flags, "--name", "whole"]), workspace)
@@ -125,7 +125,7 @@ def kill_trainings(workspace, kills):
 
 
 def kill_layouts(workspace, kills):
-    """Kill prepare.py at any of its acts, in a new folder each time, and run it again."""
+    """Kill prepare.py at any write operation, in a new folder each time, and run it again."""
 
     def lay_out(folder):
         words = ["--data_dir", "people/train_all", "--save_dir", folder]
@@ -240,7 +240,7 @@ def kill_changes(workspace, kills):
 def kill(command, workspace, kills, most, check=lambda: None):
     """Run a command until it was killed `kills` times, then to its end.
 
-    It is killed at one of its first `most` writing acts.
+    It is killed at one of its first `most` write operations.
 
     Returns how often it was killed: fewer if it has nothing left to do.
     """
@@ -266,7 +266,7 @@ def undisturbed(command, workspace):
 
 
 def doomed(command, acts):
-    """Run a command that kills itself before its writing act of this number."""
+    """Run a command that kills itself before its write operation with this number."""
     left = [acts]
 
     def act():
@@ -278,7 +278,7 @@ def doomed(command, acts):
 
 
 def count_acts(command, workspace):
-    """Return how many writing acts a command has."""
+    """Return how many write operations a command has."""
 
     def count():
         acts: list[None] = []
@@ -290,7 +290,7 @@ def count_acts(command, workspace):
 
 
 def watched(command, act):
-    """Run a command, and call `act` before each of its writing acts."""
+    """Run a command, and call `act` before each of its write operations."""
 
     def watch(event, arguments):
         writes = (

@@ -1,15 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Play a day of four live cameras as fast as the machine can, with made-up people.
+"""Play a day of four live cameras as fast as the machine can, with synthetic people.
 
     python benchmarks/robustness/live_day.py
     python benchmarks/robustness/live_day.py --hours 2 --visitors 40
 
 Every camera gives a frame every three seconds. Visitors walk past one to four cameras once, and the
-staff come all day. A box is drawn in a colour that stands for its person, and the feature of an
-image is that person's, moved by the camera and by chance. All else is the path of tools/people.py:
+staff all day. A box is drawn in a colour that identifies its person, and the feature of an image is
+that person's, shifted by the camera and at random. Everything else is as in tools/people.py:
 tracker, images, links, and a gallery on the disk. Prints a row for every part of the day: the
-tracks so far, how many of them were corrected, IDF1 of the tracks as they are said at that time,
-the people of all tracks so far beside the true number, and the memory of the process.
+tracks so far, how many of them were corrected, the IDF1 of the tracks as reported then, the people
+of all tracks so far beside the true number, and the memory of the process.
 """
 
 import os
@@ -59,7 +59,7 @@ def main(argv=None):
 
 
 class Day:
-    """Who is in front of which camera when, and what was said of them."""
+    """Who is in front of which camera when, and what was reported."""
 
     def __init__(self, options):
         self.hours, self.remember = options.hours, options.remember
@@ -91,7 +91,7 @@ class Day:
                     yield self.row((second + STEP) / 3600)
 
     def frame(self, second, camera):
-        """Return the frame of a camera, with those who are there."""
+        """Return the frame of a camera, with the people in view."""
         while self.visits and self.visits[0][0] + STAY < second:
             self.visits.pop(0)
         pixels = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
@@ -107,7 +107,7 @@ class Day:
         return pixels
 
     def detect(self, _):
-        """Return the boxes of those who are there."""
+        """Return the boxes of the people in view."""
         boxes = [[26 * place + 2, 20, 26 * place + 22, 80] for place, _ in self.there]
         return np.array(boxes).reshape(-1, 4), np.full(len(boxes), 0.9)
 
@@ -121,7 +121,7 @@ class Day:
         return self._unit(moved).astype(np.float32)
 
     def note(self, looked):
-        """Note whom the tracks show, and whom they are said to show."""
+        """Record the true and the reported people of the tracks."""
         for track, box in zip(looked.tracks.tolist(), looked.boxes, strict=True):
             if track >= 0:
                 place = round((box[0] - 2) / 26)
@@ -131,7 +131,7 @@ class Day:
             self.corrected += each.corrected_from is not None
 
     def row(self, hour):
-        """Return what was said until an hour."""
+        """Return what was reported until an hour."""
         names = [*self.said]
         people, said = [self.who[name] for name in names], [self.said[name] for name in names]
         score = identity_f1(people, said).f1
@@ -158,7 +158,7 @@ class Day:
 
 
 def resident():
-    """Return the memory of this process, in words."""
+    """Describe the memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**20:.0f} MiB"
 

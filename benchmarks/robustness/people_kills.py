@@ -1,14 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill tools/people.py again and again, and compare what it leaves with an undisturbed call.
+"""Kill tools/people.py repeatedly, and compare its output with that of an undisturbed call.
 
     python benchmarks/robustness/people_kills.py              # 30 kills
     python benchmarks/robustness/people_kills.py --kills 5 --seed 1
 
 Two people walk past two cameras, of which one is a video and one a folder of frames. A call is
-killed with SIGKILL at one of its next writing acts, as in kills.py, and called again, up to three
-times. The last call ends by itself. The folder must then hold the same files as after an
-undisturbed call, bit for bit, and the gallery the same images with the same features and facts.
-POSIX only.
+killed with SIGKILL at one of its next write operations, as in kills.py, and repeated, up to three
+times. The last call is not killed. The folder must then hold the same files as after an undisturbed
+call, bit for bit, and the gallery the same images with the same features and facts. POSIX only.
 """
 
 import random
@@ -84,14 +83,14 @@ def kill_and_repeat(call, workspace, acts, most):
 
 
 def check_same(found, expected):
-    """Raise UserError if two states are not the same."""
+    """Raise UserError if two states differ."""
     names = {*found, *expected}
     if wrong := sorted(str(each) for each in names if found.get(each) != expected.get(each)):
         raise UserError(f"After kills, {', '.join(wrong)} differ.")
 
 
 def state_of(folder):
-    """Return {name: content} of a folder, with each image of its gallery in place of its files."""
+    """Return {name: content} of a folder, with the images of its gallery instead of its files."""
     state: dict[object, object] = {
         name: content for name, content in contents(folder).items() if ".index" not in name
     }

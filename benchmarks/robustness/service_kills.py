@@ -1,13 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill the service while clients add, merge and forget, and compare what is left with its answers.
+"""Kill the service while clients add, merge and forget, and compare the gallery with its answers.
 
     python benchmarks/robustness/service_kills.py             # 60 kills
     python benchmarks/robustness/service_kills.py --kills 5 --seed 1
 
-Each time the service starts on the index as it was left, and is killed after up to two seconds of
-requests. Then every image that was acknowledged must be in the index with its file and the name
-that it was given or merged into, and nothing that was acknowledged as forgotten may be: neither its
-row, nor its file, nor its path in the bytes of any file. No request may be refused. Linux.
+Each time, the service starts on the index that was left, and is killed after up to two seconds of
+requests. Then every acknowledged image must be in the index with its file and its current name, and
+nothing acknowledged as forgotten may remain: neither its row, nor its file, nor its path in the
+bytes of any file. No request may be rejected. Linux.
 """
 
 import io
@@ -44,7 +44,7 @@ READ_PATHS = ("people", "cameras", "tracks", "images", "sightings?camera=1")
 
 
 class Answers:
-    """What the service has acknowledged: ids of images that are there, and of forgotten ones."""
+    """What the service has acknowledged: ids of existing and of forgotten images."""
 
     def __init__(self) -> None:
         self.there: dict[str, set[str]] = {}  # {id: names of which it has one}
@@ -100,9 +100,9 @@ def serve_and_kill(folder, answers, seed):
 
 
 def ask(address, answers, seed, number):
-    """Ask until the service is gone, and note what it acknowledges.
+    """Send requests until the service is gone, and record what it acknowledges.
 
-    number: of the client, whose people are its own.
+    number: of the client, which has its own people.
     """
     headers = {"Authorization": f"Bearer {TOKEN}"}
     draw, noise = random.Random(seed), np.random.default_rng(seed)
@@ -140,7 +140,7 @@ def ask(address, answers, seed, number):
 
 
 def merge(send, answers, old, new):
-    """Make two people one, if somebody is known by the first name."""
+    """Merge two people, if the first name is known."""
     with answers.lock:
         both = [image for image, names in answers.there.items() if old in names]
         certain = any(answers.there[image] == {old} for image in both)
@@ -156,7 +156,7 @@ def merge(send, answers, old, new):
 
 
 def faults(folder, answers):
-    """Return a sentence for each image that is not as the service has said."""
+    """Return a sentence for each image that contradicts the service's answers."""
     with_names: dict[Path, str | None] = {}
     index = SearchIndex(folder / "people.index")
     for images in index.images():

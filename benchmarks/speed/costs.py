@@ -1,15 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure what the networks of recipes cost.
+"""Measure the cost of the networks of recipes.
 
-Prints parameters, multiply-adds, and milliseconds an image on one core.
+Prints parameters, multiply-adds, and milliseconds per image on one core.
 
     python benchmarks/speed/costs.py recipes/market/osnet_x0_25_laptop.yaml \\
       recipes/market/resnet50.yaml
 
 The network is exported to ONNX, and OpenVINO computes one view of each image, without decoding. The
-weights are random, which does not change the time. Each line of docs/costs.jsonl is a network; what
-is not measured again stays. `python tools/docs/pages.py` puts them into docs/results.md, beside the
-accuracy.
+weights are random, which does not change the time. Each line of docs/costs.jsonl is a network;
+lines that are not measured again are kept. `python tools/docs/pages.py` puts them into
+docs/results.md, beside the accuracy.
 """
 
 import json

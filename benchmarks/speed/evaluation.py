@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Measure evaluate.py: time and memory of the whole process, beside a loop that sorts the gallery.
 
-    python benchmarks/speed/evaluation.py                        # made-up features of its size
+    python benchmarks/speed/evaluation.py                        # synthetic features of its size
     python benchmarks/speed/evaluation.py --result pytorch_result.mat  # real features
     python benchmarks/speed/evaluation.py --sizes market msmt17 market+500k
 
@@ -25,9 +25,11 @@ def main(argv=None):
     """Print a table with one row for each size."""
     parser = Parser(__doc__)
     parser.add_argument(
-        "--sizes", nargs="+", choices=SIZES, default=["market"], help="of made-up features"
+        "--sizes", nargs="+", choices=SIZES, default=["market"], help="of synthetic features"
     )
-    parser.add_argument("--result", type=Path, help="measure this file instead of made-up features")
+    parser.add_argument(
+        "--result", type=Path, help="measure this file instead of synthetic features"
+    )
     options = parser.parse_args(argv)
     print(machine(), HEADER, sep="\n\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,13 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Time tools/people.py by its parts: a minute of 1080p at 25 frames a second.
+"""Time the parts of tools/people.py: a minute of 1080p at 25 frames per second.
 
     python prepare.py --synthetic --walks --data_dir walks
     python benchmarks/speed/from_pixels.py --walks walks --every 3 --detector people.onnx \\
       --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
 
 The video is made of the frames of a camera of synthetic walks, each shown for a fifth of a second.
-Further flags go to tools/people.py. Prints a table in Markdown. Seconds of the processor do not
-depend on what else the machine does. Needs PyAV.
+Further flags are passed to tools/people.py. Prints a table in Markdown. CPU seconds do not depend
+on other programs. Needs PyAV.
 """
 
 import sys
@@ -54,7 +54,7 @@ def main(argv=None):
 
 
 def write_street(path, frames, count):
-    """Write a video of the first frames of a folder, as large as SIZE."""
+    """Write a video of the first frames of a folder, of size SIZE."""
     import av
 
     folder = FrameFolder(frames)
@@ -71,7 +71,7 @@ def write_street(path, frames, count):
 
 
 def run_timed(words):
-    """Run the command, and return {part: (seconds, seconds of the processor)}."""
+    """Run the command, and return {part: (seconds, CPU seconds)}."""
     spent: dict = defaultdict(lambda: np.zeros(2))
 
     def timed(name, function):
@@ -96,7 +96,7 @@ def run_timed(words):
 
 
 def by_part(spent):
-    """Return {part: seconds} of parts that do not hold others."""
+    """Return {part: seconds} of parts that do not contain others."""
     rest = spent["all"] - spent["tracking"] - spent["indexing"] - spent["linking"]
     return {
         "the whole command": spent["all"],

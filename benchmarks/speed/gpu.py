@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure everything that docs/benchmarks.md wants to know of a GPU.
+"""Measure everything in docs/benchmarks.md that needs a GPU.
 
 Each part ends within nine minutes.
 
@@ -9,8 +9,8 @@ Each part ends within nine minutes.
     python benchmarks/speed/gpu.py --dry_run --gpu_ids -1                     # every part, tiny
 
 For a bare machine with one GPU and no network: without --images it draws synthetic people of
-Market-1501's size. Each part runs in a process of its own and is added to --save when it ends; one
-that fails or takes too long costs the others nothing. The peak is the speed of a large matrix
+Market-1501's size. Each part runs in its own process and is added to --save when it ends; a part
+that fails or takes too long does not affect the others. The peak is the speed of a large matrix
 product measured in the same process; a training step is counted as three forward passes.
 """
 
@@ -115,7 +115,7 @@ def main(argv=None):
 
 
 def lay_out(options, workspace):
-    """Put people of Market-1501's size into `workspace`/people."""
+    """Put as many people as Market-1501 has into `workspace`/people."""
     if options.images:
         named = ["--pattern", r"(?P<id>-?\d+)_c(?P<camera>\d+)", "--test_fraction", "0"]
         prepare.main(
@@ -128,7 +128,7 @@ def lay_out(options, workspace):
 
 
 def run_part(part, options, workspace):
-    """Run a part in a process of its own.
+    """Run a part in its own process.
 
     Return its output as a section, and whether it ended well.
     """
@@ -158,7 +158,7 @@ def training(options, device):
 
 
 def compiled(options, device):
-    """Print the same of the suite with --compile, which takes a minute or more to begin."""
+    """Print the same for the suite with --compile, which takes a minute or more to start."""
     compare(options, device, COMPILED)
 
 
@@ -213,7 +213,7 @@ def compare(options, device, variants):
 
 
 def epochs(options, device):
-    """Train two epochs of Market-1501's size, and print what sixty would take."""
+    """Train two epochs of Market-1501's size, and print the time of sixty."""
     size = (
         ["--height", "64", "--width", "32", "--batchsize", "8"]
         if options.dry_run

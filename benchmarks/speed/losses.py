@@ -8,11 +8,10 @@ Prints Markdown rows.
       --gpu_ids -1
 
 Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity.
---spread sets how far they lie from their identity's direction: at 2.5, the default, about half of
-all pairs are worth mining, as early in training; at 1.5 almost none are. Time is the median of one
-second of runs, at least --repeats of them, including the miner. On one CPU thread it is processor
-time, which other programs hardly disturb. Memory is the peak that a run allocates beyond what was
-allocated before.
+--spread sets how far they are from their identity's direction: at 2.5, the default, about half of
+all pairs are worth mining, as early in training; at 1.5, almost none. Time is the median of one
+second of runs, at least --repeats of them, including the miner. On one CPU thread, it is CPU time,
+which other programs hardly affect. Memory is the peak that a run allocates in addition.
 """
 
 import json
@@ -87,7 +86,7 @@ def step(loss, features, labels):
 def measure_time(pair, features, labels, repeats, clock):
     """Return the median milliseconds of a step for each of two losses.
 
-    They take turns, so that the machine treats both alike. After one warm-up step, runs at least
+    They alternate, so that the machine treats both alike. After one warm-up step, runs at least
     `repeats` steps and at least one second.
     """
     times: tuple[list, list] = ([], [])
@@ -103,7 +102,7 @@ def measure_time(pair, features, labels, repeats, clock):
 def measure_memory(loss, features, labels):
     """Return the peak MB that a step allocates.
 
-    They come from the allocator on a GPU, from the profiler's record on a CPU.
+    It is from the allocator on a GPU, from the profiler on a CPU.
     """
     features.grad = None
     if features.is_cuda:

@@ -1,15 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
 """Compare time and memory of evaluate_rerank.py with the dense algorithm written from the paper.
 
-Each runs as a whole process.
+Each runs in its own process.
 
-    python benchmarks/speed/reranking.py                         # made-up features of its size
+    python benchmarks/speed/reranking.py                         # synthetic features of its size
     python benchmarks/speed/reranking.py --result pytorch_result.mat  # real features
     python benchmarks/speed/reranking.py --sizes msmt17 --no_reference
     python benchmarks/speed/reranking.py --gpu_ids 0
 
 Prints rows of Markdown. The dense algorithm (benchmarks/speed/run_reference.py) needs 9 GB at
-Market-1501's size; --no_reference leaves it out.
+Market-1501's size; --no_reference skips it.
 """
 
 import sys
@@ -33,10 +33,12 @@ def main(argv=None):
         nargs="+",
         choices=SIZES,
         default=["market"],
-        help="sizes of the made-up features",
+        help="sizes of the synthetic features",
     )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="only these")
-    parser.add_argument("--result", type=Path, help="measure this file instead of made-up features")
+    parser.add_argument(
+        "--result", type=Path, help="measure this file instead of synthetic features"
+    )
     parser.add_argument("--no_reference", action="store_true", help="leave out the dense algorithm")
     parser.add_argument(
         "--times", type=int, default=1, help="how often to run each; the fastest counts"

@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare what computes features on a CPU: PyTorch, ONNX Runtime and OpenVINO.
+"""Compare the runtimes for features on a CPU: PyTorch, ONNX Runtime and OpenVINO.
 
     python benchmarks/speed/runtimes.py --weights osnet_x0_25_msmt17.pth \\
       --test_dir ../Market/pytorch
     python benchmarks/speed/runtimes.py --weights osnet.pth --test_dir ../Market/pytorch --bf16
 
-The ways take turns, so that a busy machine slows all of them. The table has seconds by the clock
-and seconds of the processor; these depend little on what else runs. "PyTorch alone" is the network
-as it is, channels first and nothing fused, in batches that suit the cache like the others'. Images
-are decoded and networks exported beforehand.
+The runtimes alternate, so that a busy machine slows all of them. The table has wall-clock and CPU
+seconds; the latter depend little on other programs. "PyTorch alone" is the plain network, channels
+first and nothing fused, in batches that suit the cache like the others'. Images are decoded and
+networks exported beforehand.
 """
 
 import os
@@ -74,13 +74,13 @@ class ChannelsFirst(torch.nn.Module):
 
 @contextmanager
 def eager():
-    """Leave networks as they are when features are computed."""
+    """Do not change networks when features are computed."""
     with patch("person_reid.retrieval.features.fuse", ChannelsFirst):
         yield
 
 
 def extraction(ways, options):
-    """Print a table of images a second, mirrored images included."""
+    """Print a table of images per second, mirrored images included."""
     size = find_backbone(options.backbone).size
     bank = load_bank(read_split(options.test_dir, "gallery").paths[: options.images], *size)
     embedders = {}
@@ -110,7 +110,7 @@ def extraction(ways, options):
 def show(times, figures):
     """Print the rows of a table from {way: [(seconds, processor seconds)]}.
 
-    The first way is what others are held to.
+    The first way is the reference.
 
     figures: the medians (seconds, processor seconds) → their texts.
     """

@@ -4,12 +4,12 @@
     python benchmarks/speed/service.py
     python benchmarks/speed/service.py --images 1000000 --seconds 60 --requests 20000
 
-Starts tools/serve.py twice over one index of made-up people (benchmarks/gallery/search.py): as it
-is, and with batches of one image, which is the plain loop that it is compared with. --clients ask
-at once, each as soon as it has its answer; then they ask half as many times a second, at fixed
-times, from which the answers are timed. Prints rows of Markdown: requests a second, and the median,
-95th and 99th percentile of their milliseconds. Then come --requests small requests, and how much
-memory the service takes before and after. The network is OSNet x0.25 with random weights. Linux.
+Starts tools/serve.py twice over one index of synthetic people (benchmarks/gallery/search.py): as
+usual, and with batches of one image, the baseline. --clients send requests at the same time, each
+as soon as it has its answer; then at half that rate, at fixed times, from which the answers are
+timed. Prints rows of Markdown: requests per second, and the median, 95th and 99th percentile of
+their milliseconds. Then follow --requests small requests, with the service's memory before and
+after. The network is OSNet x0.25 with random weights. Linux.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ def main(argv=None):
 
 
 def fill(folder, count):
-    """Write an index of made-up people, and return the feature of another image of one of them."""
+    """Write an index of synthetic people, and return the feature of a new image of one."""
     index = SearchIndex(folder / "people.index")
     for paths, features, _ in images(count, DIMENSION):
         index.add(paths, features)
@@ -93,7 +93,7 @@ def crop():
 
 
 async def measure(name, address, query, options):
-    """Print the rows of a service. query: the feature that is searched for."""
+    """Print the rows of a service. query: the feature to search for."""
     questions = {
         "embed a crop": ("embed", crop()),
         "search": ("search", {"json": {"features": query}}),
@@ -114,7 +114,7 @@ def print_row(name, question, clients, rate, taken):
 
 
 async def ask_at(address, path, request, rate, seconds):
-    """Return the seconds of requests from when they were due, `rate` of them in a second."""
+    """Return the seconds of requests from when they were due, `rate` of them per second."""
     token, begin = {"Authorization": f"Bearer {TOKEN}"}, time.perf_counter()
     async with httpx.AsyncClient(headers=token, timeout=60) as client:
 
@@ -146,7 +146,7 @@ async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):
 
 
 async def watch(address, process, options):
-    """Print how much memory a service takes before and after many requests."""
+    """Print the memory of a service before and after many requests."""
     before = resident(process.pid)
     await ask(address, "embed", crop(), options.clients, requests=options.requests)
     after = resident(process.pid)
@@ -154,7 +154,7 @@ async def watch(address, process, options):
 
 
 def resident(pid):
-    """Return the megabytes that a process holds."""
+    """Return the memory of a process in megabytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 

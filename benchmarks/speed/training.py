@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the training speed of the suite with a usual loop.
+"""Compare the training speed of the suite with that of the usual loop.
 
 Both train the same network in one run of this program.
 
@@ -10,10 +10,10 @@ Both train the same network in one run of this program.
       --compile
 
 The usual loop is benchmarks/speed/usual.py (ImageFolder, DataLoader, float32, channels first),
-with two workers and with one for each core. The suite is its step in float32, in bfloat16 (unless
-the processor would have to emulate it) and, on request, compiled or with PyTorch's layers for fused
-ones. Each variant runs --rounds times in its own process, one after the other; the median counts.
-Prints rows of a Markdown table: images per second, share of time waiting for data, peak memory.
+with two workers and with one for each core. The suite's step runs in float32, in bfloat16 (unless
+the processor would have to emulate it) and, on request, compiled or with PyTorch's layers instead
+of fused ones. Each variant runs --rounds times in its own process; the median counts. Prints rows
+of a Markdown table: images per second, share of time waiting for data, peak memory.
 """
 
 import os
@@ -124,7 +124,7 @@ def suite_step(config):
 
 
 def unfused_loop(options, flags):
-    """Return the same with PyTorch's layers where the suite would fuse them."""
+    """Return the same with PyTorch's layers instead of fused ones."""
     with patch("person_reid.training.step.fuse", lambda *_: False):
         return suite_loop(options, flags)
 

@@ -1,4 +1,4 @@
-"""The usual loop of a training, for comparison with the suite: see training.py.
+"""The usual training loop, for comparison with the suite: see training.py.
 
 It uses torchvision's ImageFolder and transforms, a DataLoader with processes, float32, channels
 first, cross entropy and SGD, and reads the loss at every step.

@@ -1,8 +1,8 @@
-"""Colour histograms as descriptors of people: what a network has to beat.
+"""Colour histograms as descriptors of people, the baseline of any network.
 
 Histograms are joint in hue, saturation and value (16 × 4 × 4 bins) and compared by the
 Bhattacharyya coefficient; "balanced" scales the colours of every image to a grey mean first, which
-takes away most of what a camera does to them.
+removes most of a camera's influence.
 """
 
 from collections.abc import Callable

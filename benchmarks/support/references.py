@@ -1,10 +1,10 @@
-"""Straightforward programs for what person_reid does: slow, dense, easy to check.
+"""Simple reference implementations for person_reid: slow, dense, easy to check.
 
 Tests and benchmarks compare it with them.
 
-A BLAS rounds one column of a product like this and another like that, on some processors even where
-the columns are equal. Images whose features are equal to the last bit have one and the same score
-and are ordered by their index, so the programs multiply the distinct rows only.
+On some processors, a BLAS rounds equal columns of a product differently. Images whose features are
+equal to the last bit must have the same score and be ordered by their index, so the programs
+multiply only the distinct rows.
 """
 
 import math
@@ -131,8 +131,8 @@ def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
 def half_cosine_rates(options, epoch, part):
     """Return the learning rates of backbone and head after a part, 0 to 1, of an epoch.
 
-    The rate is a half cosine by the epoch, down to lr / 100. Over the first warm_epoch epochs it is
-    multiplied by a rise by the step from 0.1 to 1.
+    The rate is a half cosine by the epoch, down to lr / 100. Over the first warm_epoch epochs, it
+    is multiplied by a linear rise from 0.1 to 1 in each step.
     """
     floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
     warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0

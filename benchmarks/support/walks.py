@@ -1,4 +1,4 @@
-"""Two people of stripes who walk through the frames of a camera, and where they are."""
+"""Two striped people who walk through the frames of a camera, and their boxes."""
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,7 @@ def write_video(path, frames=FRAMES, rate=10, title="", turn=0, **options):
 
 
 def write_tracks(path, frames=range(1, FRAMES + 1), move=(0, 0)):
-    """The tracks as a tracker writes them; move: pixels by which all boxes are beside the truth."""
+    """The tracks as a tracker writes them; move: offset of all boxes in pixels."""
     lines = []
     for frame in frames:
         for person in COLOURS:
@@ -63,14 +63,14 @@ def write_tracks(path, frames=range(1, FRAMES + 1), move=(0, 0)):
 
 
 def shows(path):
-    """The person on an image that was cut out: the one whose colour most of it has."""
+    """The person on a crop: the one with its most frequent colour."""
     with Image.open(path) as image:
         middle = np.median(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
     return min(COLOURS, key=lambda person: np.abs(middle - COLOURS[person]).sum())
 
 
 def find_by_colour(frame):
-    """Find the people by their colours, as a detector does, whatever is compressed."""
+    """Find the people by their colours, as a detector would, even after compression."""
     boxes = []
     for colour in COLOURS.values():
         near = np.abs(frame.astype(int) - colour).max(axis=2) < 50
