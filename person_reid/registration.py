@@ -7,6 +7,7 @@ only if the command line names it, or if it is installed: a file that merely men
 plugin, such as the opts.yaml of a run, is refused with the flag that loads it.
 """
 
+import logging
 import re
 import sys
 from collections.abc import Container, Iterable, Mapping
@@ -16,9 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from person_reid.errors import UserError
+from person_reid.errors import UserError, first_line
 from person_reid.text import did_you_mean, quoted
 
+log = logging.getLogger(__name__)
 GROUP = "person_reid.plugins"  # of the entry points of an installed package
 # MODULE:CLASS, which --backbone takes; timm's networks of a hub have a slash or a hyphen
 OWN_CLASS = re.compile(r"(?P<plugin>[\w./\\:]+):(?P<name>[A-Za-z_]\w*)")
@@ -99,7 +101,10 @@ def load_installed() -> None:
         from importlib.metadata import entry_points  # loads slowly
 
         for point in entry_points(group=GROUP):
-            point.load()
+            try:
+                point.load()
+            except Exception as error:  # of a package that this command may not need
+                log.warning("the plugin %s is left out: %s", point.value, first_line(error))
 
 
 def check_loaded(

@@ -6,6 +6,8 @@ from datetime import datetime
 import pytest
 
 from person_reid.config.times import moment, stored, written
+from person_reid.errors import UserError
+from person_reid.gallery.metadata import Filter
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows keeps its zone")
@@ -23,6 +25,23 @@ def test_an_hour_that_comes_twice_is_two_hours(monkeypatch):
         ]  # fmt: skip
         assert moment("2026-11-01T09:30") == "2026-11-01 08:30:00Z"  # local
         assert stored(datetime(2026, 11, 1, 9, 30)) == "2026-11-01 08:30:00Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_times_at_the_ends_of_the_calendar_are_refused_in_words(monkeypatch, zone):
+    try:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        for text in ("9999-12-31T23:59:59.5Z", "9999-12-31T23:00Z", "0001-01-01T00:00Z"):
+            for read in (moment, written, lambda text: Filter(after=text)):
+                with pytest.raises(UserError, match="no such time"):
+                    read(text)
+        for text in ("9999-12-30T23:59:59.5Z", "0001-01-02T00:00Z"):
+            assert Filter(before=text).before
+            assert written(moment(text))
     finally:
         monkeypatch.undo()
         time.tzset()

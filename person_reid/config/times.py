@@ -9,6 +9,9 @@ from datetime import datetime, timedelta, timezone
 from person_reid.errors import UserError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# A day from the ends of the calendar, so that every time can be rounded, and written anywhere.
+FIRST = datetime(1, 1, 2, tzinfo=timezone.utc)
+LAST = datetime(9999, 12, 31, tzinfo=timezone.utc)
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -21,7 +24,10 @@ def parsed(text: str) -> datetime:
     plain = re.sub("[Zz]$", "+00:00", text.strip())
     plain = re.sub(r"\.(\d{1,6})", lambda fraction: f".{fraction[1]:0<6}", plain)
     try:
-        return datetime.fromisoformat(plain).astimezone(timezone.utc)
+        found = datetime.fromisoformat(plain).astimezone(timezone.utc)
+        if FIRST <= found < LAST:
+            return found
+        raise ValueError
     except (ValueError, OverflowError, OSError):  # the last from Windows, before 1970
         raise UserError(
             f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00, "

@@ -160,6 +160,11 @@ class Database:
             return 0
         if not names >= {"about", "images", "by_about"}:
             raise UserError(f"{self.path}: {NO_INDEX}")
+        if self.rows("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')"):
+            raise UserError(
+                f"{self.path}: has triggers or views, which could keep what is forgotten. No index "
+                f"has them: {NO_INDEX}"
+            )
         check_version(self.path, version, VERSION)
         if version < VERSION:
             raise UserError(f"{self.path}: made before version 1.0.0 of the suite. {INDEX_AGAIN}")

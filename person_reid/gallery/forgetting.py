@@ -59,9 +59,6 @@ def forget(store: ImageTable, which: Filter, asked: str, keep_crops: bool = Fals
         condition, values = store.condition(which)
         delete_lists(store)
         rows = _identified(store, condition, values)
-        if not keep_crops:
-            cut = ((store.folder.path(path), source) for path, _, source, _ in rows if source)
-            delete_crops(cut, store.path)
         number = db.connection.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
         _bar(store, rows)
         db.rows("DELETE FROM additions")  # no lists from before fit any more
@@ -69,10 +66,10 @@ def forget(store: ImageTable, which: Filter, asked: str, keep_crops: bool = Fals
         db.rows(
             "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, number)
         )
-    try:
-        _rewrite(db)
-    finally:
-        _empty_log(db)
+    if not keep_crops:  # from here on, nothing can bring the rows back, such as a full disk
+        cut = ((store.folder.path(path), source) for path, _, source, _ in rows if source)
+        delete_crops(cut, store.path)
+    _rewrite(db)
     delete_lists(store)  # from a search in the meantime
     return number
 
@@ -124,7 +121,10 @@ def _rewrite(db: Database) -> None:
     It needs as much room as the file; a remark says if that is not there.
     """
     try:
-        db.rows("VACUUM")
+        try:
+            db.rows("VACUUM")
+        finally:
+            _empty_log(db)
     except UserError as error:
         if DAMAGED in str(error):
             raise

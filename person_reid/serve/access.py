@@ -36,6 +36,8 @@ def read_tokens(file: str | Path) -> dict[str, str]:
                 f"{file}, line {number}: expected one of {', '.join(ROLES)}, a space, and a token "
                 "of at least 16 characters."
             )
+        if token.strip() in found:
+            raise UserError(f"{file}, line {number}: the token of an earlier line.")
         found[token.strip()] = role
     if not found:
         raise UserError(f"{file}: no tokens in it. A line is, for example: read {new_token()}")

@@ -381,6 +381,17 @@ def test_an_installed_package_registers_by_an_entry_point(tmp_path, monkeypatch)
     assert SCHEDULE_NAMES[-1] == "halving"
 
 
+def test_a_broken_plugin_of_a_package_is_left_out_and_named(tmp_path, monkeypatch, caplog):
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[person_reid.plugins]\nparts = broken_parts\n")
+    (tmp_path / "broken_parts.py").write_text("import absent_library\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    load_installed()
+    assert "the plugin broken_parts is left out: No module named 'absent_library'" in caplog.text
+
+
 def test_any_torch_data_set_and_loader_is_trained_on(caplog):
     class Items(torch.utils.data.Dataset):
         def __init__(self, image, people):

@@ -335,17 +335,57 @@ def test_more_answers_than_images_cost_no_more_than_there_are(index, k, exact, m
     tracemalloc.stop()
 
 
-def test_what_is_forgotten_is_forgotten_on_a_full_disk(index, monkeypatch, caplog):
+def fill_disk(index, monkeypatch, *commands):
+    """Let some commands of SQLite find a full disk."""
     run = index.store.db.rows
 
     def full(command, values=()):
-        if command == "VACUUM":
+        if command in commands:
             raise UserError("a.index: the disk is full.")
         return run(command, values)
 
     monkeypatch.setattr(index.store.db, "rows", full)
+
+
+def test_a_forgetting_that_a_full_disk_refuses_deletes_no_picture(tmp_path, monkeypatch):
+    index = SearchIndex(tmp_path / "a.index")
+    picture = tmp_path / "a.crops" / "hall" / "000001_000001.jpg"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    index.add([picture], FEATURES[:1], {picture: About(source="hall", track="1")})
+    fill_disk(index, monkeypatch, "COMMIT")
+    with pytest.raises(UserError, match="disk is full"):
+        index.forget(Filter(track="1"), "track")
+    assert len(index) == 1
+    assert picture.exists()
+    monkeypatch.undo()
+    assert index.forget(Filter(track="1"), "track") == 1
+    assert not picture.exists()
+
+
+@pytest.mark.parametrize("commands", [["VACUUM"], ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]])
+def test_what_is_forgotten_is_forgotten_on_a_full_disk(index, monkeypatch, caplog, commands):
+    fill_disk(index, monkeypatch, *commands)
     assert index.forget(Filter(image="7.jpg"), "image") == 1
     assert len(index) == 399
     assert "disk is full" in caplog.text
     assert "forgotten and overwritten" in caplog.text
-    assert FEATURES[7].astype("<f2").tobytes() not in index.path.read_bytes()
+    if commands == ["VACUUM"]:
+        assert FEATURES[7].astype("<f2").tobytes() not in index.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "CREATE TRIGGER kept AFTER DELETE ON images BEGIN INSERT INTO notes (kind, name, value) "
+        "VALUES ('kept', old.path, '1'); END",
+        "CREATE VIEW people AS SELECT identity FROM images",
+    ],
+)
+def test_an_index_with_triggers_or_views_is_refused(index, command):
+    index.close()
+    with closing(sqlite3.connect(index.path)) as file:
+        file.execute(command)
+        file.commit()
+    with pytest.raises(UserError, match="triggers or views, which could keep what is forgotten"):
+        SearchIndex(index.path)

@@ -463,6 +463,9 @@ def test_tokens_are_read_from_a_file(tmp_path):
             UserError, match=rf"tokens.txt, line {line}: expected one of read, write"
         ):
             read_tokens(file)
+    file.write_text(f"read {'a' * 16}\nforget {'a' * 16}\n")
+    with pytest.raises(UserError, match="line 2: the token of an earlier line"):
+        read_tokens(file)
     file.write_text("# none\n")
     with pytest.raises(UserError, match=re.escape("no tokens in it")):
         read_tokens(file)
