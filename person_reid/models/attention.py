@@ -21,7 +21,7 @@ from person_reid.text import did_you_mean
 
 
 class PositionAttention(nn.Module):
-    """Let every position see all others: y_i = x_i + norm(Σ_j softmax_j(q_i·k_j) v_j).
+    """Let every position attend to all others: y_i = x_i + norm(Σ_j softmax_j(q_i·k_j) v_j).
 
     q, k (C/8 channels) and v (C) are linear in x. Fu et al., Dual Attention Network for Scene
     Segmentation, CVPR 2019, section 3.2. The weight of the norm takes the place of their scale γ,
@@ -43,7 +43,7 @@ class PositionAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Let every channel see those unlike itself.
+    """Let every channel attend to those unlike itself.
 
         y_c = x_c + norm(Σ_d softmax_d(max_e x_c·x_e − x_c·x_d) x_d)
 
@@ -100,8 +100,8 @@ class USAM(nn.Module):
 def of_timm(module: str, name: str, channels: int, **settings: Any) -> nn.Module:
     """Build an attention of timm, with a sixteenth of the channels inside.
 
-    timm is imported only when it is asked for: it loads torchvision and PyTorch's compiler, which
-    adds seconds to the start of a small network.
+    timm is imported only when needed, because it loads torchvision and PyTorch's compiler, which
+    takes seconds.
     """
     kind = getattr(importlib.import_module(f"timm.layers.{module}"), name)
     return kind(channels, rd_ratio=1 / 16, rd_divisor=1, **settings)
@@ -162,9 +162,9 @@ def parse_attention(text: str) -> list[tuple[str, str]]:
 
 
 def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
-    """Append the attention modules that `--attention` asks for to stages of a backbone, in place.
+    """Append the attention modules of `--attention` to stages of a backbone, in place.
 
-    run: calls the backbone with images of its size, which shows the stages and their channels.
+    run: calls the backbone with images of its size, to find the stages and their channels.
     Raises OptionError for an unknown place, and lists the known ones.
     """
     pairs = parse_attention(text)

@@ -33,7 +33,7 @@ OTHER_WEIGHTS = 'Or name a file you have with {weights}, or begin with random we
 class Backbone:
     """A network without its classifier.
 
-    Each library has a subclass that says how to build and use it.
+    Each library has a subclass that builds and uses its networks.
 
     name: its name in the library. dim: the width D of its feature.
     channels: the channels of its last feature map; 0 stands for D.
@@ -44,7 +44,7 @@ class Backbone:
         its map.
     can_keep_resolution: whether `--stride 1` has a meaning for it.
     resize: how its authors resize test images: bicubic or bilinear.
-    flips: whether the mirrored image's feature is added unless asked otherwise.
+    flips: whether the mirrored image's feature is added by default.
     foreign: prefixes of tensors that only the file of a related network has.
     options: fields of NetworkOptions as its authors chose them; other values override them.
     terms: the licence of its ImageNet weights, where all networks of the library have one.
@@ -84,7 +84,7 @@ class Backbone:
         return module.forward_features(images)
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
-        """Apply what the network has between pooling and feature: (B, channels) → (B, dim)."""
+        """Apply the layers between pooling and feature: (B, channels) → (B, dim)."""
         return pooled
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
@@ -94,18 +94,18 @@ class Backbone:
         keep_last_resolution(module, self.feature_map, size)
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of its authors' file under the names that the module has."""
+        """Return the tensors of its authors' file under the names of the module."""
         return state_dict
 
     def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
-        """Give a module the shapes that only its weight file knows, such as a number of cameras."""
+        """Give a module the shapes that only its weight file has, such as a number of cameras."""
 
     def converted(self, module: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return a file's tensors as the module has them, if its library knows how to convert."""
+        """Return a file's tensors in the module's form, if its library can convert them."""
         return state_dict
 
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Backbone:
-        """Return the entry with what only the module itself shows; nothing is left to see here."""
+        """Return the entry, completed by facts of the module; there are none here."""
         return self
 
     def not_pooled(self) -> UserError:
@@ -115,7 +115,7 @@ class Backbone:
         )
 
     def source(self) -> str:
-        """Say which file holds its ImageNet weights, and where to put it."""
+        """Describe which file holds its ImageNet weights, and where to put it."""
         return ""
 
     def licence(self) -> str:
@@ -145,10 +145,10 @@ class Backbone:
 
 @dataclass(frozen=True)
 class OwnBackbone(Backbone):
-    """A custom module: what it returns for images is its feature map, or its feature.
+    """A custom module, which returns a feature map or a feature for images.
 
-    make: returns the module; if it takes an argument `pretrained`, it is told whether to load
-    its own weights. The widths are found by running the module once.
+    make: returns the module; an argument `pretrained`, if it has one, tells whether to load its own
+    weights. The widths are found by running the module once.
     """
 
     dim: int = 0
@@ -190,7 +190,7 @@ def fits_images(
     batch_size: int | None = None,
     advice: str = "{height} and {width}",
 ) -> Iterator[None]:
-    """Raise OptionError where a network's layers refuse images or a batch of the wrong size.
+    """Raise OptionError where a network's layers reject images or a batch of the wrong size.
 
     The errors that the layers raise inside the with block are replaced.
 
@@ -235,7 +235,7 @@ def stochastic_depth(module: nn.Module) -> list[float]:
 
 
 def file_in_cache(url: str) -> str:
-    """Say where to download a file from, and that torch.hub's folder is the place for it."""
+    """Describe where to download a file, and that it belongs into torch.hub's folder."""
     import torch
 
     return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."

@@ -54,12 +54,12 @@ def create_model(
 
     name: a network of list_models(), timm or torchvision; or a custom module, which returns a
         feature map (B, C, h, w) or a feature (B, D) for images (B, 3, H, W) and has no classifier.
-    num_classes: the number of identities; 0 leaves the classifier out.
+    num_classes: the number of identities; 0 for no classifier.
     pretrained: whether to begin with ImageNet weights; otherwise they are random. Or the end of a
         name of list_models(pretrained=True): "msmt17" is the published network `name`_msmt17.
-    weights: the file of a whole network or a backbone, or the name of a published one, in place of
+    weights: the file of a whole network or a backbone, or the name of a published one, instead of
         `pretrained`. A published network whose tested feature follows a neck has the 751 classes of
-        Market-1501 unless others are asked for.
+        Market-1501 by default.
     size: (height, width) of the images, by default the network's own.
     seed: draws the random weights; the same seed gives the same network. None draws them from
         torch's own generator.
@@ -131,7 +131,7 @@ def build_network(
 ) -> Network:
     """Build the network that `spec` describes.
 
-    num_classes: the number of identities; None leaves the classifiers out.
+    num_classes: the number of identities; None for no classifiers.
     weights: "imagenet", "none", or the file of a whole network or a backbone; tensors that do not
         fit are logged.
     entry: the backbone, if it is not the one that spec.backbone names.
@@ -189,7 +189,7 @@ def check_size(
     """Raise UserError if the network cannot process images of `size`.
 
     With batch_size, also if it cannot learn from batches of that many images. It tries, with two
-    images at most, and leaves weights, statistics and random numbers as they were.
+    images at most, without changing weights, statistics or random numbers.
 
     advice: see fits_images.
     """
@@ -208,14 +208,14 @@ def check_size(
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Count the parameters that training changes."""
+    """Count the trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def network_kind(options: NetworkOptions) -> type[Network]:
     """Return the class of the network that the options describe.
 
-    Raises OptionError if they describe two at once.
+    Raises OptionError if they describe two.
     """
     asked: dict[str, type[Network] | None] = {
         "backbone": LightMBN if options.backbone == "lightmbn" else None,
@@ -238,7 +238,7 @@ def input_size(options: NetworkOptions, entry: Backbone | None = None) -> tuple[
 
 
 def own_settings(options: NetworkOptions) -> dict[str, Any]:
-    """Return what options may leave to the network: the size of images and stochastic depth."""
+    """Return the options that the network may decide: image size and stochastic depth."""
     height, width = input_size(options)
     own = find_backbone(options.backbone).drop_path
     drop_path = own if options.drop_path is None else options.drop_path

@@ -72,7 +72,7 @@ class TimmBackbone(Backbone):
         return features.mT[..., None] if self.layout == "tokens" else features
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
-        """Apply timm's head, which pools as well.
+        """Apply timm's head, which includes the pooling.
 
         It gets a single position, and the mean of one position is itself.
         """
@@ -131,7 +131,7 @@ def timm_entry(name: str, dim: int, layout: str = "map", **fields: Any) -> TimmB
 
 @cache
 def current_name(name: str) -> str:
-    """Return today's name of a network that an earlier timm called otherwise, and log it once."""
+    """Return the current name of a network that timm has renamed, and log it once."""
     import timm
 
     known = str(timm.models.get_deprecated_models().get(name) or name)
@@ -146,7 +146,7 @@ def current_name(name: str) -> str:
 def find_timm(name: str) -> TimmBackbone:
     """Return the Backbone of any network of timm.
 
-    A run without data shows its layout, widths and stochastic depth.
+    A run without data determines its layout, widths and stochastic depth.
 
     Images have the shape of a person; for a transformer with a grid of patches, they are cut to
     whole patches. If the network has a fixed size and no such grid, or cannot process that shape,
@@ -168,7 +168,7 @@ def find_timm(name: str) -> TimmBackbone:
 
 
 def _person_size(name: str) -> tuple[int, int] | None:
-    """Return the size of images of a person that suits a network.
+    """Return the size of images of people that suits a network.
 
     It is None for a network of fixed size without a grid.
     """
@@ -230,7 +230,7 @@ def _channels(entry: TimmBackbone, module: nn.Module, images: Tensor) -> int:
 
 
 def is_timm(name: str) -> bool:
-    """Say whether timm has a network of that name.
+    """Return whether timm has a network of that name.
 
     It may have a tag of weights (`resnet50.a1_in1k`), or be one of the hub (`hf-hub:OWNER/NAME`).
     """
@@ -277,7 +277,7 @@ def _create(name: str, **settings: Any) -> Any:
 
 
 def _is_fixed(name: str) -> bool:
-    """Say whether timm resamples a network's weights to the one size of images it is built for."""
+    """Return whether timm resamples a network's weights to its image size."""
     fixed = bool(getattr(_config(name), "fixed_input_size", False))
     return fixed and not name.startswith(RESAMPLES)
 

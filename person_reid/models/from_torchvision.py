@@ -68,7 +68,7 @@ class DenseNetBackbone(TorchvisionBackbone):
 
 
 class OpaqueBackbone(TorchvisionBackbone):
-    """A network of which only the input of the last linear layer is known."""
+    """A network of which only the input of the last linear layer is used."""
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         module = super().build(pretrained, size, drop_path)
@@ -124,7 +124,7 @@ def _build(name: str, weights: str | None = None) -> Any:
 def _leave_out_classifier(module: nn.Module) -> int:
     """Replace the last linear layer by an identity, or else the last convolution.
 
-    The last one is meant in order of registration. Returns the width of its input.
+    "Last" is in the order of registration. Returns the width of its input.
     """
     from torch import nn
 

@@ -36,7 +36,7 @@ class AverageMaxPool(nn.Module):
 
 
 class GeneralizedMeanPool(nn.Module):
-    """f = (1/N · Σ x^p)^(1/p) over the N positions: the mean at p = 1, the largest value as p → ∞.
+    """f = (1/N · Σ x^p)^(1/p) over the N positions: the mean at p = 1, the maximum as p → ∞.
 
     p: the initial power. learn: make it a parameter, `p` in the state dict. Activations below
         LEAST_ACTIVATION count as LEAST_ACTIVATION.
@@ -93,7 +93,7 @@ def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) 
 
 
 class LossFeature(NamedTuple):
-    """Which feature of a Head its losses see.
+    """Which feature of a Head its losses use.
 
     dropped: the output of the neck's dropout, as published, or its input.
     normed: the output of `bnneck`, as the test sees it, or its input, as published.
@@ -114,7 +114,7 @@ class Head(nn.Module):
     dim: D, the width of the backbone's feature.
     neck:
         `linear`: the published bottleneck Linear(D, linear_num) → BatchNorm1d → Dropout(droprate);
-            linear_num 0 leaves the linear layer out.
+            linear_num 0 omits the linear layer.
         `bnneck`: a BatchNorm1d whose bias stays 0. Losses on features see its input; the classifier
             (without bias) and the test see its output. Luo et al., Bag of Tricks and a Strong
             Baseline for Deep Person Re-identification, CVPRW 2019, section 3.5.
@@ -145,9 +145,9 @@ class Head(nn.Module):
     def forward(
         self, pooled: Tensor, seen: LossFeature = PUBLISHED_FEATURE
     ) -> tuple[Tensor, Tensor]:
-        """Compute the feature that losses see and the logits (B, num_classes), from (B, D).
+        """Compute the feature for losses and the logits (B, num_classes), from (B, D).
 
-        seen: which feature the losses see, (B, dim) or (B, D).
+        seen: which feature the losses use, (B, dim) or (B, D).
         """
         drops = len(self.add_block) > 0 and isinstance(self.add_block[-1], nn.Dropout)
         if drops and not seen.dropped:

@@ -25,7 +25,8 @@ IBN_WEIGHTS = {
 class InstanceBatchNorm(nn.Module):
     """Instance norm for the first half of the channels, batch norm for the rest.
 
-    The first removes the overall look of an image; the second keeps what tells classes apart.
+    The first removes the overall appearance of an image; the second keeps what distinguishes
+    classes.
     """
 
     def __init__(self, channels: int) -> None:
@@ -55,8 +56,8 @@ class NormalisedSum(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvi
 def ibn_a(depth: int) -> ResNet:
     """Build IBN-Net-a of 50 or 101 layers.
 
-    An InstanceBatchNorm follows the first convolution of every block. The last stage has none: it
-    has to keep what tells classes apart.
+    An InstanceBatchNorm follows the first convolution of every block. The last stage has none, to
+    keep what distinguishes classes.
     """
     return with_instance_norms(ResNet(Bottleneck, DEPTHS[depth]))
 

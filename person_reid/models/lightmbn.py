@@ -43,9 +43,9 @@ class LightMBN(BranchedNetwork):
     - part branch: its maximum, and the averages of its two halves;
     - channel branch: the averages of the two halves of its channels.
 
-    The losses see three of them before the necks (B, 3, 512): body, dropped body and the whole of
-    the part branch. The classifiers (B, 7, C) and the test see all seven after the necks; the test
-    normalises each on its own, as in the authors' code. --pool replaces all averages and maxima.
+    The losses use three of them before the necks (B, 3, 512): body, dropped body and the whole of
+    the part branch. The classifiers (B, 7, C) and the test use all seven after the necks; the test
+    normalises each separately, as in the authors' code. --pool replaces all averages and maxima.
     """
 
     dim = 7 * LIGHTMBN_WIDTH

@@ -32,14 +32,14 @@ class Network(nn.Module):
     returns the embedding (B, dim) that test.py tests, not normalised.
 
     module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes:
-        identities; None or 0 leaves the classifiers out.
+        identities; None or 0 for no classifiers.
     head_name: the classifier, an option of --head. size: (height, width) of the images.
     padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.
-    metric_dim: D, the width of the features that losses see. parts: P, the number of those features
-        per image.
-    pieces: the number of pieces of the test feature that are normalised one by one; the feature is
-        (B, dim / pieces, pieces), flattened.
+    metric_dim: D, the width of the features for losses. parts: P, the number of those features per
+        image.
+    pieces: the number of separately normalised pieces of the test feature; the feature is (B, dim /
+        pieces, pieces), flattened.
     """
 
     model: Any
@@ -71,13 +71,13 @@ class Network(nn.Module):
         return 0
 
     def forward(self, images: Tensor) -> Any:
-        """Compute what the mode of the network asks for, from normalised images (B, 3, H, W)."""
+        """Compute the output for the network's mode, from normalised images (B, 3, H, W)."""
         return self.outputs(images) if self.training and self.num_classes else self.embed(images)
 
     def outputs(
         self, images: Tensor, seen: LossFeature = PUBLISHED_FEATURE
     ) -> tuple[Tensor, Tensor]:
-        """Compute features and logits in any mode. seen: which feature the losses see."""
+        """Compute features and logits in any mode. seen: which feature the losses use."""
         raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ BNNECKS = (
 def unused_classifiers(network: Network) -> list[nn.Linear]:
     """Return the ImageNet classifier that published checkpoints contain (`model.fc`), if any.
 
-    Nothing uses it.
+    It is not used.
     """
     layers = [getattr(network.model, name, None) for name in ("fc", "_fc", "classifier")]
     return [
@@ -157,7 +157,7 @@ class PlainNetwork(Network):
         return self.classifier(self.pooled(images), seen)
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of another program's network with a BNNeck as they are named here."""
+        """Rename the tensors of another program's network with a BNNeck to the names used here."""
         state_dict = self.backbone.renamed(state_dict)
         names = next(
             (names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None
@@ -246,7 +246,7 @@ class PCBNetwork(Network):
 
     The heads are `classifier0.*` to `classifier5.*`.
 
-    The losses see the six bottlenecks (B, 6, 256). The test feature is the pooled stripes (B, D,
+    The losses use the six bottlenecks (B, 6, 256). The test feature is the pooled stripes (B, D,
     6), flattened; each stripe is normalised on its own.
     """
 

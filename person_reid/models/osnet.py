@@ -64,8 +64,8 @@ class Gate(nn.Module):
     It weights the channels of each stream by its own global average.
 
     Its layers are the authors' 1×1 convolutions. On averages they are linear, and are computed as
-    such for all streams at once: as forty-eight small convolutions they took up to a tenth of
-    OSNet's training step on a processor.
+    such for all streams at once: as forty-eight small convolutions, they took up to a tenth of
+    OSNet's training step on a CPU.
     """
 
     def __init__(self, channels: int) -> None:

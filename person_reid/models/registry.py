@@ -126,8 +126,8 @@ def own_backbones() -> list[str]:
 def _of_plugin(name: str, place: str, attribute: str) -> Backbone:
     """Return the network MODULE:CLASS of a plugin.
 
-    The name may stand in another user's file. It is therefore a class of networks, in a
-    module that was loaded as a plugin. Raises UserError for any other.
+    The name may come from another user's file. It must therefore be a class of networks in a module
+    that was loaded as a plugin. Raises UserError for any other.
     """
     from torch import nn
 

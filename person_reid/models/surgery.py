@@ -1,4 +1,4 @@
-"""Look into a network, find its layers, and change some in place; all names stay."""
+"""Inspect a network, find its layers, and change some in place; all names are kept."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ INITIAL_VALUES = frozenset(
 
 
 class _Undrawn(TorchFunctionMode):
-    """Initial values of tensors that have none are not computed, which takes seconds."""
+    """Skip the computation of initial values, which takes seconds."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -41,7 +41,7 @@ def shapes_alone() -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Switch a network to evaluation mode; afterwards, give each of its modules its own back."""
+    """Switch a network to evaluation mode; afterwards, restore the mode of each module."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
@@ -80,10 +80,10 @@ def traced(layers: Mapping[str, nn.Module], run: Callable[[], Any]) -> list[tupl
 
 
 def layers_named(network: nn.Module, text: str | None) -> list[nn.Module | nn.Parameter]:
-    """Return the modules and weights of a network that a text names, separated by commas.
+    """Return the modules and weights of a network in a comma-separated list of names.
 
-    Their names are those in the state dict, without `.weight` and the like; `model.`, where the
-    backbone is, may be left out. Raises OptionError for a name that the network does not have.
+    Their names are those in the state dict, without `.weight` and the like; `model.`, the backbone,
+    may be omitted. Raises OptionError for a name that the network does not have.
 
     >>> layers_named(create_model("resnet18"), "conv1")
     [Conv2d(3, 64, kernel_size=(7, 7), stride=(2, 2), padding=(3, 3), bias=False)]
@@ -179,13 +179,13 @@ SCALE_TOLERANCE = 1e-3  # relative to the features' scale
 def balance(network: Any, scale: float, size: tuple[int, int]) -> None:
     """Give every convolution in front of a batch norm weights whose root mean square is `scale`.
 
-    A batch norm takes the scale s of its input out again. With s · w, s · mean and s² · variance it
-    gives the same, but for eps, γ x / √(s² variance + eps), which a factor of γ makes up for.
+    A batch norm removes the scale s of its input. With s · w, s · mean and s² · variance, its
+    output is the same except for eps, γ x / √(s² variance + eps), which a factor of γ compensates.
 
-    What changes is how the network learns. At each step Adam changes a weight by about the learning
-    rate, however large it is. Weights that were trained for long differ in scale from layer to
-    layer, by a factor of two hundred in OSNet: some of its layers turn at once, others hardly at
-    all.
+    What changes is how the network learns. At each step, Adam changes a weight by about the
+    learning rate, however large the weight is. After a long training, weights differ in scale
+    between layers, by a factor of two hundred in OSNet: some of its layers change at once, others
+    hardly at all.
 
     scale: positive. size: (height, width) of images that the network can process.
     Raises UserError if the network has no such convolution, or if its features would change.
@@ -234,7 +234,7 @@ def convolutions_before_norms(network: Any, images: Tensor) -> dict[nn.BatchNorm
 
 
 def _follow(norm: nn.BatchNorm2d, factor: float) -> None:
-    """Adapt a norm to an input that is `factor` times as large: its output stays what it was."""
+    """Adapt a norm to an input that is `factor` times as large, without changing its output."""
     mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     before = variance + norm.eps
     mean.mul_(factor)

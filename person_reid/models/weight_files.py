@@ -72,8 +72,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
     """Return the largest group of named tensors in a file's content, at its top or under any key.
 
-    Files of other programs keep their weights beside other things, or a module that was saved
-    whole. A file may refer to itself.
+    Files of other programs contain further things, or a module that was saved whole. A file may
+    refer to itself.
     """
     left, seen = [("", content)], set()
     groups: dict[str, dict[str, Tensor]] = {}
@@ -158,7 +158,7 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
 
 def _problem(path: Path, message: str, reason: str) -> str:
-    """Return what is wrong with a file and what to do.
+    """Describe the fault of a file and the remedy.
 
     message: PyTorch's. reason: its first line.
     """
@@ -186,7 +186,7 @@ class Unread:
     """
 
     def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
-        """Return an empty dict of the kind that PyTorch's reader fills in every way."""
+        """Return an empty dict that PyTorch's reader can fill in every way."""
         return OrderedDict()
 
 

@@ -105,7 +105,7 @@ def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
 
 
 def _place(network: Network, of_network: bool, strict: bool) -> Module:
-    """Return what tensors are loaded into: the network, or its backbone alone.
+    """Return the target of the tensors: the network, or only its backbone.
 
     With strict, layers beside the backbone that the feature depends on are then found missing.
     """

@@ -1,6 +1,6 @@
 """The nearest neighbours of images among themselves.
 
-Each pair of images is compared once, for both of them.
+Each pair of images is compared only once.
 """
 
 import itertools
@@ -18,9 +18,9 @@ ITSELF = np.float32(2)  # above any cosine: the image itself comes first
 
 
 class Shortlist:
-    """The k nearest images of some images, among the images offered so far.
+    """The k nearest neighbours of some images, among the images offered so far.
 
-    Any thread may offer more.
+    Any thread may offer images.
 
     bound: (B,) float32, the similarity below which an image is not among the k nearest.
     lowest: (B,) float32, the lowest similarity so far.

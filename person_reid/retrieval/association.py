@@ -1,10 +1,10 @@
-"""Link the tracks of several cameras into people: average linkage with pairs that must not be one.
+"""Link the tracks of several cameras into people: average linkage with cannot-link pairs.
 
 found = link_tracks(features, cameras, starts, ends, threshold=0.7)
-found.labels                      # (T,): 0, 1, … for the people, in the order in which they came
+found.labels                      # (T,): 0, 1, … for the people, in the order of appearance
 
-All pairs of tracks are in memory: 10,000 tracks take 1.4 GB. A Stay is a track of a person as pages
-and pictures show it.
+All pairs of tracks are in memory: 10,000 tracks take 1.4 GB. A Stay is a track as pages and
+pictures show it.
 """
 
 import logging
@@ -56,15 +56,14 @@ FEWER, MORE_HERE, MORE_IN_ALL = 0.9, 1.15, 1.3  # shares of the counts at its en
 class People:
     """The people whom T tracks show.
 
-    labels: (T,), 0, 1, … in the order in which the people came.
+    labels: (T,), 0, 1, … in the order of appearance.
     threshold: the least mean cosine between the tracks of two groups that were linked.
-    cosines: how alike tracks are. measured: whether these, or the threshold, were given.
-    margins: (T,), by how many cosines a track is inside its person: its mean cosine with the
-        person's other tracks, less the threshold, or less its mean cosine with the most similar
-        person that it could be, whichever is less. For a track that is alone, the threshold less
-        the latter: infinite where no other person is possible. The link of a track whose margin is
-        small, or negative, is doubtful.
-    nearest: (T,), the label of that most similar person, or -1 without one.
+    cosines: the similarity of tracks. measured: whether these, or the threshold, were given.
+    margins: (T,), how certain the link of each track is: its mean cosine with the person's other
+        tracks, minus the threshold or its mean cosine with the most similar other possible person,
+        whichever is larger. For a track that is alone, the threshold minus the latter: infinite if
+        no other person is possible. A small or negative margin is doubtful.
+    nearest: (T,), the label of that other person, or -1.
     fewest, most: (T,), the labels if the threshold were lower, and higher, by UNSURE. A group of
         `most` is never divided in `labels`, nor one of `labels` in `fewest`.
     """
@@ -79,12 +78,12 @@ class People:
     measured: bool
 
     def count(self, places: Labels, cameras: int) -> tuple[int, int | None, int | None]:
-        """Return how many people some tracks show, and the range, fewest and most, of the number.
+        """Return the number of people on some tracks, and its range, fewest and most.
 
-        cameras: before which the tracks were. Somebody whose tracks are not linked across cameras
-        counts twice, so across several, there are rather fewer people; two who look alike to one
-        camera count once, so there, there are rather more. Across several, the range is None unless
-        it is known how alike tracks are: it would hold the number too rarely.
+        cameras: the number of cameras. A person whose tracks are not linked across cameras counts
+        twice, so the number across several tends to be too high; two people who look alike to one
+        camera count once, so its number tends to be too low. Across several, the range is None
+        unless the similarity of tracks was measured: it would be wrong too often.
         """
         low, high, more = self.labels, self.most, MORE_HERE
         if cameras > 1 and not self.measured:
@@ -95,7 +94,7 @@ class People:
         return people, max(1, math.floor(FEWER * few)), math.ceil(more * many)
 
     def of(self, places: Labels) -> "People":
-        """Return what is known of some tracks. Nobody but their people, the first, is nearest."""
+        """Return the People of some tracks. Only the people of these tracks can be nearest."""
         labels, nearest = self.labels[places], self.nearest[places]
         return replace(
             self,
@@ -119,7 +118,7 @@ def link_tracks(
     different: TrackPairs = (),
     twice: TrackPairs = (),
 ) -> People:
-    """Return the person whom each of T tracks shows; the order of the tracks does not matter.
+    """Return the person on each of T tracks; the order of the tracks does not matter.
 
     Groups of tracks are linked by average linkage, the most similar first, as long as the mean
     similarity between the tracks of two groups reaches the threshold and no track of one is known
@@ -128,12 +127,12 @@ def link_tracks(
 
     features: (T, D). cameras: (T,), numbers or names, "" if unknown. starts, ends: (T,), seconds of
     the first and of the last box; NaN if the time is unknown.
-    threshold: a cosine; by default, what `cosines` say for the number of groups that are left.
+    threshold: a cosine; by default, from `cosines` for the remaining number of groups.
     travel: {(camera, camera): the least seconds between leaving one and appearing in the other}.
-    cosines: how alike tracks are with this network; by default as USUAL, corrected by these tracks.
-    same, different: pairs of tracks that a user has linked, or told apart. A pair in `same` that
-        cannot be one person, for the times or the other pairs, is not linked. twice: pairs that may
-        be one person although they share a moment.
+    cosines: the similarity of tracks with this network; by default USUAL, corrected by these
+        tracks. same, different: pairs of tracks that a user has linked or separated. A pair in
+        `same` that cannot be one person, because of the times or the other pairs, is not linked.
+        twice: pairs that may be one person although they share a moment.
 
     Sokal and Michener, A Statistical Method for Evaluating Systematic Relationships, 1958;
     Davidson and Ravi, Agglomerative Hierarchical Clustering with Constraints, PKDD 2005.
@@ -194,7 +193,7 @@ def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
 
 
 def compare_tracks(features: Features) -> tuple[Floats, float]:
-    """Return similarities (T, T) of features of unit length, and how much neighbours count in them.
+    """Return similarities (T, T) of features of unit length, and the weight of neighbours in them.
 
         s(i, j) = (1 − w) cos(i, j) + w (1 − d(i, j)),   w = T² / 2 (T² + 200²)
 
@@ -221,8 +220,8 @@ def two_people(
     """Return which pairs of T tracks must be two people, (T, T), or some rows of this.
 
     Two tracks of one camera must be if they share a moment. Tracks of two cameras must be if less
-    time passes between them than a person needs from one camera to the other, and so also if they
-    overlap. A pair without a known time is never among them. The parameters are explained at
+    time passes between them than a person needs from one camera to the other, and therefore also if
+    they overlap. Pairs with an unknown time are never included. For the parameters, see
     link_tracks.
     """
     names, which = np.unique(np.asarray(cameras).astype(str), return_inverse=True)
@@ -244,8 +243,8 @@ def two_people(
 def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], float]:
     """Read the least seconds between cameras from a table with the columns from, to, seconds.
 
-    A line holds in both directions. Lines of other than these cameras are skipped, with a remark.
-    Raises UserError if none is left, and, naming the line, for one that makes no sense.
+    A line applies in both directions. Lines of other cameras are skipped, and the log reports it.
+    Raises UserError if none is left, and, naming the line, for an invalid one.
     """
     found: dict[tuple[str, str], float] = {}
     for line, row in read_table(file, TRAVEL_COLUMNS):
@@ -273,12 +272,12 @@ def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], f
 
 
 def _merges(cosines: Floats, apart: Apart) -> Iterator[Merge]:
-    """Yield the groups of tracks to merge, the most similar first, until all others must be apart.
+    """Yield the groups of tracks to merge, the most similar first, until all others are apart.
 
-    cosines: (T, T), which is overwritten: row i becomes the mean cosines of the group that the
-    track i stands for. A mean with -∞ is -∞, so a group inherits who it cannot be. No mean is above
-    both values that it is made of, so merging two groups brings nobody a nearer neighbour.
-    Müllner, Modern Hierarchical, Agglomerative Clustering Algorithms, 2011, section 3.1.
+    cosines: (T, T), which is overwritten: row i becomes the mean cosines of the group that track i
+    represents. A mean with -∞ is -∞, so a group inherits its exclusions. No mean is above both of
+    its values, so merging two groups gives no other group a nearer neighbour. Müllner, Modern
+    Hierarchical, Agglomerative Clustering Algorithms, 2011, section 3.1.
     """
     cosines[apart] = -np.inf
     np.fill_diagonal(cosines, -np.inf)
@@ -320,7 +319,7 @@ def _means(similar: Floats, labels: Labels) -> tuple[Floats, Floats]:
 def _margins(
     similar: Floats, labels: Labels, apart: Apart, threshold: float
 ) -> tuple[Floats, Labels]:
-    """Return the margins (T,) and the nearest people (T,) that People explains."""
+    """Return the margins (T,) and the nearest people (T,), see People."""
     own, others = _means(similar, labels)
     order = np.argsort(labels, kind="stable")
     begins = np.searchsorted(labels[order], np.arange(labels.max() + 1))
@@ -333,14 +332,14 @@ def _margins(
 
 @dataclass(frozen=True)
 class Stay:
-    """A track: a person before a camera.
+    """A track: a person in front of a camera.
 
-    person: from 0; -1 for what is not a person. first, last: seconds since the start. name, times:
-    words for the track, and for when it begins and ends. boxes: how many it has. margin: see
-    People; None for a track without an image, and for one that can be no other person. nearest:
-    another person that it could show, -1 if there is none. images: places among those of a page.
-    rows: what a list of images says of each of its images. known: what a user has called the
-    person, "" if no user has. given: whether a user has said whom it shows.
+    person: from 0; -1 if it is not a person. first, last: seconds since the start. name, times:
+    descriptions of the track, and of its beginning and end. boxes: their number. margin: see
+    People; None for a track without an image, or without another possible person. nearest: another
+    possible person, -1 if there is none. images: their indices among those of a page. rows: the
+    cells of its images in a list. known: the name that a user gave the person, or "". given:
+    whether a user has identified the track.
     twice, apart: other tracks that share a moment with it: those that may show the same person, and
     those that cannot.
     """

@@ -1,11 +1,11 @@
-"""Turn evidence for whom an image shows into probabilities, calibrated on labels that may be wrong.
+"""Turn evidence for the person in an image into probabilities, calibrated on unreliable labels.
 
     belief = Belief(evidence, labels, np.random.default_rng(0))
     belief.accuracy                         # 0.12: nearly useless; 0.95: a good network
     belief.wrong(evidence, labels, rivals)  # probability that each image shows its rival instead
 
 With evidence e_ic that image i shows person c, p_ic = softmax_c(β e_ic). The label y of an image of
-person c came about in one of three ways:
+person c has one of three origins:
 
     right          y = c
     anybody        any other person, each as probable
@@ -39,7 +39,7 @@ Shares = npt.NDArray[np.float64]
 class Belief:
     """Probabilities of N images for P people.
 
-    evidence: (N, P), −∞ where nothing is known. labels: (N,) in 0..P-1. random: draws the images to
+    evidence: (N, P), −∞ where there is none. labels: (N,) in 0..P-1. random: draws the images to
         estimate from.
     accuracy: the expected share of images for which the person shown has the largest p; NaN if no
         image has evidence for its label.
@@ -62,16 +62,15 @@ class Belief:
             self.accuracy = float(self.shows(evidence).max(axis=1).mean())
 
     def shows(self, evidence: Floats) -> Floats:
-        """Return p (N, P): how probably each image shows each person, whatever its label."""
+        """Return p (N, P), the probability of each person in each image, whatever its label."""
         return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
 
     def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:
-        """Return the probability (N,) that each image does not show what its label says.
+        """Return the probability (N,) that the label of each image is wrong.
 
         It is 0 without evidence.
 
-        rivals: (N,), people. With them, how probably the label is wrong and the image shows its
-        rival.
+        rivals: (N,), people. With them, the probability that the image shows its rival instead.
         """
         rows = np.arange(len(labels))
 
@@ -116,9 +115,9 @@ def _count(p: Floats) -> npt.NDArray[np.int64]:
 
 
 def _ways(p: Floats, labels: Labels) -> Shares:
-    """Return the probability (N, 3) of each label under the three ways to get it.
+    """Return the probability (N, 3) of each label for the three origins.
 
-    The label is right, it is anybody's, or it is a look-alike's.
+    The label is right, anybody's, or a look-alike's.
     """
     own, odds = p[np.arange(len(labels)), labels], p / np.maximum(1 - p, LEAST_PROBABILITY)
     others = odds.sum(axis=1) - odds[np.arange(len(labels)), labels]
@@ -127,7 +126,7 @@ def _ways(p: Floats, labels: Labels) -> Shares:
 
 
 def _shares(ways: Shares) -> Shares:
-    """Return the shares w (3,) of the ways that make the labels most likely.
+    """Return the shares w (3,) of the origins that make the labels most likely.
 
     w₁ and w₂ are at most MOST_CONFUSED.
     """

@@ -1,8 +1,8 @@
 """Confidence intervals of Rank@k, mAP and mINP, and a paired test of two rankings.
 
-Queries of one identity depend on each other: they are of the same person and find the same gallery
-images. So identities are drawn, with replacement, and each brings all of its queries (the cluster
-bootstrap). Identity i, one of K, has n_i queries; S_i is the sum of a figure over them. Each draw
+Queries of one identity are not independent: they show the same person and find the same gallery
+images. So identities are resampled, and each contributes all of its queries (the cluster
+bootstrap). Identity i, one of K, has n_i queries; S_i is the sum of a metric over them. Each draw
 gives
 
     figure = sum_i w_i S_i / sum_i w_i n_i,   (w_1, ..., w_K) ~ Multinomial(K; 1/K, ..., 1/K)
@@ -13,7 +13,7 @@ and an interval of confidence c ends at the quantiles (1 - c) / 2 and (1 + c) / 
     paired_differences(evaluate(query, gallery), evaluate(other_query, other_gallery))["mAP"].p
 
 The rankings do not change, so nothing is ranked again. The gallery and the network are taken as
-given: an interval says how far figures would move with other people as queries, not with another
+given: an interval shows how much metrics would vary with other people as queries, not with another
 training.
 
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13. Field and Welsh,
@@ -45,7 +45,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How much higher a figure of the second ranking is, with its interval and p-value.
+    """How much higher a metric of the second ranking is, with its interval and p-value.
 
     value, low and high are from -1 to 1.
     """
@@ -63,7 +63,7 @@ def confidence_intervals(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Return the percentile interval of each figure: {"rank1": Interval(low, high), "mAP": ...}.
+    """Return the percentile interval of each metric: {"rank1": Interval(low, high), "mAP": ...}.
 
     Metrics.figures has the same names. Queries with one label are one identity.
 
@@ -103,12 +103,12 @@ def paired_differences(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Return second minus first for each figure: {"rank1": Difference(value, low, high, p), ...}.
+    """Return second minus first for each metric: {"rank1": Difference(value, low, high, p), ...}.
 
     Both rankings are of the same queries in the same order, such as those of two networks. The
     interval is as in confidence_intervals, with the same draws for both. The p-value is of a
     sign-flip test: if the rankings were equally good, the sum of differences D_i of an identity
-    would be as likely to have the other sign.
+    could equally have the opposite sign.
 
         p = (1 + #{draws: |sum_i s_i D_i| >= |sum_i D_i|}) / (1 + draws),   s_i = 1 or -1
 

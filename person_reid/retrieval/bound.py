@@ -46,7 +46,7 @@ BUDGET = 2**25  # bytes of scores at a time, for each thread
 class Bound:
     """A threshold with a bound on its false-match rate.
 
-    rate, confidence: as requested. people: how many it was measured on. gallery_size: 1 for pairs.
+    rate, confidence: as requested. people: their number in the test set. gallery_size: 1 for pairs.
     ignore_cameras: whether images from one camera count, which often look more alike.
     """
 
@@ -66,7 +66,7 @@ class Bound:
         return f"threshold {self.threshold:.4f} {self.words()}"
 
     def words(self) -> str:
-        """Describe the bound in words."""
+        """Describe the bound."""
         pair = self.gallery_size == 1
         what = "pairs" if pair else f"searches among {self.gallery_size:,} images"
         where = "" if self.ignore_cameras else f" from {'different' if pair else 'other'} cameras"
@@ -113,7 +113,7 @@ def bounded_threshold(
 def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
     """Return two sets without junk (label -1) and distractors (0).
 
-    Where a query has the label 0, as in results of other programs, it is a person.
+    A query with the label 0, as in results of other programs, is a person.
     """
     nobody = [-1] if 0 in query.labels else [-1, 0]
     kept = (each.select(np.flatnonzero(~np.isin(each.labels, nobody))) for each in (query, gallery))

@@ -4,9 +4,8 @@ graph = jaccard_graph(features, radius=0.5)      # sparse (N, N): only the pairs
 labels = dbscan(graph, radius=0.5)               # (N,): 0, 1, … for the clusters, -1 for outliers
 names = group_people(features, cameras, ["Anna", "", "", ""])        # "Anna", "person 0001", or ""
 
-No N×N matrix is ever made: benchmarks/speed/clustering.py measures time and memory for 100,000
-images. An epoch of training without labels takes its clusters from here as well, and what labels
-would say of them.
+No N×N matrix is ever made. Training without labels also takes its clusters from here, and their
+agreement with labels.
 """
 
 import re
@@ -139,7 +138,7 @@ def alone(labels: Labels) -> Labels:
 
 
 def clusters_of_tracks(labels: Labels, tracks: Labels, apart: npt.NDArray[np.bool_]) -> Labels:
-    """Give all images of a track (N,) the cluster that most of them have; outliers have no say.
+    """Give all images of a track (N,) the cluster of the majority, outliers not counted.
 
     Of two tracks that are `apart`, (T, T), only the one with more images in a cluster stays in it.
     Returns new labels.
@@ -186,7 +185,7 @@ def cluster_means(features: Features, labels: Labels) -> Features:
 
 
 def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
-    """Return by how much each image (N,) is nearer to the mean of its cluster than to any other.
+    """Return how much nearer each image (N,) is to the mean of its cluster than to any other.
 
     The margin is a difference of cosines. It is 0 for outliers, and if there are fewer than two
     clusters.
@@ -220,7 +219,7 @@ def nearest_others(features: Features, count: int = 5, most: int = 2000) -> Labe
 
     Where there are fewer images, the array is smaller.
 
-    features: (N, D), in an order that does not matter, so that the first images stand for all.
+    features: (N, D), in random order, so that the first images represent all.
     """
     units, count = unit_rows(features), min(count, len(features) - 1)
     indices = ExactNeighbours().search(units[:most], units, count + 1).indices
@@ -240,7 +239,7 @@ def numbered_names(names: Sequence[str]) -> tuple[list[str], Labels]:
 
 
 def numbered_person(number: int) -> str:
-    """Return the name of a person without a name, by number: "person 0003" for 3."""
+    """Return the name of an unnamed person by number: "person 0003" for 3."""
     return f"person {number:04}"
 
 
@@ -259,7 +258,7 @@ def group_people(
     others: Collection[str] = (),
     resembles: Resembles | None = None,
 ) -> list[str]:
-    """Return who each of N images shows, by clusters of their features: "" for an image in none.
+    """Return the person in each of N images, by clusters of their features; "" for outliers.
 
     An image with a known identity keeps it. The others get the name that most named images of their
     cluster have if they resemble that person, otherwise a new one: "person 0001" for the largest
@@ -267,7 +266,7 @@ def group_people(
 
     features: (N, D). cameras: (N,), numbers or names. known: N names, or "".
     radius, min_samples: see dbscan.
-    others: names of people on further images, which no new group gets.
+    others: names in use elsewhere, which no new group gets.
     resembles: resembles(name, rows) → (n,) bool, whether images do; by default all of a cluster.
     """
     graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)
@@ -311,7 +310,7 @@ def clusters_of_epoch(
 ) -> Clusters:
     """Cluster images by their features (N, D) and cameras (N,).
 
-    independence: what the clusters of the epoch before had.
+    independence: of the clusters of the previous epoch.
     """
     features = centred(features, cameras, options)
     radius, samples = options.radius, options.min_samples
@@ -332,7 +331,7 @@ def centred(features: Features, cameras: Labels, options: AdaptConfig) -> Featur
 
 
 def separation(features: Features, tracks: CropTracks) -> float | None:
-    """Return how far the cosines of the halves of tracks are from those of strangers, d′.
+    """Return d′, how far the cosines of the halves of tracks are from those of strangers.
 
         d′ = (mean of halves − mean of strangers) / √((variance of halves + of strangers) / 2)
 
@@ -355,7 +354,7 @@ def separation(features: Features, tracks: CropTracks) -> float | None:
 def report_clusters(
     features: Features, people: Labels, cameras: Labels, clusters: Labels
 ) -> dict[str, float]:
-    """Measure the present state by labels, which training never sees.
+    """Measure the current state by labels, which the training never uses.
 
     features (N, D); people, cameras, clusters (N,). purity: the share of clustered images whose
     cluster belongs mostly to their person. own_mAP: the mAP with some of these images as queries

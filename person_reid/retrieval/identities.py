@@ -1,4 +1,4 @@
-"""Score who people are said to be against who they are: IDF1, HOTA, and the F1 of pairs.
+"""Score computed identities against the true ones: IDF1, HOTA, and the F1 of pairs.
 
 pairs = matching_boxes(frames, boxes, found_frames, found_boxes)
 identity_f1(people, tracks, pairs).f1      # one number for all cameras
@@ -6,7 +6,7 @@ pair_f1(labels, clusters).f1               # of images that are known to be the 
 found = hota_score(frames, people, boxes, others_frames, tracks, others)
 found.hota, found.detection, found.association
 
-HOTA weighs finding people and keeping their identities alike.
+HOTA gives detection and identity equal weight.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,11 +40,11 @@ def identity_f1(
 
         IDF1 = 2 IDTP / (N + M)
 
-    Every person is assigned at most one computed identity, and the reverse, so that as many boxes
-    as possible agree: IDTP of them. A person's boxes with another identity count as missed.
+    Each person is assigned at most one computed identity, and vice versa, so that as many boxes as
+    possible agree: IDTP of them. A person's boxes with another identity count as missed.
 
-    people: (N,), who the true boxes show, in all cameras. found: (M,), the computed identities of
-    the computed boxes. Numbers or names.
+    people: (N,), the people in the true boxes, in all cameras. found: (M,), the computed identities
+    of the computed boxes. Numbers or names.
     pairs: (P, 2), which true and computed boxes match, see matching_boxes; by default, N = M and
         the i-th matches the i-th, as for images.
     Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking,
@@ -78,7 +78,7 @@ def matching_boxes(
 
     Two boxes overlap if their intersection is at least `least` of their union.
 
-    frames: (N,), whatever tells frames of all cameras apart, numbers or names. boxes: (N, 4), left,
+    frames: (N,), numbers or names that distinguish the frames of all cameras. boxes: (N, 4), left,
     top, right, bottom. others_frames: (M,); others: (M, 4).
     """
     pairs, shared, united = common_areas(frames, boxes, others_frames, others)
@@ -88,7 +88,7 @@ def matching_boxes(
 def common_areas(
     frames: npt.ArrayLike, boxes: Boxes, others_frames: npt.ArrayLike, others: Boxes
 ) -> tuple[Integers, Boxes, Boxes]:
-    """Return the indices (P, 2) of all pairs of boxes in one frame, and what areas they have.
+    """Return the indices (P, 2) of all pairs of boxes in one frame, and their areas.
 
     The areas, (P,) each, are those of intersection and union. See matching_boxes.
     """
@@ -120,7 +120,7 @@ def listed_boxes(
 
 
 def assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
-    """Return {person: its own}: no person has two, and nothing belongs to two; most votes first."""
+    """Return a one-to-one assignment {person: candidate}, by the most votes first."""
     found: dict[int, T] = {}
     for (person, value), _ in sorted(votes.items(), key=lambda vote: (-vote[1], vote[0])):
         if person not in found and value not in found.values():
@@ -131,7 +131,7 @@ def assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
 def _contingency(
     people: npt.ArrayLike, found: npt.ArrayLike, pairs: Integers | None = None
 ) -> tuple[Integers, Integers, Integers]:
-    """Return how many pairs each person shares with each identity, and the boxes of both."""
+    """Return the number of pairs of each person and each identity, and the boxes of both."""
     _, true, sizes = np.unique(people, return_inverse=True, return_counts=True)
     _, computed, others = np.unique(found, return_inverse=True, return_counts=True)
     if pairs is not None:
@@ -142,7 +142,7 @@ def _contingency(
 
 
 def _score(right: int, found: int, wanted: int) -> Score:
-    """Return the score of `right` of `found` that were found, where `wanted` were to be."""
+    """Return the score of `right` answers among `found`, of `wanted`."""
     return Score(2 * right / max(found + wanted, 1), right / max(found, 1), right / max(wanted, 1))
 
 

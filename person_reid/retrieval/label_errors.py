@@ -8,13 +8,12 @@ The evidence that image i shows person c is the similarity to the images of c, w
     e_ic = log( Σ_{j of c} exp((cos_ij − 1) / TEMPERATURE) / √n_c )
 
 Features are centred for each camera first. The doubt about a label is the evidence for the best
-other person minus the evidence for the label's own.
+other person minus that for the labelled one.
 
 retrieval.belief gives the probability of a proposal to move an image. It learns from all labels how
-far to trust this evidence: where a network cannot separate these people, no probability is high.
-
-The other proposals compare a score with what the same score would be if the proposal were right,
-which the labels themselves show:
+reliable this evidence is: if a network cannot separate these people, no probability is high. The
+other proposals compare a score with its distribution if the proposal were right, which the labels
+themselves show:
 
     proposal   score, and what it is compared with
     junk       negative evidence for the most similar person
@@ -72,10 +71,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """The likeliest proposal for each of N images.
+    """The most likely proposal for each of N images.
 
     proposal: (N,), a word of the table above. identity: (N,), the identity it would give the image.
-    probability: (N,), that it is right; 0 if nothing is known against the label. doubt: (N,), about
+    probability: (N,), that it is right; 0 without evidence against the label. doubt: (N,), about
         the label.
     accuracy: the estimated share of images for which the features find the right person first, the
         image itself ignored.
@@ -94,7 +93,7 @@ class LabelErrors:
 
 
 class Proposal(NamedTuple):
-    """A kind of proposal for images (n,): the identities it would give, and how probably (n,)."""
+    """A kind of proposal for images (n,): the new identities, and the probabilities (n,)."""
 
     name: str
     images: Labels
@@ -103,7 +102,7 @@ class Proposal(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """Whom N images show by their labels.
+    """The people in N images by their labels.
 
     names: (P,), the identities. people: (N,) in 0..P-1, NOBODY for a distractor. groups: (N,), see
     _evidence.
@@ -115,12 +114,12 @@ class Listed(NamedTuple):
 
     @property
     def known(self) -> Labels:
-        """The images that show somebody."""
+        """The images that show a known person."""
         return np.flatnonzero(self.people != NOBODY)
 
 
 class Across(NamedTuple):
-    """The looks of G groups to the other cameras, by their trusted images.
+    """The appearance of G groups in the other cameras, by their trusted images.
 
     evidence: (G, P). person: (G,), of each group. sizes: (G,), its trusted images.
     """
@@ -224,9 +223,9 @@ def check_accuracy(accuracy: float) -> None:
 
 
 def _somebody(listed: Listed, evidence: Floats, own: Floats, belief: Belief) -> Proposal:
-    """Propose whom distractors show.
+    """Propose the people in distractors.
 
-    evidence: theirs. own: what known images have for their own person.
+    evidence: of the distractors. own: that of known images for their own person.
     """
     strangers = np.flatnonzero(listed.people == NOBODY)
     by = _probability(evidence.max(axis=1), own) * belief.shows(evidence).max(axis=1)
@@ -234,7 +233,7 @@ def _somebody(listed: Listed, evidence: Floats, own: Floats, belief: Belief) -> 
 
 
 def _across(listed: Listed, others: Floats, trusted: Labels, random: np.random.Generator) -> Across:
-    """Return what the groups look like to the other cameras, by the trusted images.
+    """Return the appearance of the groups in the other cameras, by the trusted images.
 
     others: (n, P), the evidence of the other cameras for the trusted images (n,).
     """
@@ -247,7 +246,7 @@ def _across(listed: Listed, others: Floats, trusted: Labels, random: np.random.G
 
 
 def _split(listed: Listed, across: Across, first: int) -> Proposal:
-    """Propose to make a person's images by one camera somebody new, whose number is `first` on."""
+    """Propose new people, numbered from `first`, for a person's images from one camera."""
     belief, known = across.belief, listed.known
     by = belief.wrong(across.evidence, across.person) * np.float32(belief.accuracy)
     by[across.sizes < 2] = 0  # a single image is moved
@@ -346,7 +345,7 @@ def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
 def _rivals(
     evidence: Floats, own: Labels, random: np.random.Generator
 ) -> tuple[Floats, Floats, Labels, Floats]:
-    """Return, for each row of evidence (N, P), what its own person and two rivals have.
+    """Return, for each row of evidence (N, P), that of its own person and of two rivals.
 
     These are its own column's evidence, the best other column's, that column, and the evidence of
     another one drawn at random, (N,) each.
@@ -363,7 +362,7 @@ def _probability(scores: Floats, *kinds: Floats) -> Floats:
     """Return the probability (N,) that each score is of one of these kinds of compared scores.
 
     The first kind is as frequent as the scores allow, the second LOOK_ALIKES times as frequent.
-    Infinite scores and comparisons have no evidence behind them and count for nothing.
+    Infinite scores and comparisons lack evidence and do not count.
     """
     probability, usable = np.zeros(len(scores), np.float32), np.flatnonzero(np.isfinite(scores))
     scores = scores[usable]

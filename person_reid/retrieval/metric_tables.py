@@ -1,4 +1,4 @@
-"""Write figures as a table: Markdown, LaTeX or comma-separated values."""
+"""Write metrics as a table: Markdown, LaTeX or comma-separated values."""
 
 import re
 from collections import defaultdict
@@ -37,7 +37,7 @@ IN_LATEX = str.maketrans(
 def written_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], form: TableForm, labels: str | None = None
 ) -> str:
-    """Return a table in the form that the options name, by default Markdown.
+    """Return a table in the requested format, by default Markdown.
 
     labels: the texts of --labels, which may contain mathematics for LaTeX, as in OSNet$_{0.25}$.
     """
@@ -53,7 +53,7 @@ def figure_rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Return the head of a table of rankings, and a row for each, in percent.
 
-    An unusual protocol stands behind the name.
+    An unusual protocol follows the name.
     runs: the Metrics of each, or of each of its seeds. ranks: the k of each Rank@k.
     """
     rows = []
@@ -81,11 +81,11 @@ def interval_rows(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) ->
 
 
 def by_seed(runs: Mapping[str, Measured]) -> dict[str, list[Measured]]:
-    """Put the seeds of each network together, under the name that they share.
+    """Group the seeds of each network under their common name.
 
-    A name says its seed, as net_seed7 does, or counts the runs from 0 or 1, as net_0, net_1 and
-    net_2 do. Other numbers belong to the network: resnet50 and resnet101 stay apart, and so do
-    osnet_x0_25 and osnet_x0_75.
+    A name contains its seed, such as net_seed7, or a number of the run from 0 or 1, such as net_0,
+    net_1 and net_2. Other numbers belong to the network: resnet50 and resnet101 are not grouped,
+    nor are osnet_x0_25 and osnet_x0_75.
     """
     network: dict[str, str] = {}
     counted: dict[str, dict[str, int]] = defaultdict(dict)
@@ -134,10 +134,10 @@ def with_deviation(values: Sequence[float], digits: int = 2) -> str:
 
 
 def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
-    """Write a CSV file with one line per query, and return the worst ones in words.
+    """Write a CSV file with one line per query, and return a description of the worst ones.
 
-    first_match counts from 1; it is empty without a match. Two more columns hold the words that the
-    numbers of identities and cameras stand for, if there are any.
+    first_match counts from 1; it is empty without a match. Two more columns hold the words for the
+    numbers of identities and cameras, if there are any.
     """
     names = [printable(path) for path in query.paths or [""] * len(query)]
     words = words_beside(query.paths[0]) if query.paths else NUMBERS

@@ -69,7 +69,7 @@ class Metrics:
     identities: the label of the query.
     gallery_size: the number of gallery images.
     ap: the name of the average precision, a key of AVERAGE_PRECISIONS, or RECIPROCAL_RANK.
-    protocol: what differs from the usual protocol, in words, such as "cameras ignored".
+    protocol: the difference from the usual protocol, such as "cameras ignored".
     """
 
     average_precision: npt.NDArray[np.float64]
@@ -113,7 +113,7 @@ class Metrics:
     def per_query(self, ranks: Sequence[int] = RANKS) -> dict[str, npt.NDArray[Any]]:
         """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, (Q,) each.
 
-        Each mean is the figure of that name.
+        Each mean is the metric of that name.
         """
         found = self.first_match >= 0
         return {
@@ -123,7 +123,7 @@ class Metrics:
         }
 
     def of(self, queries: npt.NDArray[Any]) -> Metrics:
-        """Return the Metrics of some queries: their indices, or (Q,) whether each is meant."""
+        """Return the Metrics of some queries, by indices or by a mask (Q,)."""
         return replace(self, **{name: getattr(self, name)[queries] for name in self.PER_QUERY})
 
     def of_matched(self) -> Metrics:
@@ -214,14 +214,14 @@ def evaluate(
         overwritten, unless it is a view of another NumPy array, which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
-    clothes: what query (Q,) and gallery (G,) wear, numbered within an identity. Matches in the
-        query's clothes are then junk, as in LTCC: Qian et al., Long-Term Cloth-Changing Person
+    clothes: of query (Q,) and gallery (G,), numbered within an identity. Matches in the query's
+        clothes are then junk, as in LTCC: Qian et al., Long-Term Cloth-Changing Person
         Re-Identification, ACCV 2020. Queries without another match are skipped and counted, as by
         Gu et al., Clothes-Changing Person Re-identification with RGB Modality Only, CVPR 2022.
     distances: a matrix (Q, G) in place of scores; lower means nearer.
     same_clothes: with `clothes`, matches in other clothes are junk instead.
 
-    A remark says if many scores are equal, or if matches have lower scores than other images.
+    The log warns if many scores are equal, or if matches have lower scores than other images.
     Raises UserError for an unknown `ap`, for features that cannot be compared or scores that are
     NaN, for an empty query or gallery, and if all images come from one camera, so that every match
     would be junk.
@@ -264,7 +264,7 @@ def evaluate(
 
 
 def unusual(protocol: Mapping[str, Any]) -> str:
-    """Return the words that apply, as Metrics.protocol has them."""
+    """Return the description of the protocol, as in Metrics.protocol."""
     return ", ".join(words for words, applies in protocol.items() if applies)
 
 
@@ -274,7 +274,7 @@ def scores_of(
     scores: Callable[[int, int], Any] | npt.ArrayLike | None = None,
     distances: npt.ArrayLike | None = None,
 ) -> Callable[[int, int], Any]:
-    """Return the function that `evaluate` ranks by; its parameters are explained there.
+    """Return the function by which `evaluate` ranks; for the parameters, see there.
 
     Raises UserError for features that cannot be compared, and for a matrix of another shape.
     """
@@ -343,10 +343,10 @@ def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: boo
 
 
 def remark_own_camera(query: FeatureSet, gallery: FeatureSet) -> None:
-    """Log if the camera decides who is found first, more than the person does.
+    """Warn if the first answers depend more on the camera than on the person.
 
     That is so if more than half of the first answers are strangers in the query's own camera, and
-    at least 1.5 times as many as if the order was drawn. At most 200 queries are looked at, by
+    at least 1.5 times as many as if the order was drawn. At most 200 queries are checked, by
     cosine.
     """
     scores = CosineScores(query.features, gallery.features)
@@ -400,7 +400,7 @@ def find_pairs(
 def are_strangers(
     query: FeatureSet, gallery: FeatureSet, start: int, stop: int, ignore_cameras: bool = False
 ) -> npt.NDArray[np.bool_]:
-    """Return which pairs show two people, to different cameras: (stop - start, G).
+    """Return which pairs show two people in different cameras: (stop - start, G).
 
     Junk has no identity; a distractor is another person. start, stop: which queries.
     ignore_cameras: also take pairs from one camera.
@@ -427,7 +427,7 @@ def rank_matches(
     shape: (Q, G).
     matches, junk: pairs from find_pairs.
     never: (G,) gallery images that are junk to all queries.
-    remarks: looks at a few rows of the scores.
+    remarks: checks a few rows of the scores.
 
     Raises UserError, which names the query, for scores that are NaN.
     """
@@ -462,7 +462,7 @@ def rank_matches(
 
 
 class Remarks:
-    """Remarks on a ranking from the scores of a few queries; any thread may show it more.
+    """Warnings about a ranking from the scores of a few queries; any thread may add some.
 
     given: whether a user computed the scores, which may then be distances.
     """
@@ -474,7 +474,7 @@ class Remarks:
         self.below: list[bool] = []
 
     def look(self, scores: Any, start: int, rows: Integers, columns: Integers) -> None:
-        """Look at scores (B, G) of the queries from `start` on; NaN is junk.
+        """Check scores (B, G) of the queries from `start` on; NaN is junk.
 
         rows, columns: the matches of all rows, rows ascending.
         """

@@ -46,8 +46,7 @@ class Neighbours(NamedTuple):
 
     indices: (Q, k) int64, nearest first.
     similarities: (Q, k) float32, in the same order.
-    lowest: (Q,) float32, the similarity of the gallery image farthest away; None unless it was
-        asked for.
+    lowest: (Q,) float32, the similarity of the farthest gallery image; None unless requested.
     """
 
     indices: Integers
@@ -72,7 +71,7 @@ class NeighbourSearch(Protocol):
 class ExactNeighbours:
     """A search that compares every query with every gallery image, a chunk of queries at a time.
 
-    On a CPU, images are compared among themselves once a pair (all_pairs.py).
+    On a CPU, images are compared among themselves once per pair (all_pairs.py).
 
     device: an accelerator's torch.device, or None for NumPy; budget: bytes of one chunk of
     similarities.
@@ -93,8 +92,8 @@ class ExactNeighbours:
 
         Equal similarities are ordered by index.
 
-        queries, gallery: features (Q, D) and (G, D). A gallery that is searched again and again may
-            be what CosineScores.prepared made of its features.
+        queries, gallery: features (Q, D) and (G, D). A gallery that is searched repeatedly may be
+            the result of CosineScores.prepared.
         k: the number of neighbours, at most G.
         itself: the queries are the gallery, all of it, and every image comes first in its own list.
         farthest: also find `lowest`.
@@ -310,9 +309,9 @@ class FaissNeighbours:
 
 
 def trained_lists(sample: Features, lists: int, codes: str = "Flat") -> Any:
-    """Return inverted lists of FAISS, still empty, around centres learnt from features (S, D).
+    """Return empty inverted lists of FAISS around centres learned from features (S, D).
 
-    codes: how they hold features, as faiss.index_factory calls it.
+    codes: their storage of features, in the notation of faiss.index_factory.
     """
     import faiss
 

@@ -25,7 +25,7 @@ class CameraNorm:
         g = (f − m_c) / ‖·‖,   m_c = (n_c b · mean of camera c + w · mean of all) / (n_c b + w)
 
     w is the variance within cameras and b the variance between them, summed over the dimensions:
-    n_c images say little about their camera if people differ more than cameras do. Both are the
+    n_c images reveal little about their camera if people differ more than cameras do. Both are the
     estimates of a one-way analysis of variance with random effects (Searle, Casella, McCulloch:
     Variance Components, 1992, chapter 3).
 
@@ -59,7 +59,7 @@ class CameraNorm:
         return np.stack([mean, features.std(axis=0) if self.scale else np.ones_like(mean)])
 
     def __call__(self, features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
-        """Return features (N, D) of unit length; one that equals what is subtracted stays as it is.
+        """Return features (N, D) of unit length; one that equals the mean does not change.
 
         Raises UserError for features of another width than the fitted ones.
         """
@@ -84,10 +84,10 @@ def level_cameras(features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
         g = (f − n_c / (n_c + 10) (m_c − m)) / ‖·‖
 
     m_c is the mean of the n_c tracks of a camera, m that of all. A few tracks may be of people whom
-    no other camera sees, so their mean says little. Unlike CameraNorm, this does not take away m,
+    no other camera sees, so their mean is unreliable. Unlike CameraNorm, this does not subtract m,
     so cosines stay comparable with those of other places.
 
-    cameras: (T,), numbers or names; a track of an unknown camera, "", stays as it is.
+    cameras: (T,), numbers or names; a track of an unknown camera, "", does not change.
     """
     found, seen_by = _of_cameras(features, cameras)
     found, names = unit_rows(found), seen_by.astype(str)

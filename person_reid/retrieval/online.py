@@ -1,13 +1,13 @@
-"""Link tracks into people while they run: at once to the most similar person, and then again.
+"""Link tracks into people as they appear: at once to the most similar person, and later again.
 
     links = OnlineLinks(threshold=0.6)
     links.add("door 12", "door", 3.0, 4.5, feature)
     links.person("door 12")                              # a number, from 1
     links.relink()                                       # {"door 12": (7, 3)}: it is 3 and not 7
 
-A track that somebody asks about goes to the person whose tracks have the highest mean cosine with
-it. That is a step of average linkage which nothing can undo, so now and then all tracks are linked
-anew by link_tracks. People keep the numbers that most of their tracks have.
+On request, a track goes to the person whose tracks have the highest mean cosine with it. This is an
+irreversible step of average linkage, so now and then link_tracks links all tracks anew. People keep
+the numbers of most of their tracks.
 
 The memory is bounded: the oldest track of the person with the most tracks is forgotten.
 """
@@ -34,9 +34,10 @@ Changes = dict[Any, tuple[int, int]]  # {track: (its person before, and now)}
 
 @dataclass
 class OnlineTrack:
-    """A track: where and when (NaN if unknown), the features of its images, and its person.
+    """A track: its camera and times (NaN if unknown), the features of its images, and its person.
 
-    images: n of (D,), of unit length. known: a user has said who it is, which nothing changes.
+    images: n of (D,), of unit length. known: whether a user has identified it, which is never
+    changed.
     """
 
     camera: str
@@ -54,7 +55,7 @@ class OnlineTrack:
 
 @dataclass
 class OnlinePerson:
-    """Where a person was seen first and last, and on how many tracks that are remembered."""
+    """Where a person was seen first and last, and the number of remembered tracks."""
 
     person: int
     camera: str
@@ -67,8 +68,8 @@ class OnlinePerson:
 class OnlineLinks:
     """The people of the last tracks of some cameras.
 
-    threshold: the least mean cosine of a track and a person. By default, `cosines` say it; without
-        them USUAL, corrected whenever all tracks are linked.
+    threshold: the least mean cosine of a track and a person. By default, it follows from `cosines`;
+        without them from USUAL, corrected whenever all tracks are linked.
     travel, cosines: see link_tracks. most: how many tracks are remembered. last: the highest number
         that a person has.
     """
@@ -86,7 +87,7 @@ class OnlineLinks:
             raise UserError(f"most: expected 1 track or more, found {self.most}.")
 
     def know(self, track: Hashable, person: int, camera: str, feature: Features) -> None:
-        """Remember a person whom somebody knows, or who has a number from before.
+        """Remember a person who is known, or has a number from before.
 
         feature: (D,) of unit length, the mean of the person's images in a camera.
         """
@@ -100,7 +101,7 @@ class OnlineLinks:
     def add(
         self, track: Hashable, camera: str, start: float, end: float, feature: Features
     ) -> OnlineTrack:
-        """Remember a further image of a track, (D,) of unit length, without asking who it is."""
+        """Remember a further image of a track, (D,) of unit length, without linking it."""
         if (found := self.tracks.get(track)) is None:
             found = self.tracks[track] = OnlineTrack(camera, start, end, [])
             self._forget()
@@ -109,12 +110,12 @@ class OnlineLinks:
         return found
 
     def seen(self, track: Hashable, end: float) -> None:
-        """Say that a track goes on, if it is remembered."""
+        """Record that a track continues, if it is remembered."""
         if track in self.tracks:
             self.tracks[track].end = end
 
     def person(self, track: Hashable) -> int:
-        """Return the person of a track: the most similar one, or a new one, if it had none."""
+        """Return the person of a track; if it has none, the most similar one or a new one."""
         found = self.tracks[track]
         if not found.person:
             found.person = self._nearest(track) or self.last + 1
@@ -122,10 +123,10 @@ class OnlineLinks:
         return found.person
 
     def relink(self, asked: Collection[Hashable] = ()) -> Changes:
-        """Link all tracks anew, and return those that have another person than before.
+        """Link all tracks anew, and return those whose person has changed.
 
-        Tracks whose person was never asked for stay without one. The person before
-        is 0 for those of `asked`.
+        Tracks whose person was never requested do not get one. The previous person is 0 for those
+        of `asked`.
         """
         rows = [*self.tracks.values()]
         if not rows:
@@ -161,7 +162,7 @@ class OnlineLinks:
         return changes
 
     def people(self) -> list[OnlinePerson]:
-        """Return the people of the tracks that are remembered, the last seen first."""
+        """Return the people of the remembered tracks, the last seen first."""
         found: dict[int, OnlinePerson] = {}
         for row in self.tracks.values():
             if not row.person or row.known:
@@ -177,7 +178,7 @@ class OnlineLinks:
 
     @property
     def used_threshold(self) -> float:
-        """The threshold that was given, or that of as many people as are remembered."""
+        """The given threshold, or that for the number of remembered people."""
         if self.threshold is not None:
             return self.threshold
         people = len({row.person for row in self.tracks.values()} - {0})
@@ -206,7 +207,7 @@ class OnlineLinks:
         return features, (places, [row.start for row in rows], [row.end for row in rows])
 
     def _forget(self) -> None:
-        """Forget a track if there are too many; those that somebody knows stay."""
+        """Forget a track if there are too many, but not those of known people."""
         if len(self.tracks) <= self.most:
             return
         counts = Counter(row.person for row in self.tracks.values())
@@ -221,7 +222,7 @@ class OnlineLinks:
 
 
 def _known_pairs(rows: list[OnlineTrack]) -> tuple[TrackPairs, TrackPairs]:
-    """Return which tracks are one known person, and which are two, by their places."""
+    """Return which tracks are one known person, and which are two, by their indices."""
     first: dict[int, int] = {}
     same = [
         (first.setdefault(row.person, place), place) for place, row in enumerate(rows) if row.known

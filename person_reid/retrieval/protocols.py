@@ -1,6 +1,6 @@
-"""What evaluate.py measures: the scores and the protocols that its options name.
+"""The scores and the protocols of evaluate.py's options.
 
-Multiple queries are the mean feature of all images of a person by the query's camera. In the
+Multiple queries are the mean feature of all images of a person from the query's camera. In the
 single-gallery-shot protocol of the original CUHK03 and of PRCC, the gallery holds one random image
 of each identity.
 
@@ -117,7 +117,7 @@ def by_protocol(
 
 
 def _by_distance(metrics: Metrics, ranked: RankingOptions) -> Metrics:
-    """Return figures whose protocol names the distance, unless it is the usual one."""
+    """Return metrics whose protocol names the distance, unless it is the usual one."""
     words = {
         distance_words(ranked.distance): ranked.distance != "cosine",
         f"scores of {ranked.scores}": ranked.scores,
@@ -147,7 +147,7 @@ def by_cameras(
     """Return {"1-2": the Metrics of the queries of camera 1 among the gallery images of camera 2}.
 
     Queries without a match in that camera are skipped, and so are pairs without such a query.
-    The parameters are explained at evaluate.
+    For the parameters, see evaluate.
     """
     (queries, images), junk = find_pairs(query, gallery, ignore_cameras)
     shape, found = (len(query), len(gallery)), {}

@@ -1,6 +1,6 @@
 """Re-association after a gap, the measure of Roboflow's `reid` (ReassociationProtocol, 0.1.0rc1).
 
-It asks what a tracker asks of a network: whether a person is found again N frames later.
+It measures what a tracker needs: whether a person is found again N frames later.
 """
 
 import logging
@@ -40,9 +40,10 @@ def evaluate_reassociation(
 
         MRR = mean over queries of 1 / rank of the person's first image, which counts from 1
 
-    query, gallery: their images together, each once, with paths that say video and frame (see
+    query, gallery: their images are pooled, each once, with paths that contain video and frame (see
         data/file_names.py). Distractors are candidates and never queries; junk is skipped.
-    query_stride: queries are taken from the frames whose numbers it divides; reid's default is 60.
+    query_stride: queries are from the frames whose numbers are multiples of it; reid's default is
+    60.
     distance, device: see DISTANCES.
 
     Raises UserError for names without a frame, and without a query.

@@ -1,4 +1,4 @@
-"""The ways to re-rank a gallery, the memory that they take, and the expansion of features.
+"""Methods of re-ranking a gallery, their memory, and the expansion of features.
 
 Query expansion and database augmentation add to each feature its neighbours, weighted:
 
@@ -68,13 +68,13 @@ def expand(
         query ← query + Σ over its k1 nearest of max(cos, 0)^alpha · neighbour
 
     query, gallery: features (Q, D) and (G, D).
-    k1: the number of neighbours; 0 leaves the queries as they are.
+    k1: the number of neighbours; 0 does not change the queries.
     alpha: 0 gives the plain average (Chum et al., Total Recall, ICCV 2007); 3 is the usual choice
         for the weighted one (Radenović, Tolias, Chum, Fine-tuning CNN Image Retrieval with No Human
         Annotation, 2018).
     augment: first expand every gallery image by its own `augment` nearest in the same way
-        (Arandjelović, Zisserman, Three Things Everyone Should Know, CVPR 2012); 0 leaves the
-        gallery as it is.
+        (Arandjelović, Zisserman, Three Things Everyone Should Know, CVPR 2012); 0 does not change
+        the gallery.
     neighbours: the search to use.
 
     Raises OptionError if the gallery has fewer than k1 or `augment` neighbours to give.
@@ -117,7 +117,7 @@ def _add(
 
 
 class Method(NamedTuple):
-    """A way to re-rank: its Scores, its flags and its memory.
+    """A method of re-ranking: its Scores, its flags and its memory.
 
     The flags have the published values; the memory is the number of bytes it keeps for each image.
     """
@@ -198,7 +198,7 @@ def rescorer(options: RerankOptions) -> Callable[..., Scores]:
 
 
 def _settings(options: RerankOptions) -> dict[str, Any]:
-    """Return the options of the method, with its own values where none is given."""
+    """Return the options of the method, with its defaults filled in."""
     defaults = RERANK_METHODS[options.method].defaults
     known = {name for method in RERANK_METHODS.values() for name in method.defaults}
     given = {name: value for name in known if (value := getattr(options, name)) is not None}
@@ -214,7 +214,7 @@ def _settings(options: RerankOptions) -> dict[str, Any]:
 
 
 def plan_memory(options: RerankOptions, num_images: int, bytes_per_image: float) -> int:
-    """Return the bytes for a chunk of scores that keep the whole within the memory; log the total.
+    """Return the size in bytes of a chunk of scores that keeps to the memory limit; log the total.
 
     Raises UserError if not even one row of scores fits.
     """

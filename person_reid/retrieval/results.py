@@ -46,14 +46,14 @@ PLAIN = "plain"  # `flags` without any that matter
 
 @dataclass(repr=False)
 class FeatureSet:
-    """Images of people as the network sees them.
+    """Features of images of people.
 
     Lists, tensors, other numbers and (1, N) arrays are converted.
 
     features: (N, D) float32.
     labels: (N,) int64, -1 for junk, 0 for a distractor.
     cameras: (N,) int64.
-    paths: N file names, or None if they were not asked for.
+    paths: N file names, or None if not requested.
 
     Raises UserError for features that are not real numbers, for labels or cameras that are not
     whole ones, and unless there are as many of each.
@@ -89,7 +89,7 @@ class FeatureSet:
         return f"FeatureSet({shape} features of {people} identities in {cameras} cameras)"
 
     def select(self, index: Sequence[int] | npt.NDArray[np.int64]) -> FeatureSet:
-        """Return the images at these positions."""
+        """Return the images at these indices."""
         paths = None if self.paths is None else [self.paths[i] for i in index]
         return FeatureSet(self.features[index], self.labels[index], self.cameras[index], paths)
 
@@ -130,8 +130,8 @@ def save_result(
 
     Raises OSError if the disk is full.
 
-    network: what computed the features, in words. flags: the flags of test.py that change them,
-    such as "--no_flip", or PLAIN.
+    network: a description of what computed the features. flags: the flags of test.py that change
+    them, such as "--no_flip", or PLAIN.
     """
     check_sets(query=query, gallery=gallery)
     _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FEATURE_FLAGS: flags})

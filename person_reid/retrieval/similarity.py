@@ -51,7 +51,7 @@ def unit_rows(features: Features) -> Features:
 
 
 def unit_rows_or_zeros(features: Features) -> Features:
-    """Return features (N, D) with rows of norm 1; rows of zeros stay as they are."""
+    """Return features (N, D) with rows of norm 1; rows of zeros do not change."""
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(norms, 1e-12), np.float32)
 
@@ -120,9 +120,9 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class PreparedGallery:
-    """A gallery's factor of the scores, and its twins, for one query after another.
+    """A gallery's factor of the scores, and its duplicates, for one query after another.
 
-    To find them takes several times as long as to multiply them by a single query.
+    Finding these takes several times as long as multiplying by a single query.
     """
 
     factor: Features
@@ -170,7 +170,7 @@ class CosineScores(Scores):
 
     @classmethod
     def prepared(cls, gallery: Features) -> PreparedGallery:
-        """Return what all scores of a gallery (G, D) share."""
+        """Return the preparation that all scores of a gallery (G, D) share."""
         factor = cls.gallery_factor(gallery)
         return PreparedGallery(factor, *twins(factor))
 
@@ -245,13 +245,13 @@ def register_distance(name: str, compare: Compare) -> None:
     """Give a comparison of features a name, which --distance then knows.
 
     compare: (queries (B, D), gallery (G, D)) → scores (B, G), all NumPy arrays; a higher score
-        means nearer. It is called for some queries at a time, in several threads.
+        means nearer. It is called for a few queries at a time, in several threads.
     """
     DISTANCES.register(name, partial(OwnScores, compare))
 
 
 def distance_words(name: str) -> str:
-    """Return how a line of figures says which distance ranked; empty for the cosine."""
+    """Return the words for the distance in a line of metrics; empty for the cosine."""
     if name == "cosine":
         return ""
     return "Euclidean distance" if name == "euclidean" else f"distance {name}"

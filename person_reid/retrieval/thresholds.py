@@ -113,7 +113,7 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
 
 
 class Roc(NamedTuple):
-    """Error rates at every threshold: a pair that `accepts` it is taken for the same person.
+    """Error rates at every threshold: a pair accepted by `accepts` counts as the same person.
 
     The last threshold is above all cosines.
 
@@ -135,7 +135,7 @@ class Roc(NamedTuple):
     def equal_error(self) -> tuple[float, float]:
         """Return (equal error rate, threshold).
 
-        There, impostors are accepted as often as genuine pairs are refused.
+        There, the share of accepted impostors equals that of rejected genuine pairs.
         """
         index = int(np.argmin(np.abs(self.false_positives + self.true_positives - 1)))
         false_positives, true_positives, threshold = self._at(index)
@@ -186,9 +186,9 @@ def error_rates(
 
 
 def accepts(threshold: float, similarity: float) -> bool:
-    """Return whether a similarity reaches a threshold, as it is or as it is printed.
+    """Return whether a similarity reaches a threshold, exactly or as printed.
 
-    The cosine of two identical images is 1 but for rounding, and reaches the threshold 1.
+    The cosine of two identical images is 1 up to rounding, and reaches the threshold 1.
     """
     similarity = float(similarity)
     return max(similarity, round(similarity, DIGITS)) >= threshold - ROUNDING
@@ -197,9 +197,9 @@ def accepts(threshold: float, similarity: float) -> bool:
 def judged(
     threshold: float | None, similarities: Iterable[float]
 ) -> tuple[bool | None, list[bool | None]]:
-    """Return whether any of some similarities reaches a threshold, and whether each does.
+    """Return whether any similarity reaches a threshold, and whether each does.
 
-    Nothing is known or accepted without a threshold, hence None.
+    Without a threshold, the result is None.
     """
     if threshold is None:
         return None, [None for _ in similarities]
@@ -217,11 +217,11 @@ def load_threshold(
 ) -> float:
     """Read a threshold: a cosine, a file of tools/threshold.py, or a folder of save_pretrained.
 
-    network, flags: how the features were made, as their result file says, or "" if it does not say.
+    network, flags: of the features, from their result file, or "" if unknown.
     score: what is compared with it, one of COMPARED_WORDS. camera_norm: whether the features of
-    every camera have the same mean. A number is taken as it is.
-    A remark says if it was measured on another network. Raises UserError if it was measured on
-    features of other flags or for another score, and for anything else.
+    every camera have the same mean. A number is not checked. The log warns if the threshold was
+    measured on another network. Raises UserError if it was measured on features with other flags or
+    for another score, and for anything else.
     """
     with suppress(ValueError):
         if -1 <= (number := float(str(text))) <= 1:
@@ -272,7 +272,7 @@ def load_threshold(
 
 
 def _score_words(score: Any, camera_norm: Any) -> str:
-    """Return what a score compares, in words."""
+    """Describe what a score compares."""
     compared = COMPARED_WORDS.get(score) if isinstance(score, str) else None
     return f"{compared or repr(score)}{' by --camera_norm' if camera_norm else ''}"
 
@@ -285,7 +285,7 @@ def holds_threshold(path: str | Path) -> bool:
 def measured_flags(text: str | Path) -> str:
     """Return the flags of test.py on whose features a threshold was measured.
 
-    It is "" if nothing says it.
+    It is "" if unknown.
     """
     found = _facts(text).get(FEATURE_FLAGS)
     return found if isinstance(found, str) and found != PLAIN else ""
@@ -316,7 +316,7 @@ def load_bound(text: str | Path | None) -> Bound | None:
 
 
 def with_bound(text: str | Path) -> str:
-    """Say where a threshold comes from, and its bound if it has one."""
+    """Print the origin of a threshold, and its bound if it has one."""
     bound = load_bound(text)
     return f"{text}: {bound.words()}" if bound else str(text)
 

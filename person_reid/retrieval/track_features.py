@@ -1,4 +1,4 @@
-"""One feature for each track, a person's images in a row from one camera, and how alike tracks are.
+"""One feature for each track, a person's consecutive images from one camera, and their similarity.
 
     cosines = TrackCosines.of(track_similarities(query, gallery))    # on people with labels
     cosines.threshold(people=12)
@@ -36,7 +36,7 @@ def track_features(
     features, each of unit length; zeros if all weights are 0.
 
     features: (N, D), not zero.
-    tracks: N names, whatever tells tracks apart, such as (source, number).
+    tracks: N names that distinguish tracks, such as (source, number).
     weights: (N,), not negative; by default all images count the same.
 
     Raises UserError if their numbers differ.
@@ -96,12 +96,12 @@ class TrackCosines(NamedTuple):
 
     @classmethod
     def of(cls, pairs: PairSimilarities) -> "TrackCosines":
-        """Return those of histograms, see track_similarities."""
+        """Return the cosines of histograms, see track_similarities."""
         return cls(_mean_and_deviation(pairs.impostor), _mean_and_deviation(pairs.genuine))
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "TrackCosines | None":
-        """Return those in the content of a config.json, or None. Raises ValueError or TypeError."""
+        """Return the cosines in a config.json, or None. Raises ValueError or TypeError."""
         if (found := config.get(IN_FILE)) is None:
             return None
         strangers, same = ((float(a), float(b)) for a, b in (found["strangers"], found["same"]))
@@ -110,10 +110,10 @@ class TrackCosines(NamedTuple):
         return cls(strangers, same)
 
     def corrected(self, features: Features) -> "TrackCosines":
-        """Return them for a place whose T tracks, (T, D) of unit length, are mostly of strangers.
+        """Return the cosines for a place whose T tracks, (T, D) of unit length, show strangers.
 
         The mean of the strangers moves by T / (T + 50) down to the median cosine of all pairs. It
-        never moves up: few people have many pairs of one person.
+        never moves up, because with few people, many pairs show one person.
         """
         if len(features) < 2:
             return self
@@ -126,7 +126,7 @@ class TrackCosines(NamedTuple):
         return TrackCosines((mean, self.strangers[1]), self.same)
 
     def threshold(self, people: int) -> float:
-        """Return the cosine at which two tracks are as likely one person as two.
+        """Return the cosine at which two tracks are equally likely to be one person or two.
 
             t = (μ_d + μ_s) / 2 + σ² ln(people − 1) / (μ_s − μ_d) + 0.02
 

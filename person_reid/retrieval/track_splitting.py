@@ -1,10 +1,10 @@
-"""Cut tracks where their images begin to show another person: the tracker has exchanged two people.
+"""Cut tracks where their images begin to show another person, because of a tracker's exchange.
 
     pieces = split_tracks(features, times, cameras)       # T arrays: 0, 0, 0, 1, 1
     limit = change_threshold(features, times, cameras)    # None where too little is known
 
-A track is divided where its images fall apart into the two most different groups. It shows two
-people if the images of the two groups are less alike than those of one group:
+A track is divided into its two most different consecutive groups of images. It shows two people if
+the images of the two groups are less similar than those within a group:
 
     agreement = mean cosine between the groups / mean cosine within the groups
 
@@ -13,7 +13,7 @@ pieces of a track that was cut are divided again. The place is the one with the 
 and Knott, A Cluster Analysis Method for Grouping Means in the Analysis of Variance, 1974.
 
 The limit needs no label. Two tracks of one camera at one moment are two people: the beginning of
-one and the end of the other are a track that changes. As many tracks are below the limit as
+one and the end of the other form a track that changes. As many tracks are below the limit as
 changing ones are above it.
 """
 
@@ -42,7 +42,7 @@ MOST_CHANGING = 2000  # more would not move it
 
 
 class Division(NamedTuple):
-    """The place of the first image of the second group, and how well both groups agree."""
+    """The index of the first image of the second group, and the agreement of both groups."""
 
     place: int
     agreement: float
@@ -54,7 +54,7 @@ def split_tracks(
     cameras: npt.ArrayLike,
     threshold: float | None = None,
 ) -> list[Labels]:
-    """Return which piece of its track each image is of: 0, 1, … in the order of time.
+    """Return the piece of its track that each image belongs to: 0, 1, … in the order of time.
 
     A piece shows one person. All images of a track that does not change are of piece 0.
 
@@ -79,8 +79,8 @@ def change_threshold(
 ) -> float | None:
     """Return the agreement below which a track changes, from the tracks themselves.
 
-    Returns None for fewer than FEWEST_CHANGING pairs of tracks at one moment in one camera. The
-    parameters are explained at split_tracks.
+    Returns None for fewer than FEWEST_CHANGING pairs of tracks at one moment in one camera. For the
+    parameters, see split_tracks.
     """
     every, names = _in_order(features, times), names_or_numbers(cameras, "cameras")
     check_lengths(features=every, cameras=names)
@@ -122,7 +122,7 @@ def _spliced(first: Features, second: Features) -> Features:
 
 
 def _division(rows: Features) -> Division | None:
-    """Return the likeliest division of a track, or None for fewer than FEWEST_IMAGES."""
+    """Return the most likely division of a track, or None for fewer than FEWEST_IMAGES."""
     count = len(rows)
     if count < FEWEST_IMAGES:
         return None
@@ -139,7 +139,7 @@ def _division(rows: Features) -> Division | None:
 
 
 def _changes(rows: Features, threshold: float) -> list[int]:
-    """Return the places at which a track changes, ascending."""
+    """Return the indices at which a track changes, ascending."""
     found: list[int] = []
     pieces = [(0, len(rows))]
     while pieces:

@@ -1,4 +1,4 @@
-"""CLIP's ResNet-50 as CLIP-ReID has it: the mean of its last map, and what attention pools from it.
+"""CLIP's ResNet-50 as in CLIP-ReID: the mean of its last map, and its attention pooling.
 
 Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021.
 Li, Sun, Li: CLIP-ReID: Exploiting Vision-Language Model for Image Re-Identification without

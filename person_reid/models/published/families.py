@@ -1,6 +1,6 @@
-"""The networks of published papers under names of ours, for the files that their authors publish.
+"""The networks of papers under our names, for the files that their authors publish.
 
-An entry says what the authors test: architecture, size, feature, and how images are resized.
+An entry describes what the authors test: architecture, size, feature, and resizing.
 """
 
 from dataclasses import replace

@@ -42,7 +42,7 @@ MGN_HEADS = (1, 2, 3, 21, 22, 31, 32, 33)
 
 
 class NonLocal(nn.Module):
-    """Add what all positions have in common: y_i = x_i + norm(W θ_i Σ_j φ_j g_j / N).
+    """Add the common part of all positions: y_i = x_i + norm(W θ_i Σ_j φ_j g_j / N).
 
     θ, φ and g have one channel, so all positions j weigh alike for any i. Wang, Girshick, Gupta,
     He: Non-local Neural Networks, CVPR 2018, equation 4 with the dot product, as in fast-reid.
@@ -126,12 +126,12 @@ class ReducedNeck(nn.Module):
 
 
 class FastReIDMGN(nn.Module):
-    """Eight features in a row: of three branches as a whole, of two halves, three thirds.
+    """Eight features: of three whole branches, of two halves, and of three thirds.
 
     Wang et al., Learning Discriminative Features with Multiple Granularities for Person
     Re-Identification, ACM Multimedia 2018. All branches keep the resolution of their last stage.
 
-    of_luperson: as LUPerson has it, with a norm after each branch, with padding before the first
+    of_luperson: as in LUPerson, with a norm after each branch, with padding before the first
     pooling, and with statistics of pixels that the weight file holds. Fu et al., Unsupervised
     Pre-training for Person Re-identification, CVPR 2021.
     """

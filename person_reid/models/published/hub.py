@@ -21,7 +21,7 @@ HUB_PATIENCE = 3  # seconds
 
 @contextmanager
 def quick_to_fail() -> Iterator[None]:
-    """Let the hub's client look only into its cache if the hub does not answer within seconds.
+    """Let the hub's client use only its cache if the hub does not answer within seconds.
 
     The client itself tries again for most of a minute. Raises ConnectionError if the cache lacks
     the file.
@@ -41,10 +41,10 @@ def quick_to_fail() -> Iterator[None]:
 
 
 def _answers(address: str) -> bool:
-    """Return whether a server takes a connection; behind a proxy nobody can tell, and it may.
+    """Return whether a server accepts a connection; behind a proxy, assume that it does.
 
-    The thread limits the whole of it: the look-up of the name takes its own time, and a name has
-    several addresses.
+    A thread limits the total time: the name lookup takes its own time, and a name has several
+    addresses.
     """
     if {"http", "https", "all"} & getproxies().keys():
         return True
@@ -65,11 +65,11 @@ def _answers(address: str) -> bool:
 
 
 def weight_file(weights: str | Path) -> Path:
-    """Return a file of weights: a path as it is, or the file of a network by its name.
+    """Return a file of weights: an unchanged path, or the file of a network by its name.
 
     For a network in this package it is a folder. A published file is in the folder of weights, or
     on the Hugging Face hub or in its cache. Raises UserError, which names file and place, if it is
-    in neither, or is another file.
+    in none of them, or is another file.
     """
     if folder := packaged(weights):
         return folder

@@ -1,4 +1,4 @@
-"""SOLIDER's Swin Transformer; a semantic weight sets how much its features tell of meaning.
+"""SOLIDER's Swin Transformer, with a semantic weight between appearance and meaning.
 
 Chen, Xu, Jia, Luo, Wang, Wang, Jin, Sun: Beyond Appearance: a Semantic Controllable Self-Supervised
 Learning Framework for Human-Centric Visual Tasks, CVPR 2023, section 3.3.

@@ -83,7 +83,7 @@ def _stem(channels: int) -> nn.Sequential:
 
 
 class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
-    """A transformer whose feature (B, dim) is what its authors test.
+    """A transformer with the feature (B, dim) that its authors test.
 
     feature: `token`: the class token (B, D).
         `jigsaw`: the class token of the whole image, and a quarter of the class tokens of four
@@ -124,7 +124,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
 
     @property
     def sides(self) -> int:
-        """The number S of cameras that it knows, or of pairs of a camera and a view."""
+        """The number S of known cameras, or of pairs of a camera and a view."""
         return 0 if self.sie_embed is None else len(self.sie_embed)
 
     def tokens(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
@@ -179,7 +179,7 @@ def _branch_out(network: Any) -> None:
 
 
 def _shuffled(patches: Tensor) -> Tensor:
-    """Shift N patches (B, N, D) in a circle, and take patches of the two halves in turn.
+    """Shift N patches (B, N, D) in a circle, and take patches from the two halves alternately.
 
     If N is odd, the last but one patch is repeated, as in the authors' code.
     """
@@ -190,7 +190,7 @@ def _shuffled(patches: Tensor) -> Tensor:
 
 
 def timm_names_of_authors(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the transformers of CLIP-ReID and PASS timm's names; return any other unchanged."""
+    """Rename the tensors of CLIP-ReID's and PASS's transformers as in timm; keep any other."""
     if "class_embedding" in state_dict:
         return _names_of_clip(state_dict)
     if "part_token1" not in state_dict:
