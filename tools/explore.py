@@ -38,7 +38,7 @@ from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import DISTRACTOR, some_of
 from person_reid.files import real, with_ending
 from person_reid.gallery.gallery import open_gallery
-from person_reid.gallery.index import EXACT
+from person_reid.gallery.index import MOST_COMPARED
 from person_reid.gallery.indexing import find_images
 from person_reid.gallery.metadata import about_images, listed_path
 from person_reid.retrieval.results import (
@@ -197,9 +197,10 @@ def images_below(config: ExploreConfig) -> ExplorerImages:
 
 def check_count(place: str, count: int) -> None:
     """Raise UserError for more images than a page can compare, or hardly any."""
-    if not 3 <= count <= EXACT:
+    if not 3 <= count <= MOST_COMPARED:
         raise reid.UserError(
-            f"{place}: {count:,} images; expected 3 to {EXACT:,}, all of which the page compares."
+            f"{place}: {count:,} images; expected 3 to {MOST_COMPARED:,}, all of which the page "
+            "compares."
         )
 
 

@@ -81,7 +81,7 @@ from person_reid.gallery.people_videos import draw_marks, open_video
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 from person_reid.video.detectors import CheckedDetector
-from person_reid.video.live import Looked
+from person_reid.video.live import FrameResult
 from person_reid.video.tracked_video import check_replaced, content_hash, track_video
 from tools.adapt import adapt
 
@@ -305,11 +305,11 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
 
 def look_and_draw(
     kept: LiveGallery, folder: Path, videos: ExitStack
-) -> Callable[[Frame, float, str], Looked]:
+) -> Callable[[Frame, float, str], FrameResult]:
     """Return a function that writes frames, with people drawn in, into a video per camera."""
     added: dict[str, Callable[[float, Image], None]] = {}
 
-    def look(frame: Frame, seconds: float, camera: str) -> Looked:
+    def look(frame: Frame, seconds: float, camera: str) -> FrameResult:
         looked = kept.live.feed(frame, seconds, camera)
         if camera not in added:
             began = datetime.fromtimestamp(looked.began, timezone.utc)

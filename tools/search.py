@@ -265,7 +265,7 @@ def compared(
     if unknown := cameras.count(None):
         advice = "Say which with --query_camera; without it, the mean of all cameras stands for it."
         print(f"Nobody knows which camera took {counted(unknown, 'image')}. {advice}")
-    return shown, shown.moved(features, cameras)
+    return shown, shown.normalized(features, cameras)
 
 
 def print_answer(answer: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     query, gallery = load_result(options.result)
     query = query.select(np.linspace(0, len(query) - 1, options.queries).astype(int))
-    gallery_index.EXACT = 0
+    gallery_index.MOST_COMPARED = 0
     print(f"{machine()}\n\n{HEADER}\n|{'---|' * 10}", flush=True)
     for count in options.distractors:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:

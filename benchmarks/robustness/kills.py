@@ -183,7 +183,7 @@ def kill_additions(workspace, kills):
 
 def kill_lists(workspace, kills):
     """Kill a process that adds twenty images at a time to an index, and then replaces its lists."""
-    gallery_index.EXACT, inverted_lists.MOST_NEWER = 300, 0
+    gallery_index.MOST_COMPARED, inverted_lists.MOST_NEWER = 300, 0
     features = np.random.default_rng(0).standard_normal((2000, 64), np.float32)
     names = [f"{number}.jpg" for number in range(len(features))]
     folder, acknowledged = workspace / "lists", workspace / "acknowledged"

@@ -5,9 +5,9 @@
     matches = index.search(queries, k=10)             # a list of Found for every query
 
 The file is an SQLite database, so a process killed during an addition loses nothing that was there
-before. A query is compared with all images if there are at most EXACT of them. Beyond that, FAISS
-answers from inverted lists, saved beside the file under a name that gives the last addition in
-them; they can always be rebuilt.
+before. A query is compared with all images if there are at most MOST_COMPARED of them. Beyond that,
+FAISS answers from inverted lists, saved beside the file under a name that gives the last addition
+in them; they can always be rebuilt.
 """
 
 import json
@@ -26,11 +26,11 @@ from person_reid.gallery.feature_blocks import Block, FeatureBlocks, blocks_of
 from person_reid.gallery.image_table import REINDEXED, ImageTable
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
-    compared_again,
+    codec_of,
     damaged_lists,
     delete_lists,
     faiss_is_installed,
-    held,
+    rescored,
 )
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.metadata import Found as Found
@@ -40,7 +40,7 @@ from person_reid.retrieval.similarity import CosineScores, Features, PreparedGal
 if TYPE_CHECKING:
     from person_reid.deploy.embedder import Embedder
 
-EXACT = 100_000  # the most images that a search compares exhaustively
+MOST_COMPARED = 100_000  # the most images that a search compares exhaustively
 MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
 
 # Whether another index lacks an image, or has it of another state of the file.
@@ -230,7 +230,7 @@ class SearchIndex:
             if lists and self.store.knows(lists.token) and not self._admits_few(among):
                 similarities, ids = self._nearest(lists, queries, k, among)
             else:
-                similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
+                similarities, ids = nearest_of_chunks(queries, self.chunks_to_compare(among), k)
             found = np.unique(ids[np.isfinite(similarities)]).tolist()  # others were replaced
             images = self.store.by_id(found)
         if lost := {*found} - images.keys():
@@ -256,19 +256,19 @@ class SearchIndex:
         if replaced < 0:
             raise damaged_lists(self.store, f"{-replaced} images are missing")
         allowed = self.store.allowed(among) if among != EVERYTHING else None
-        candidates = held(self.store).candidates(k) + replaced
+        candidates = codec_of(self.store).candidates(k) + replaced
         found = lists.search(queries, k, candidates, allowed)
-        newer = nearest_of_chunks(queries, self.compared(among, lists.last), k)
-        return merged(compared_again(self.store, queries, found), newer, k)
+        newer = nearest_of_chunks(queries, self.chunks_to_compare(among, lists.last), k)
+        return merged(rescored(self.store, queries, found), newer, k)
 
-    def compared(
+    def chunks_to_compare(
         self, which: Filter, after: int = 0
     ) -> Iterator[tuple[npt.NDArray[np.int64], Features | PreparedGallery]]:
         """Yield (ids (n,), features (n, D)) of the images with ids above `after`.
 
         An exact search compares them; few of them stay in memory, prepared.
         """
-        if self.store.count_after(after) <= EXACT:
+        if self.store.count_after(after) <= MOST_COMPARED:
             for ids, gallery in self.store.db.kept(self._every, after):
                 if which == EVERYTHING:
                     yield ids, gallery
@@ -309,8 +309,8 @@ class SearchIndex:
             self.lists()
 
     def _is_large(self) -> bool:
-        """Return whether there are more than EXACT images."""
-        return len(self.store) > EXACT
+        """Return whether there are more than MOST_COMPARED images."""
+        return len(self.store) > MOST_COMPARED
 
     def lists(self) -> InvertedLists:
         """Return the InvertedLists, up to date."""

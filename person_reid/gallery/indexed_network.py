@@ -205,7 +205,7 @@ def check_same_embedder(index: Gallery, embedder: "Embedder") -> None:
     check_same_network(index, embedder, known_network(index) or ref_of(embedder))
 
 
-def network_of(index: Gallery) -> TestConfig:
+def network_options(index: Gallery) -> TestConfig:
     """Return the network that an index remembers, or the default one."""
     return network_ref(index).config()
 
@@ -242,7 +242,7 @@ def track_cosines_of(index: Gallery) -> TrackCosines | None:
 
 def measured_on(index: Gallery) -> tuple[str, str]:
     """Return the network of an index and the flags of its features, as a result file says them."""
-    network = network_of(index)
+    network = network_options(index)
     return network_name(network), feature_flags(network)
 
 

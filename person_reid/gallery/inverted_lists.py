@@ -48,7 +48,7 @@ def faiss_is_installed() -> bool:
     return find_spec("faiss") is not None
 
 
-class Held(NamedTuple):
+class Codec(NamedTuple):
     """How lists hold features.
 
     factory: as faiss.index_factory calls it. error: the largest of a cosine; codes cut off what is
@@ -66,21 +66,21 @@ class Held(NamedTuple):
         return max(self.least, self.each * k)
 
 
-HELD = {
-    "float32": Held("Flat", FEATURE_ROUNDING),
-    "float16": Held("SQfp16", 2 * FEATURE_ROUNDING),
-    "sq8": Held("SQ8", 1.0, 4),
-    "pq64": Held("PQ64np", 1.0, 20, 500),
+CODECS = {
+    "float32": Codec("Flat", FEATURE_ROUNDING),
+    "float16": Codec("SQfp16", 2 * FEATURE_ROUNDING),
+    "sq8": Codec("SQ8", 1.0, 4),
+    "pq64": Codec("PQ64np", 1.0, 20, 500),
 }
 
 
-def held(source: ImageTable) -> Held:
+def codec_of(source: ImageTable) -> Codec:
     """Return how the lists of an ImageTable hold features.
 
     64 codes need a width that 64 divides, and 256 images to learn from; else it is as sq8.
     """
     possible = (source.width() or 0) % 64 == 0 and len(source) >= 256
-    return HELD[source.codes if possible or source.codes != "pq64" else "sq8"]
+    return CODECS[source.codes if possible or source.codes != "pq64" else "sq8"]
 
 
 class InvertedLists:
@@ -175,7 +175,7 @@ class InvertedLists:
         return similarities, ids
 
 
-def compared_again(
+def rescored(
     source: ImageTable, queries: Features, found: tuple[Features, npt.NDArray[np.int64]]
 ) -> tuple[Features, npt.NDArray[np.int64]]:
     """Return the finds of lists with the cosines of the features that the file holds.
@@ -186,7 +186,7 @@ def compared_again(
     """
     similarities, ids = found
     cosines = source.cosines(queries, ids)
-    wrong = np.abs(cosines - similarities) > held(source).error
+    wrong = np.abs(cosines - similarities) > codec_of(source).error
     if wrong.any():
         raise damaged_lists(source, f"a similarity of {similarities[wrong][0]:.3g} is wrong")
     return np.where(np.isnan(cosines), -np.inf, cosines), ids
@@ -242,7 +242,7 @@ def _outgrown(index: Any, source: ImageTable) -> bool:
 def _train(source: ImageTable) -> Any:
     lists = max(1, int(len(source) ** 0.5))
     features = source.sample(max(TRAINING * lists, LEAST_TRAINING))
-    return trained_lists(features, min(lists, len(features)), held(source).factory)
+    return trained_lists(features, min(lists, len(features)), codec_of(source).factory)
 
 
 def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
@@ -264,7 +264,7 @@ def _told_apart(index: Any, source: ImageTable, after: int) -> float:
 
     It is 1 for codes that are not learnt from images.
     """
-    if held(source).each == 1 or source.count_after(after) <= NEIGHBOURS:
+    if codec_of(source).each == 1 or source.count_after(after) <= NEIGHBOURS:
         return 1.0
     features = source.sample(NEWEST, after)
     k = min(NEIGHBOURS, len(features) - 1)
@@ -277,7 +277,7 @@ def _told_apart(index: Any, source: ImageTable, after: int) -> float:
         cosines[np.arange(len(itself)), itself] = -np.inf
         return nearest_first(cosines, np.tile(numbers, (len(queries), 1)), count)[1]
 
-    candidates = min(held(source).candidates(k), len(features) - 1)
+    candidates = min(codec_of(source).candidates(k), len(features) - 1)
     return overlap(nearest(features, k), nearest(decoded, candidates))
 
 
@@ -288,13 +288,13 @@ def _tune(index: Any, source: ImageTable, until: int) -> str:
     """
     queries = source.sample(SAMPLED_IMAGES)
     exact = nearest_of_chunks(queries, source.chunks(until=until), NEIGHBOURS + 1)[1][:, 1:]
-    candidates = held(source).candidates(NEIGHBOURS + 1)
+    candidates = codec_of(source).candidates(NEIGHBOURS + 1)
     index.nprobe = 4
     recall = 0.0
     gain = 1.0
     while recall < RECALL and gain > 0 and index.nprobe < index.nlist:
         index.nprobe = min(2 * index.nprobe, index.nlist)
-        compared = compared_again(source, queries, index.search(queries, candidates))
+        compared = rescored(source, queries, index.search(queries, candidates))
         found = overlap(exact, nearest_first(*compared, NEIGHBOURS + 1)[1])
         recall, gain = found, found - recall
     return (

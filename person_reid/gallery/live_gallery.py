@@ -42,7 +42,7 @@ from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 from person_reid.show.style import FAINT, MANY
 from person_reid.text import printable
 from person_reid.video.detectors import Detector
-from person_reid.video.live import LivePeople, Looked, Said, TrackImage
+from person_reid.video.live import FrameResult, Identified, LivePeople, TrackImage
 from person_reid.video.tracked_video import EmbedCrops, line_of_track
 
 FRAMES_A_SECOND = 100  # in the track file of a stream
@@ -119,8 +119,8 @@ class LiveGallery:
         self,
         frames: Iterable[tuple[str, Frame, float]],
         write: Callable[[Callable[[Gallery], None]], None],
-        look: Callable[[Frame, float, str], Looked | None] | None = None,
-    ) -> Iterator[Looked]:
+        look: Callable[[Frame, float, str], FrameResult | None] | None = None,
+    ) -> Iterator[FrameResult]:
         """Yield what frames say of people, to be kept, and in the end who is still there.
 
         frames: (camera, frame, seconds), such as Streams. write: calls a function with the gallery.
@@ -148,7 +148,7 @@ class LiveGallery:
             (mean,) = unit_rows_or_zeros(sums[key][None])
             self._links.know(("known", *key), self._number_of(key[0]), key[1], mean)
 
-    def keep(self, gallery: Gallery, looked: Looked) -> list[Appeared]:
+    def keep(self, gallery: Gallery, looked: FrameResult) -> list[Appeared]:
         """Store the images of a look, and return who appeared."""
         if looked.images and looked.time >= self._refreshed + REFRESH_SECONDS:
             self.refresh(gallery)
@@ -160,7 +160,7 @@ class LiveGallery:
             self._store(gallery, looked)
         return [self._appeared(gallery, said) for said in looked.said]
 
-    def marks(self, looked: Looked) -> list[Mark]:
+    def marks(self, looked: FrameResult) -> list[Mark]:
         """Return what to draw around the people of a look, in grey as long as nobody knows them."""
         return [
             Mark(box, self._label(person), MANY[person % len(MANY)] if person else FAINT)
@@ -171,7 +171,7 @@ class LiveGallery:
     def _label(self, person: int) -> str:
         return printable(self._names.get(person, str(person))) if person else "?"
 
-    def _store(self, gallery: Gallery, looked: Looked) -> None:
+    def _store(self, gallery: Gallery, looked: FrameResult) -> None:
         """Store the images of tracks that were not forgotten meanwhile."""
         record, zero = self._record(gallery, looked)
         keys = {track_key(record.source, str(each.track)): each.track for each in looked.images}
@@ -207,7 +207,7 @@ class LiveGallery:
             file.write(line_of_track(frame, image.track, np.array(image.box), 1.0))
         return Path(record.crops) / name
 
-    def _record(self, gallery: Gallery, looked: Looked) -> tuple[TrackRecord, float]:
+    def _record(self, gallery: Gallery, looked: FrameResult) -> tuple[TrackRecord, float]:
         """Return the record of a camera, and the time of its first frame."""
         if known := self._records.get(looked.camera):
             return known
@@ -242,7 +242,7 @@ class LiveGallery:
         self._records[looked.camera] = record, zero
         return record, zero
 
-    def _appeared(self, gallery: Gallery, said: Said) -> Appeared:
+    def _appeared(self, gallery: Gallery, said: Identified) -> Appeared:
         """Record the identity of a track's images, unless a user has named them."""
         identity = self._identity(said.person)
         images = gallery.abouts(self._paths.get((said.camera, said.track), []))

@@ -1,7 +1,7 @@
 """A gallery as it looks when the features of every camera have one mean.
 
     index = NormalizedGallery(open_gallery("people.index", new=False))
-    answers = index.search(index.moved(features, ["3"]), k=10)
+    answers = index.search(index.normalized(features, ["3"]), k=10)
 
 The same person then looks more alike on two cameras. All images are compared, however many there
 are, since inverted lists hold the features as they were.
@@ -63,7 +63,7 @@ class NormalizedGallery(ReadGallery):
         """Return the values of a column that some image has."""
         return self.gallery.values(name)
 
-    def moved(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:
+    def normalized(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:
         """Return features (N, D) as they are compared here; None is an unknown camera."""
         features = checked_features(features, self.width(), self.path)
         return self.norm(features, [camera or "" for camera in cameras])
@@ -71,7 +71,7 @@ class NormalizedGallery(ReadGallery):
     def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
         """Yield the images in chunks, and their moved features (n, D)."""
         for images, features in self.gallery.entries(which):
-            yield images, self.moved(features, [about.camera for _, about in images])
+            yield images, self.normalized(features, [about.camera for _, about in images])
 
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING

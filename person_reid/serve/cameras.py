@@ -29,7 +29,7 @@ from person_reid.serve.image_ids import ImageIds
 from person_reid.serve.problems import Problem
 from person_reid.serve.service import Service
 from person_reid.video.detectors import Detector
-from person_reid.video.live import Looked
+from person_reid.video.live import FrameResult
 
 log = logging.getLogger(__name__)
 ASKED_AGAIN = 1.0  # seconds until a busy service is asked again
@@ -96,7 +96,7 @@ class LiveCameras:
             for looked in self._kept.follow(self._streams, self._write, self._look_at):
                 self._tell(looked)
 
-    def _look_at(self, frame: Frame, seconds: float, camera: str) -> Looked | None:
+    def _look_at(self, frame: Frame, seconds: float, camera: str) -> FrameResult | None:
         """Look at a frame. A camera whose frames cannot be looked at is left alone for a while."""
         trouble = self._troubles.get(camera)
         if trouble and seconds < trouble.until:
@@ -117,7 +117,7 @@ class LiveCameras:
         self._loop.call_soon_threadsafe(self._service.pictures.show, camera, draw)
         return looked
 
-    def _tell(self, looked: Looked) -> None:
+    def _tell(self, looked: FrameResult) -> None:
         """Store the images of a look, and tell who appeared."""
         try:
             appeared = self._write(lambda gallery: self._kept.keep(gallery, looked))

@@ -40,7 +40,7 @@ RELINK_SHARE = 0.05  # of the tracks, which are new, after which all are linked 
 
 
 @dataclass(frozen=True)
-class Said:
+class Identified:
     """Who a track shows, from now on.
 
     camera, track: where, and the number of the track there. person: a number, from 1. time: when
@@ -67,7 +67,7 @@ class TrackImage:
 
 
 @dataclass(frozen=True)
-class Looked:
+class FrameResult:
     """The people in a frame, and what it says of their tracks.
 
     began: when the camera was first looked at, before any image. boxes: (N, 4). scores: (N,).
@@ -85,7 +85,7 @@ class Looked:
     tracks: Integers
     people: Integers
     images: list[TrackImage] = field(default_factory=list)
-    said: list[Said] = field(default_factory=list)
+    said: list[Identified] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
 
 
@@ -138,7 +138,7 @@ class LivePeople:
         self._cameras: dict[str, _Camera] = {}
         self._linked, self._new = -np.inf, 0  # the time of the last linking, and the tracks since
 
-    def feed(self, frame: Frame, time: float, camera: str = "camera") -> Looked:
+    def feed(self, frame: Frame, time: float, camera: str = "camera") -> FrameResult:
         """Look at the next frame of a camera.
 
         frame: uint8 (H, W, 3), RGB. time: in seconds, such as time.time(). It does not go back; all
@@ -164,7 +164,7 @@ class LivePeople:
         gone = time - self._options.patience
         return self._answer(camera, place, gone, boxes, scores, tracks)
 
-    def end(self) -> list[Looked]:
+    def end(self) -> list[FrameResult]:
         """End all tracks, as when no person is seen any more, and link all of them."""
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         found = [self._answer(name, place, np.inf, *none) for name, place in self._cameras.items()]
@@ -207,7 +207,7 @@ class LivePeople:
         boxes: FoundBoxes,
         scores: BoxScores,
         tracks: Integers,
-    ) -> Looked:
+    ) -> FrameResult:
         """Embed the images that are due, and say who is there.
 
         gone: the time before which the tracks were last seen that end.
@@ -232,7 +232,7 @@ class LivePeople:
         people = [place.running[n].person if n >= 0 else 0 for n in tracks.tolist()]
         for number in ended:
             del place.running[number]
-        return Looked(
+        return FrameResult(
             camera=camera,
             began=place.began,
             time=place.time,
@@ -246,7 +246,7 @@ class LivePeople:
             ended=ended,
         )
 
-    def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Said]:
+    def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Identified]:
         """Say whom the tracks show that have enough images, or end, and what that corrects."""
         asked = []
         for number, each in place.running.items():
@@ -261,7 +261,7 @@ class LivePeople:
             return self._linked_again(place.time, asked)
         return [self._say(key, 0, self.links.person(key)) for key in asked]
 
-    def _linked_again(self, now: float, asked: Sequence[tuple[str, int]] = ()) -> list[Said]:
+    def _linked_again(self, now: float, asked: Sequence[tuple[str, int]] = ()) -> list[Identified]:
         """Link all tracks again, and say who is another person than before, or was asked for."""
         if not self._new:
             return []
@@ -269,11 +269,11 @@ class LivePeople:
         changes = self.links.relink(asked)
         return [self._say(key, before, person) for key, (before, person) in changes.items()]
 
-    def _say(self, key: tuple[str, int], before: int, person: int) -> Said:
+    def _say(self, key: tuple[str, int], before: int, person: int) -> Identified:
         camera, number = key
         if camera in self._cameras and (each := self._cameras[camera].running.get(number)):
             each.person = person
-        return Said(
+        return Identified(
             camera=camera,
             track=number,
             person=person,

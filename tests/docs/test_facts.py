@@ -5,7 +5,7 @@ import re
 import pytest
 
 from person_reid.deploy.export import TOLERANCE_OF_DTYPE
-from person_reid.gallery.index import EXACT, MOST_ADMITTED
+from person_reid.gallery.index import MOST_ADMITTED, MOST_COMPARED
 from person_reid.gallery.indexing import FIRST_CHUNK, LARGEST_CHUNK
 from person_reid.gallery.inverted_lists import MOST_NEWER, RECALL
 from person_reid.retrieval.belief import SUREST
@@ -19,8 +19,14 @@ SMALL, HALF = TOLERANCE_OF_DTYPE["float32"], TOLERANCE_OF_DTYPE["float16"]
 WORDS = {10: "ten"}
 SENTENCES = [
     ("docs/search.md", f"transactions of {FIRST_CHUNK} to {LARGEST_CHUNK:,},"),
-    ("docs/search.md", f"With up to {EXACT:,} images, a query is compared with all of them."),
-    ("docs/how-it-works.md", f"With up to {EXACT:,} images, a query is compared with all of them."),
+    (
+        "docs/search.md",
+        f"With up to {MOST_COMPARED:,} images, a query is compared with all of them.",
+    ),
+    (
+        "docs/how-it-works.md",
+        f"With up to {MOST_COMPARED:,} images, a query is compared with all of them.",
+    ),
     ("docs/how-it-works.md", f"enough lists to find {RECALL} of the ten nearest images"),
     ("docs/how-it-works.md", f"when there are more than {MOST_NEWER:,} of them"),
     ("docs/how-it-works.md", f"If at most {MOST_ADMITTED:,} images pass, all of them are"),

@@ -15,7 +15,7 @@ from person_reid.gallery import database, inverted_lists
 from person_reid.gallery import index as module
 from person_reid.gallery.image_table import ImageTable
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.indexed_network import NetworkRef, check_same_network, network_of
+from person_reid.gallery.indexed_network import NetworkRef, check_same_network, network_options
 from person_reid.gallery.inverted_lists import latest_file
 from person_reid.gallery.metadata import About, Filter
 
@@ -212,7 +212,7 @@ def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(
     tmp_path, monkeypatch, capsys
 ):
     faiss = pytest.importorskip("faiss")
-    monkeypatch.setattr(module, "EXACT", 100)
+    monkeypatch.setattr(module, "MOST_COMPARED", 100)
     index = SearchIndex(tmp_path / "people[1].index")  # brackets mean something to glob
     index.add(NAMES, FEATURES)
 
@@ -259,7 +259,7 @@ def use(path):
     index.search(FEATURES[:2], 3, among=Filter(camera="1"))
     list(index.entries(Filter(has_identity=True)))
     index.missing(NAMES)
-    network_of(index)
+    network_options(index)
     check_same_network(index, EMBEDDER, NetworkRef.from_json({"name": "ours"}))
     index.add(["new.jpg"], FEATURES[:1])
     index.prepare()
@@ -274,7 +274,7 @@ EMBEDDER: Any = SimpleNamespace(probe=lambda: np.eye(1, 4)[0])
 @pytest.mark.parametrize(("table", "column"), [(t, c) for t, some in CELLS.items() for c in some])
 def test_values_of_other_types_are_named(index, table, column, monkeypatch):
     if column in ("id", "last", "token"):
-        monkeypatch.setattr(module, "EXACT", 100)  # lists are named after additions
+        monkeypatch.setattr(module, "MOST_COMPARED", 100)  # lists are named after additions
     check_same_network(index, EMBEDDER, NetworkRef.from_json({"name": "ours"}))
     index.prepare()
     index.close()
@@ -326,7 +326,7 @@ def test_a_place_that_is_none_and_codes_that_nobody_knows_make_no_file(tmp_path)
 @pytest.mark.parametrize("k", [10**8, 2**62, 2**70])
 @pytest.mark.parametrize("exact", [False, True])
 def test_more_answers_than_images_cost_no_more_than_there_are(index, k, exact, monkeypatch):
-    monkeypatch.setattr(module, "EXACT", 100)
+    monkeypatch.setattr(module, "MOST_COMPARED", 100)
     index.prepare()
     tracemalloc.start()
     found = index.search(FEATURES[:2], k, exact=exact)

@@ -32,7 +32,7 @@ def features():
 def small_limit(monkeypatch):
     """Inverted lists from 500 images on, of all images."""
     pytest.importorskip("faiss")
-    monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(module, "MOST_COMPARED", 500)
     monkeypatch.setattr(lists, "MOST_NEWER", 0)
 
 
@@ -186,7 +186,7 @@ def test_images_that_come_while_lists_are_made_are_listed_once(
     monkeypatch.setattr(lists, "_train", meanwhile)
     index.prepare()
     monkeypatch.undo()
-    monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(module, "MOST_COMPARED", 500)
     assert latest_file(index.store)[1] == index.store.latest()[1] == 1100
     (answer,) = paths(index.search(features[1050:1051], 10))
     assert answer[0] == "1050.jpg"
@@ -206,7 +206,7 @@ def test_a_search_is_exact_while_the_images_are_few_however_often_they_were_adde
 
 
 def test_without_faiss_a_search_is_exact(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(module, "MOST_COMPARED", 500)
     monkeypatch.setattr(module, "faiss_is_installed", lambda: False)
     index = filled(tmp_path / "a.index", features)
     assert paths(index.search(features[:1], 3)) == paths(index.search(features[:1], 3, exact=True))

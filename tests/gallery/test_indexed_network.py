@@ -15,7 +15,7 @@ from person_reid.gallery.indexed_network import (
     NetworkRef,
     check_place,
     check_same_network,
-    network_of,
+    network_options,
     network_ref,
     open_network,
     ref_of,
@@ -44,7 +44,7 @@ NOTHING = {
 def test_the_network_that_an_index_remembers_is_found(tmp_path, flags, run):
     index = SearchIndex(tmp_path / "a.index")
     index.remember({"network": NOTHING | flags})
-    found = network_of(index)
+    found = network_options(index)
     assert run_of(found) == run
     assert found.no_flip
     assert vars(found)["linear_num"] is None

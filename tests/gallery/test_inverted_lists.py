@@ -26,7 +26,7 @@ QUERIES = FEATURES[::50]
 @pytest.fixture(autouse=True)
 def small_limit(monkeypatch):
     """Inverted lists from 500 images on, of all images, for searches with filters as well."""
-    monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(module, "MOST_COMPARED", 500)
     monkeypatch.setattr(module, "MOST_ADMITTED", 0)
     monkeypatch.setattr(inverted_lists, "MOST_NEWER", 0)
 

@@ -52,7 +52,7 @@ def index(tmp_path):
 def use_lists(monkeypatch):
     """Search by inverted lists, not exactly."""
     pytest.importorskip("faiss")
-    monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(module, "MOST_COMPARED", 500)
     monkeypatch.setattr(module, "MOST_ADMITTED", 0)
 
 

@@ -43,7 +43,7 @@ def test_answers_are_those_of_all_features_moved_at_once(index, monkeypatch, chu
     norm = CameraNorm(FEATURES, CAMERAS)
     queries, known = norm(QUERIES, ["2"] * 10), norm(FEATURES, CAMERAS)
     gallery = NormalizedGallery(index)
-    moved = gallery.moved(QUERIES, ["2"] * 10)
+    moved = gallery.normalized(QUERIES, ["2"] * 10)
     np.testing.assert_allclose(moved, queries, atol=1e-6)
     here = np.flatnonzero(np.array(CAMERAS) == "1")
     found = gallery.search(moved, 3, among=Filter(camera="1"))
@@ -59,7 +59,7 @@ def test_people_are_found_on_the_other_camera(index):
     other = Filter(camera="1")
     for of, queries, right in (
         (index, QUERIES, 7),
-        (gallery, gallery.moved(QUERIES, ["2"] * 10), 10),
+        (gallery, gallery.normalized(QUERIES, ["2"] * 10), 10),
     ):
         found = [each.nearest for each in identify(of, queries, among=other)]
         count = sum(name == f"p{i}" for i, name in enumerate(found))
@@ -71,7 +71,7 @@ def test_people_are_found_on_the_other_camera(index):
 def test_an_unknown_camera_has_the_mean_of_all(index):
     gallery = NormalizedGallery(index)
     norm = CameraNorm(FEATURES, CAMERAS)
-    found = gallery.moved(QUERIES, [None] * 10)
+    found = gallery.normalized(QUERIES, [None] * 10)
     np.testing.assert_allclose(found, norm(QUERIES, ["nobody knows"] * 10), atol=1e-6)
     assert len(gallery) == len(index)
     assert gallery.path == index.path
@@ -84,7 +84,7 @@ def test_means_of_a_large_gallery_come_from_a_part(index, monkeypatch):
     rows = range(0, 20, 3)
     norm = CameraNorm(FEATURES[rows], [CAMERAS[i] for i in rows])
     np.testing.assert_allclose(
-        gallery.moved(QUERIES, ["1"] * 10), norm(QUERIES, ["1"] * 10), atol=1e-6
+        gallery.normalized(QUERIES, ["1"] * 10), norm(QUERIES, ["1"] * 10), atol=1e-6
     )
 
 

@@ -29,7 +29,7 @@ from person_reid.serve.cameras import LiveCameras
 from person_reid.serve.live_pictures import LivePictures
 from person_reid.serve.problems import Problem
 from person_reid.show.style import FAINT, MANY
-from person_reid.video.live import LivePeople, Looked
+from person_reid.video.live import FrameResult, LivePeople
 from tests.serve.conftest import Colors, listening
 
 SCALE = 6  # of the drawn walk, as many times as large
@@ -106,7 +106,7 @@ def test_people_have_a_colour_each_and_the_names_that_were_given(tmp_path):
         kept.know(index)  # Anna is number 1
     people, boxes = np.array([1, 2, 0, 0]), np.zeros((4, 4), np.float32)
     tracks = np.array([4, 5, 6, -1])  # the last box is of no track
-    looked = Looked("door", 0, 0, (96, 64), boxes, boxes[0], tracks, people)
+    looked = FrameResult("door", 0, 0, (96, 64), boxes, boxes[0], tracks, people)
     marks = [(mark.label, mark.colour) for mark in kept.marks(looked)]
     assert marks == [("Anna", MANY[1]), ("2", MANY[2]), ("?", FAINT)]
 
