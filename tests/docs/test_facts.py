@@ -17,16 +17,11 @@ from tests.support.pages import INLINE, prose
 
 SMALL, HALF = TOLERANCE_OF_DTYPE["float32"], TOLERANCE_OF_DTYPE["float16"]
 WORDS = {10: "ten"}
+ALL_COMPARED = f"With up to {MOST_COMPARED:,} images, a query is compared with all of them."
 SENTENCES = [
     ("docs/search.md", f"transactions of {FIRST_CHUNK} to {LARGEST_CHUNK:,},"),
-    (
-        "docs/search.md",
-        f"With up to {MOST_COMPARED:,} images, a query is compared with all of them.",
-    ),
-    (
-        "docs/how-it-works.md",
-        f"With up to {MOST_COMPARED:,} images, a query is compared with all of them.",
-    ),
+    ("docs/search.md", ALL_COMPARED),
+    ("docs/how-it-works.md", ALL_COMPARED),
     ("docs/how-it-works.md", f"enough lists to find {RECALL} of the ten nearest images"),
     ("docs/how-it-works.md", f"when there are more than {MOST_NEWER:,} of them"),
     ("docs/how-it-works.md", f"If at most {MOST_ADMITTED:,} images pass, all of them are"),
