@@ -34,7 +34,7 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 # A loaded machine is slow now and then: no deadlines. The same examples every time: a failure is
 # one of the code.
-settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
 # What `make test-slow` looks for with --hypothesis-profile=random: counterexamples that nobody has
 # seen.
 settings.register_profile("random", deadline=None, max_examples=5000, print_blob=True)

@@ -27,7 +27,7 @@ from person_reid.gallery.metadata import (
 from tests.retrieval.conftest import clusters
 
 RANDOM = np.random.default_rng(1)
-FEATURES = clusters(RANDOM, 1200, dimension=32, identities=40)
+FEATURES = clusters(RANDOM, 600, dimension=32, identities=40)
 PATHS = [f"/secret/{number:04d}.jpg" for number in range(len(FEATURES))]
 WHO = [
     About(

@@ -36,10 +36,10 @@ def expected_rank_1(query, gallery):
 
 def test_the_mean_over_trials_is_the_expectation():
     query, gallery = two_cameras()
-    found = evaluate_single_shot(query, gallery, trials=800)
-    assert found.rank(1) == pytest.approx(expected_rank_1(query, gallery), abs=0.02)
+    found = evaluate_single_shot(query, gallery, trials=200)
+    assert found.rank(1) == pytest.approx(expected_rank_1(query, gallery), abs=0.04)
     assert found.gallery_size == 12
-    assert found.num_matches.tolist() == [1] * 12 * 800
+    assert found.num_matches.tolist() == [1] * 12 * 200
 
 
 def test_queries_in_other_clothes_are_those_of_prcc(caplog):
@@ -54,12 +54,12 @@ def test_queries_in_other_clothes_are_those_of_prcc(caplog):
     clothes = np.repeat([1, 2], 12), np.ones(len(gallery), int)
     for queries, same_clothes, words in ((same, True, "the same"), (other, False, "other")):
         found = evaluate_single_shot(
-            query, gallery, trials=800, clothes=clothes, same_clothes=same_clothes
+            query, gallery, trials=200, clothes=clothes, same_clothes=same_clothes
         )
-        assert found.num_matches.tolist() == [1] * 12 * 800
-        assert found.rank(1) == pytest.approx(expected_rank_1(queries, gallery), abs=0.02)
+        assert found.num_matches.tolist() == [1] * 12 * 200
+        assert found.rank(1) == pytest.approx(expected_rank_1(queries, gallery), abs=0.04)
         assert found.protocol == f"matches in {words} clothes, single gallery shot"
-        assert f"9600 of 19200 queries of all draws have no match in {words} clothes" in caplog.text
+        assert f"2400 of 4800 queries of all draws have no match in {words} clothes" in caplog.text
     with pytest.raises(UserError, match="no query has a match in other clothes"):
         evaluate_single_shot(same, gallery, clothes=(clothes[0][:12], clothes[1]))
 

@@ -640,14 +640,13 @@ def test_a_name_outlasts_what_the_page_saves(index, tmp_path):
 
 
 def test_strangers_stay_apart_whichever_link_is_cut(tmp_path, monkeypatch):
-    """Record people, cut a track, link again, export, apply: a person keeps the number."""
+    """Record people, cut a track of each camera, link, export, apply: a person keeps the number."""
     stays = {
         camera: {4 * i + j: (j, 100 * i + 20 * j, 100 * i + 20 * j + 9) for j in range(1, 5)}
         for i, camera in enumerate(("gate", "hall", "yard"))
     }
     monkeypatch.setattr(camera_tracks, "STAYS", stays)
-    tracks = [(camera, track) for camera, each in stays.items() for track in each]
-    for cut in tracks:
+    for cut in (("gate", 1), ("hall", 6), ("yard", 12)):
         folder = tmp_path / "_".join(map(str, cut))
         folder.mkdir()
         index = SearchIndex(folder / "people.index")

@@ -150,16 +150,16 @@ def test_memory_stays_flat_for_hours():
         found = found + 0.2 * random.standard_normal((len(crops), 16)).astype(np.float32)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    live = LivePeople(detect, embed, threshold=0.6, most=60)
+    live = LivePeople(detect, embed, threshold=0.6, most=30)
     sizes, tracks = [], set()
-    for step in range(2 * 3600 // 10):
+    for step in range(2 * 3600 // 20):
         last = list(shown)
         shown[:] = [] if step % 4 == 3 else shown or [int(random.integers(people))]
-        tracks |= {each.track for each in live.feed(frame, 10.0 * step).said}
-        if step % 60 == 59:
+        tracks |= {each.track for each in live.feed(frame, 20.0 * step).said}
+        if step % 30 == 29:
             sizes.append(len(pickle.dumps((live.links, live._cameras))))
-    assert len(tracks) == 180
-    assert len(live.links.tracks) == 60
+    assert len(tracks) == 90
+    assert len(live.links.tracks) == 30
     assert max(sizes[5:]) < 1.1 * sizes[4]
 
 
