@@ -17,7 +17,7 @@ from person_reid.config.zoo import listing
 from person_reid.console import run_script
 from person_reid.console.options import load_plugins
 from person_reid.console.parser import Parser
-from person_reid.models.registry import LIST, own_backbones
+from person_reid.models.architecture import LIST, REGISTERED
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         print(layer_table(name))
     else:
         print(LIST.read_text(encoding="utf-8"), end="")
-        print("".join(f"{name}\n" for name in own_backbones()), end="")
+        print("".join(f"{name}\n" for name in REGISTERED), end="")
 
 
 if __name__ == "__main__":  # ends before the classes, because the list needs no PyTorch
@@ -70,12 +70,11 @@ from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
 from person_reid.errors import UserError
+from person_reid.models.architecture import Architecture
 from person_reid.models.attention import USAM
-from person_reid.models.backbone import Backbone
-from person_reid.models.factory import create_model, parameter_count
+from person_reid.models.factory import create_model, find_architecture, parameter_count
 from person_reid.models.heads import PUBLISHED_FEATURE, Head, LossFeature, weights_init_kaiming
 from person_reid.models.network import Network, PCBNetwork, PlainNetwork, USAMNetwork
-from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights
 
 __all__ = [
@@ -144,8 +143,8 @@ class PublishedNetwork(PlainNetwork):
         weights: str = "imagenet",
         **settings: Any,
     ) -> None:
-        module, entry = _build(backbone, weights, **settings)
-        super().__init__(module, entry, NetworkOptions())
+        module, architecture = _build(backbone, weights, **settings)
+        super().__init__(module, architecture, NetworkOptions())
         self.circle = circle
         self.classifier = ClassBlock(
             self.dim, class_num, droprate, linear=linear_num, return_f=circle
@@ -295,8 +294,8 @@ class PCB(PCBNetwork):
     """ResNet-50 in six stripes: a list of six logits (B, class_num), from top to bottom."""
 
     def __init__(self, class_num: int, **weights: Any) -> None:
-        module, entry = _build("resnet50", stride=1, size=(384, 192), **weights)
-        super().__init__(module, entry, NetworkOptions(), class_num)
+        module, architecture = _build("resnet50", stride=1, size=(384, 192), **weights)
+        super().__init__(module, architecture, NetworkOptions(), class_num)
         self.part = self.parts
 
     def forward(self, images: Tensor) -> Any:
@@ -310,7 +309,7 @@ class PCB_test(PCBNetwork):
     """
 
     def __init__(self, model: Network) -> None:
-        super().__init__(model.model, find_backbone("resnet50"), NetworkOptions())
+        super().__init__(model.model, find_architecture("resnet50"), NetworkOptions())
         self.part = self.parts
         for layer in (self.model.layer4[0].conv2, self.model.layer4[0].downsample[0]):
             layer.stride = (1, 1)
@@ -319,10 +318,11 @@ class PCB_test(PCBNetwork):
         return self.stripes(images)
 
 
-def _build(backbone: str, weights: str = "imagenet", **settings: Any) -> tuple[Any, Backbone]:
-    """Call build_backbone for ImageNet weights or for none; return the module and its entry."""
+def _build(name: str, weights: str = "imagenet", **settings: Any) -> tuple[Any, Architecture]:
+    """Return the module of a name, with ImageNet weights or none, and its architecture."""
     if weights not in ("imagenet", "none"):
         raise UserError(
             f"weights={weights!r}: expected 'imagenet' or 'none'; model.load_weights reads a file."
         )
-    return build_backbone(backbone, weights == "imagenet", **settings)
+    architecture = find_architecture(name)
+    return architecture.build(weights == "imagenet", **settings, called=name), architecture

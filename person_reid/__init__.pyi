@@ -51,11 +51,11 @@ from .losses import create_loss as create_loss
 from .losses import list_losses as list_losses
 from .losses.base import FeatureLoss as FeatureLoss
 from .losses.base import register_loss as register_loss
-from .models.backbone import Backbone as Backbone
+from .models.architecture import Architecture as Architecture
+from .models.architecture import list_models as list_models
 from .models.factory import build_network as build_network
 from .models.factory import create_model as create_model
-from .models.registry import list_models as list_models
-from .models.registry import register_backbone as register_backbone
+from .models.factory import register_backbone as register_backbone
 from .models.weights import load_weights as load_weights
 from .registration import load_plugin as load_plugin
 from .retrieval.association import link_tracks as link_tracks

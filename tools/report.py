@@ -95,9 +95,11 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
 
 
 def described(run: reid.RunFolder) -> dict[str, Any]:
-    """Return the options of a run. Raises UserError if its network needs a plugin."""
+    """Return the options of a run. Raises UserError if one of them needs a plugin."""
+    config = run.config()
     try:
-        return recorded_options(run.config())
+        reid.check_training(config)
+        return recorded_options(config)
     except reid.UserError:
         check_plugins(run.options(), run.options_file)
         raise

@@ -32,7 +32,7 @@ from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import dtype_of
-from person_reid.models.registry import find_backbone
+from person_reid.models.factory import find_architecture
 
 ALONE = "PyTorch alone, float32"
 
@@ -81,7 +81,7 @@ def eager():
 
 def extraction(ways, options):
     """Print a table of images per second, mirrored images included."""
-    size = find_backbone(options.backbone).size
+    size = find_architecture(options.backbone).size
     bank = load_bank(read_split(options.test_dir, "gallery").paths[: options.images], *size)
     embedders = {}
     for name, flags in ways.items():

@@ -26,9 +26,9 @@ from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.run import Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.errors import UserError
-from person_reid.models.backbone import Backbone
+from person_reid.models.architecture import Architecture, list_models
+from person_reid.models.factory import find_architecture
 from person_reid.models.network import Network
-from person_reid.models.registry import find_backbone, list_models
 from person_reid.retrieval.features import extractor
 from person_reid.retrieval.similarity import Features
 from person_reid.run_folder import RunFolder
@@ -94,10 +94,13 @@ def open_source(
     if isinstance(source, Network):
         _refuse_ignored("the network", _of_name(weights, which_epoch) | {"size": any(size)})
         name = type(source).__name__
-        return _extraction(partial(deepcopy, source), source.backbone, source.size, name, settings)
+        return _extraction(
+            partial(deepcopy, source), source.architecture, source.size, name, settings
+        )
     tested = _network(source, weights, which_epoch, size)
-    load, backbone = partial(load_network, tested, settings.scales), tested.spec.backbone
-    return _extraction(load, find_backbone(backbone), tested.size, str(tested.weights), settings)
+    load = partial(load_network, tested, settings.scales)
+    architecture = find_architecture(tested.spec.backbone)
+    return _extraction(load, architecture, tested.size, str(tested.weights), settings)
 
 
 def extraction_of_file(file: Path, settings: FeatureSettings) -> Extraction:
@@ -120,19 +123,19 @@ def extraction_of_file(file: Path, settings: FeatureSettings) -> Extraction:
 
 def _extraction(
     load: Callable[[], Network],
-    backbone: Backbone,
+    architecture: Architecture,
     size: tuple[int, int],
     name: str,
     settings: FeatureSettings,
 ) -> Extraction:
     """Load a network for images of a size, or export it to the runtime that is asked for."""
     device, dtype = settings.device, settings.dtype
-    flip = backbone.flips if settings.flip is None else settings.flip
+    flip = architecture.flips if settings.flip is None else settings.flip
     runtime = settings.runtime or "torch"
     engine = fast_engine(load, name, runtime, device, dtype, settings.scales)
     if engine:
         return Extraction(
-            engine.features, engine.size, engine.contents.dim, flip, resize=backbone.resize
+            engine.features, engine.size, engine.contents.dim, flip, resize=architecture.resize
         )
     network = load()
     return Extraction(
@@ -140,7 +143,7 @@ def _extraction(
         size,
         network.dim,
         flip,
-        resize=backbone.resize,
+        resize=architecture.resize,
         sides=network.sides,
         engine=False,
     )

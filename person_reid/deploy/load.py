@@ -15,12 +15,11 @@ from person_reid.config.zoo import implied
 from person_reid.models.factory import (
     build_network,
     check_network,
-    check_size,
     input_size,
     options_of,
     own_settings,
 )
-from person_reid.models.network import Network
+from person_reid.models.network import Network, check_size
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.features import scaled
 from person_reid.run_folder import RunFolder

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from person_reid.models.factory import create_model
+from person_reid.models.factory import create_model, find_architecture
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network, unused_classifiers
-from person_reid.models.registry import find_backbone
 from person_reid.models.surgery import hooked, shapes_alone
 
 
@@ -46,7 +45,7 @@ def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
     They are in the order in which they first finish.
     """
     parts = {
-        **_parts(network.model),
+        **_parts(network.module),
         **{name: part for name, part in network.named_children() if name != "model"},
     }
     shapes: dict[str, tuple[int, ...]] = {}
@@ -81,14 +80,15 @@ def used_parameters(module: nn.Module) -> int:
 
 def layer_table(name: str) -> str:
     """Return a table of a network's layers and stages, with their total in the last line."""
-    network, entry = without_weights(name), find_backbone(name)
+    network, architecture = without_weights(name), find_architecture(name)
     lines = [f"{'':24}{'output':>16}{'parameters':>14}{'multiply-adds':>18}"]
-    for stage in (*stages(network, entry.size), complexity(network, entry.size)):
+    for stage in (*stages(network, architecture.size), complexity(network, architecture.size)):
         lines.append(
             f"{stage.name:24}{_shape(stage.shape):>16}{stage.parameters:14,}{stage.multiply_adds:18,}"
         )
     lines.append(
-        f"{name}: input {_shape(entry.size)}, licence of the ImageNet weights: {entry.licence()}"
+        f"{name}: input {_shape(architecture.size)}, "
+        f"licence of the ImageNet weights: {architecture.licence()}"
     )
     return "\n".join(lines)
 

@@ -1,6 +1,9 @@
-"""Build a network from a NetworkOptions: a backbone and a head.
+"""From a name to a network: an architecture, the module that it builds, and a head.
 
-The head turns the backbone's output into a feature and class scores.
+The table has our architectures and the published ones; timm and torchvision have the others. An
+architecture's module maps (B, 3, H, W) normalised images to a feature map. It keeps its library's
+state-dict keys, because published checkpoints use them. To add one, write an entry of the table
+(CONTRIBUTING.md). The head turns the module's output into a feature and class scores.
 
 network = create_model("resnet50", num_classes=751)
 features, logits = network(images)       # in training: (B, 512), (B, 751)
@@ -8,8 +11,9 @@ features = network.eval()(images)        # in evaluation: (B, 512), the embeddin
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from inspect import signature
 from numbers import Integral
 from pathlib import Path
@@ -24,21 +28,147 @@ from person_reid.config.option import OptionError, configured
 from person_reid.config.zoo import implied, network_names
 from person_reid.device import seeded
 from person_reid.errors import UserError
+from person_reid.models.architecture import (
+    REGISTERED,
+    Architecture,
+    OwnArchitecture,
+    fits_images,
+)
 from person_reid.models.attention import add_attention, parse_attention
-from person_reid.models.backbone import Backbone, OwnBackbone, fits_images
+from person_reid.models.from_timm import current_name, find_timm, is_timm, timm_entry, timm_names
+from person_reid.models.from_torchvision import (
+    DenseNetArchitecture,
+    EfficientNetArchitecture,
+    NASNetArchitecture,
+    TorchvisionArchitecture,
+    find_torchvision,
+    torchvision_names,
+)
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unused_classifiers
 from person_reid.models.network import PCBNetwork as PartNetwork
-from person_reid.models.registry import build_backbone, find_backbone
+from person_reid.models.published.families import FAMILIES
+from person_reid.models.published.from_authors import IBNArchitecture, osnet
 from person_reid.models.weights import load_weights
-from person_reid.text import did_you_mean
+from person_reid.registration import OWN_CLASS, PLUGINS, Registry, check_loaded, module_of
+from person_reid.text import as_command, did_you_mean
+
+log = logging.getLogger(__name__)
+NETWORKS: dict[str, Architecture] = {
+    "resnet18": TorchvisionArchitecture("resnet18", 512),
+    "resnet34": TorchvisionArchitecture("resnet34", 512),
+    "resnet50": TorchvisionArchitecture("resnet50", 2048),
+    "resnet101": TorchvisionArchitecture("resnet101", 2048),
+    "resnet152": TorchvisionArchitecture("resnet152", 2048),
+    "resnext50": TorchvisionArchitecture("resnext50_32x4d", 2048),
+    "resnet50_ibn_a": IBNArchitecture("resnet50_ibn_a", 2048, "ibn_a", 50),
+    "resnet101_ibn_a": IBNArchitecture("resnet101_ibn_a", 2048, "ibn_a", 101),
+    "resnet50_ibn_b": IBNArchitecture("resnet50_ibn_b", 2048, "ibn_b", 50),
+    "resnet101_ibn_b": IBNArchitecture("resnet101_ibn_b", 2048, "ibn_b", 101),
+    "resnet50d": timm_entry("resnet50d", 2048),
+    "resnest50": timm_entry("resnest50d", 2048),
+    "seresnet50": timm_entry("seresnet50", 2048),
+    "seresnext50": timm_entry("seresnext50_32x4d", 2048),
+    "densenet121": DenseNetArchitecture("densenet121", 1024),
+    "hrnet_w18": timm_entry("hrnet_w18", 2048, can_keep_resolution=False),
+    "efficientnet_b0": timm_entry("efficientnet_b0", 1280),
+    "efficientnet_b1": timm_entry("efficientnet_b1", 1280),
+    "efficientnet_b2": timm_entry("efficientnet_b2", 1408),
+    "efficientnet_b3": timm_entry("efficientnet_b3", 1536),
+    "efficientnet_b4": EfficientNetArchitecture("efficientnet-b4", 1792, drop_path=0.2),
+    "mobilenetv3_small": timm_entry("mobilenetv3_small_100", 1024, channels=576),
+    "mobilenetv3_large": timm_entry("mobilenetv3_large_100", 1280, channels=960),
+    "nasnetalarge": NASNetArchitecture("nasnetalarge", 4032),
+    "convnext_tiny": timm_entry("convnext_tiny", 768),
+    "convnext_small": timm_entry("convnext_small", 768),
+    "convnext_base": timm_entry("convnext_base", 1024, without_head=True, drop_path=0.2),
+    "osnet_x0_25": osnet("osnet_x0_25", 0.25),
+    "osnet_x0_5": osnet("osnet_x0_5", 0.5),
+    "osnet_x0_75": osnet("osnet_x0_75", 0.75),
+    "osnet_x1_0": osnet("osnet_x1_0", 1.0),
+    "osnet_ibn_x1_0": osnet("osnet_ibn_x1_0", 1.0, "ibn"),
+    "osnet_ain_x0_25": osnet("osnet_ain_x0_25", 0.25, "ain"),
+    "osnet_ain_x0_5": osnet("osnet_ain_x0_5", 0.5, "ain"),
+    "osnet_ain_x0_75": osnet("osnet_ain_x0_75", 0.75, "ain"),
+    "osnet_ain_x1_0": osnet("osnet_ain_x1_0", 1.0, "ain"),
+    # network_kind branches this network.
+    "lightmbn": replace(osnet("osnet_x1_0", 1.0), size=(384, 128)),
+    "swin_tiny": timm_entry(
+        "swin_tiny_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1
+    ),
+    "swin_small": timm_entry(
+        "swin_small_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1
+    ),
+    "swin_base": timm_entry(
+        "swin_base_patch4_window7_224", 1024, "grid", size=(224, 224), drop_path=0.2
+    ),
+    "swinv2_tiny": timm_entry("swinv2_tiny_window8_256", 768, "grid", drop_path=0.1),
+    "swinv2_base": timm_entry("swinv2_base_window8_256", 1024, "grid", drop_path=0.2),
+    "vit_small": timm_entry("vit_small_patch16_224", 384, "patches"),
+    "vit_base": timm_entry("vit_base_patch16_224", 768, "patches"),
+    "dinov3_vit_small": timm_entry("vit_small_patch16_dinov3", 384, "tokens"),
+    "dinov3_vit_base": timm_entry("vit_base_patch16_dinov3", 768, "tokens", drop_path=0.2),
+    "clip_vit_base": timm_entry("vit_base_patch16_clip_quickgelu_224.openai", 768, "patches"),
+    "clip_resnet50": timm_entry("resnet50_clip.openai", 2048, own_feature=True),
+}
+ARCHITECTURES = Registry("backbone", NETWORKS, REGISTERED)
+
+
+def register_backbone(
+    name: str, network: Architecture | Callable[..., nn.Module], **about: Any
+) -> None:
+    """Give a custom network a name, which --backbone and create_model then know.
+
+    network: the class of a module, or a function that returns one. For images (B, 3, H, W) it
+    returns its feature map (B, C, h, w) or its feature (B, D); no classifier. For more control, an
+    Architecture (docs/extending.md). about: other fields of Architecture, such as size=(384, 128).
+    """
+    if not isinstance(network, Architecture):
+        network = OwnArchitecture(name, code=network, **about)
+    ARCHITECTURES.register(name, network)
+
+
+def _of_plugin(name: str, place: str, attribute: str) -> Architecture:
+    """Return the network MODULE:CLASS of a plugin.
+
+    The name may come from another user's file. It must therefore be a class of networks in a module
+    that was loaded as a plugin. Raises UserError for any other.
+    """
+    check_loaded([place], f"The backbone {name}", loaded=PLUGINS)
+    found = getattr(PLUGINS[module_of(place)], attribute, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise OptionError(f"{{backbone}}: {place} has no network {attribute}.", backbone=name)
+    return OwnArchitecture(name, code=found)
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return the Architecture called `name`.
+
+    It is an entry of ARCHITECTURES or FAMILIES, else the network that timm or torchvision calls so.
+    Raises UserError, with the nearest known name, for an unknown name.
+    """
+    if known := ARCHITECTURES.get(name) or FAMILIES.get(name):
+        return known
+    if own := OWN_CLASS.fullmatch(name):
+        return _of_plugin(name, *own.groups())
+    name = current_name(name)
+    if is_timm(name):
+        return find_timm(name)
+    if name in torchvision_names():
+        return find_torchvision(name)
+    names = [*ARCHITECTURES, *FAMILIES, *timm_names(), *torchvision_names()]
+    raise OptionError(
+        f"{{backbone}}: unknown network.{did_you_mean(name, names)} `{as_command('model.py')}` "
+        "lists the networks; timm's and torchvision's keep their names. A plugin registers others.",
+        backbone=name,
+    )
+
 
 # The fields of NetworkOptions that each kind of network ignores.
 IGNORED: dict[type[Network], tuple[str, ...]] = {
     PartNetwork: ("neck", "linear_num"),
     LightMBN: ("neck", "linear_num", "droprate"),
 }
-log = logging.getLogger(__name__)
 
 
 def create_model(
@@ -111,46 +241,47 @@ def _around(
     module: nn.Module, num_classes: int, seed: int | None, options: Mapping[str, Any]
 ) -> Network:
     """Build the network whose backbone is a custom module."""
-    entry = OwnBackbone(type(module).__name__, make=lambda: module)
-    described = configured(NetworkOptions, {**options, "backbone": entry.name})
+    own = OwnArchitecture(type(module).__name__, code=lambda: module)
+    described = configured(NetworkOptions, {**options, "backbone": own.name})
     check_network(described)
     with nullcontext() if seed is None else seeded(seed):
-        return build_network(described, num_classes, "none", entry)
+        return build_network(described, num_classes, "none", own)
 
 
 def options_of(backbone: str) -> dict[str, Any]:
     """Return the options that come with a backbone, its name among them."""
-    return {"backbone": backbone, **find_backbone(backbone).options}
+    return {"backbone": backbone, **find_architecture(backbone).options}
 
 
 def build_network(
     spec: NetworkOptions,
     num_classes: int | None = None,
     weights: str | Path = "imagenet",
-    entry: Backbone | None = None,
+    architecture: Architecture | None = None,
 ) -> Network:
     """Build the network that `spec` describes.
 
     num_classes: the number of identities; None for no classifiers.
     weights: "imagenet", "none", or the file of a whole network or a backbone; tensors that do not
         fit are logged.
-    entry: the backbone, if it is not the one that spec.backbone names.
+    architecture: by default the one that spec.backbone names.
 
     Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong
     to another network.
     """
     _check_classes(num_classes)
     kind = network_kind(spec)
-    entry = entry or find_backbone(spec.backbone)
-    size = input_size(spec, entry)
-    stride = 1 if spec.PCB and entry.can_keep_resolution else spec.stride
+    architecture = architecture or find_architecture(spec.backbone)
+    size = input_size(spec, architecture)
+    stride = 1 if spec.PCB and architecture.can_keep_resolution else spec.stride
     pretrained = weights == "imagenet"
-    module, found = build_backbone(spec.backbone, pretrained, stride, size, spec.drop_path, entry)
+    module = architecture.build(pretrained, size, spec.drop_path, stride, called=spec.backbone)
+    architecture = architecture.measured(module, size)
     if spec.attention:
         images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
         with fits_images(spec.backbone, size):
-            add_attention(module, spec.attention, lambda: found.feature(module, images))
-    network = kind(module, found, spec, num_classes)
+            add_attention(module, spec.attention, lambda: architecture.feature(module, images))
+    network = kind(module, architecture, spec, num_classes)
     for layer in unused_classifiers(network):
         layer.requires_grad_(False)
     if weights not in ("imagenet", "none"):
@@ -179,34 +310,6 @@ def _check_classes(num_classes: Any) -> None:
         )
 
 
-def check_size(
-    network: Network,
-    name: str,
-    size: tuple[int, int],
-    batch_size: int | None = None,
-    advice: str = "{height} and {width}",
-) -> None:
-    """Raise UserError if the network cannot process images of `size`.
-
-    With batch_size, also if it cannot learn from batches of that many images. It tries, with two
-    images at most, without changing weights, statistics or random numbers.
-
-    advice: see fits_images.
-    """
-    if batch_size is None:
-        count, forward = 1, network.eval().embed
-    else:
-        count, forward = min(batch_size, 2), network.train()
-    before = [buffer.clone() for buffer in network.buffers()]
-    place = next(network.parameters()).device
-    try:
-        with fits_images(name, size, batch_size, advice), torch.no_grad(), seeded(0, place):
-            forward(torch.zeros(count, 3, *size, device=place))
-    finally:
-        for buffer, value in zip(network.buffers(), before, strict=True):
-            buffer.copy_(value)
-
-
 def parameter_count(network: nn.Module) -> int:
     """Count the trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
@@ -230,17 +333,19 @@ def network_kind(options: NetworkOptions) -> type[Network]:
     return next(iter(kinds.values()), PlainNetwork)
 
 
-def input_size(options: NetworkOptions, entry: Backbone | None = None) -> tuple[int, int]:
+def input_size(
+    options: NetworkOptions, architecture: Architecture | None = None
+) -> tuple[int, int]:
     """Return the (height, width) of the images, from the options or else the network's own."""
     own = PartNetwork.own_size if options.PCB else None
-    height, width = own or (entry or find_backbone(options.backbone)).size
+    height, width = own or (architecture or find_architecture(options.backbone)).size
     return options.height or height, options.width or width
 
 
 def own_settings(options: NetworkOptions) -> dict[str, Any]:
     """Return the options that the network may decide: image size and stochastic depth."""
     height, width = input_size(options)
-    own = find_backbone(options.backbone).drop_path
+    own = find_architecture(options.backbone).drop_path
     drop_path = own if options.drop_path is None else options.drop_path
     return {"height": height, "width": width, "drop_path": drop_path}
 

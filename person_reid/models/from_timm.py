@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from person_reid.config.option import OptionError
 from person_reid.errors import first_line
-from person_reid.models.backbone import PERSON, SIZE_ERRORS, Backbone, stochastic_depth
+from person_reid.models.architecture import PERSON, SIZE_ERRORS, Architecture, stochastic_depth
 from person_reid.models.published.hub import quick_to_fail
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class TimmBackbone(Backbone):
+class TimmArchitecture(Architecture):
     """A network of timm.
 
     layout: a key of LAYOUTS. without_head: remove the norm that timm puts after the pooling, and
@@ -50,7 +50,7 @@ class TimmBackbone(Backbone):
     layout: str = "map"
     without_head: bool = False
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from torch import nn
 
         image_size = tuple(size) if _is_fixed(self.name) else None
@@ -124,9 +124,9 @@ class TimmBackbone(Backbone):
         return str(getattr(_config(self.name), "license", None) or "unknown")
 
 
-def timm_entry(name: str, dim: int, layout: str = "map", **fields: Any) -> TimmBackbone:
-    """Return the TimmBackbone of timm's network `name`; layout: a key of LAYOUTS."""
-    return TimmBackbone(name, dim, layout, **(LAYOUTS[layout] | fields))
+def timm_entry(name: str, dim: int, layout: str = "map", **fields: Any) -> TimmArchitecture:
+    """Return the TimmArchitecture of timm's network `name`; layout: a key of LAYOUTS."""
+    return TimmArchitecture(name, dim, layout, **(LAYOUTS[layout] | fields))
 
 
 @cache
@@ -143,8 +143,8 @@ def current_name(name: str) -> str:
 
 
 @cache
-def find_timm(name: str) -> TimmBackbone:
-    """Return the Backbone of any network of timm.
+def find_timm(name: str) -> TimmArchitecture:
+    """Return the architecture of any network of timm.
 
     A run without data determines its layout, widths and stochastic depth.
 
@@ -184,20 +184,20 @@ def _person_size(name: str) -> tuple[int, int] | None:
     return PERSON[0] // height * height, PERSON[1] // width * width
 
 
-def _described(name: str, size: tuple[int, int]) -> TimmBackbone:
-    """Return the Backbone of a network for images of `size`."""
+def _described(name: str, size: tuple[int, int]) -> TimmArchitecture:
+    """Return the architecture of a network for images of `size`."""
     import torch
 
     module = _create(name, img_size=size if _is_fixed(name) else None).eval()
     depth = round(max(stochastic_depth(module), default=0.0), 6)
     images = torch.zeros(1, 3, *size)
-    entry = timm_entry(
+    architecture = timm_entry(
         name, module.head_hidden_size, _layout(module, images), size=size, drop_path=depth
     )
-    channels = _channels(entry, module, images)
+    channels = _channels(architecture, module, images)
     if not channels:
-        return timm_entry(name, entry.dim, "opaque", size=size, drop_path=depth)
-    return replace(entry, channels=channels, own_feature=True)
+        return timm_entry(name, architecture.dim, "opaque", size=size, drop_path=depth)
+    return replace(architecture, channels=channels, own_feature=True)
 
 
 def _layout(module: Any, images: Tensor) -> str:
@@ -216,17 +216,17 @@ def _layout(module: Any, images: Tensor) -> str:
     return "tokens"
 
 
-def _channels(entry: TimmBackbone, module: nn.Module, images: Tensor) -> int:
+def _channels(architecture: TimmArchitecture, module: nn.Module, images: Tensor) -> int:
     """Return the channels of the feature map; 0 without a map to pool."""
-    if not entry.has_map:
+    if not architecture.has_map:
         return 0
     try:
-        maps = entry.feature_map(module, images)
-        pooled = entry.after_pool(module, maps.mean((2, 3)))
+        maps = architecture.feature_map(module, images)
+        pooled = architecture.after_pool(module, maps.mean((2, 3)))
     # The tokens are not patches, or the head has its own pooling.
     except (RuntimeError, TypeError):
         return 0
-    return maps.shape[1] if pooled.shape == (1, entry.dim) else 0
+    return maps.shape[1] if pooled.shape == (1, architecture.dim) else 0
 
 
 def is_timm(name: str) -> bool:

@@ -6,7 +6,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from person_reid.config.option import OptionError
-from person_reid.models.backbone import OTHER_WEIGHTS, Backbone, file_in_cache, stochastic_depth
+from person_reid.models.architecture import (
+    OTHER_WEIGHTS,
+    Architecture,
+    file_in_cache,
+    stochastic_depth,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,12 +22,12 @@ TORCHVISION_WEIGHTS = "IMAGENET1K_V1"
 UNTRAINED = {"googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True}}
 
 
-class TorchvisionBackbone(Backbone):
+class TorchvisionArchitecture(Architecture):
     """A network of torchvision whose layers have the names of its ResNets."""
 
     terms = "BSD-3-Clause"
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         import torchvision
 
         known = torchvision.models.get_model_weights(self.name).__members__
@@ -52,7 +57,7 @@ class TorchvisionBackbone(Backbone):
         )
 
 
-class DenseNetBackbone(TorchvisionBackbone):
+class DenseNetArchitecture(TorchvisionArchitecture):
     """A DenseNet."""
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
@@ -67,18 +72,18 @@ class DenseNetBackbone(TorchvisionBackbone):
         module.features.transition3.pool.stride = 1
 
 
-class OpaqueBackbone(TorchvisionBackbone):
+class OpaqueArchitecture(TorchvisionArchitecture):
     """A network of which only the input of the last linear layer is used."""
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        module = super().build(pretrained, size, drop_path)
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        module = super().make(pretrained, size, drop_path)
         _leave_out_classifier(module)
         return module
 
 
 @cache
-def find_torchvision(name: str) -> TorchvisionBackbone:
-    """Return the Backbone of any network of torchvision.
+def find_torchvision(name: str) -> TorchvisionArchitecture:
+    """Return the architecture of any network of torchvision.
 
     A ResNet has feature maps, the others are opaque.
     """
@@ -89,9 +94,9 @@ def find_torchvision(name: str) -> TorchvisionBackbone:
     with shapes_alone():
         module = _build(name)
     if isinstance(module, torchvision.models.ResNet):
-        return TorchvisionBackbone(name, module.fc.in_features)
+        return TorchvisionArchitecture(name, module.fc.in_features)
     depth = max(stochastic_depth(module), default=0.0)
-    return OpaqueBackbone(
+    return OpaqueArchitecture(
         name,
         _leave_out_classifier(module),
         drop_path=round(depth, 6),
@@ -135,7 +140,7 @@ def _leave_out_classifier(module: nn.Module) -> int:
     return int(layers[last].in_features if linear else layers[last].in_channels)
 
 
-class EfficientNetBackbone(Backbone):
+class EfficientNetArchitecture(Architecture):
     """EfficientNet-b4 of efficientnet_pytorch, as published.
 
     Its drop_connect_rate is the stochastic depth.
@@ -143,7 +148,7 @@ class EfficientNetBackbone(Backbone):
 
     terms = "Apache-2.0"
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from efficientnet_pytorch import EfficientNet
 
         build = EfficientNet.from_pretrained if pretrained else EfficientNet.from_name
@@ -170,12 +175,12 @@ class EfficientNetBackbone(Backbone):
         return file_in_cache(url_map[self.name])
 
 
-class NASNetBackbone(Backbone):
+class NASNetArchitecture(Architecture):
     """NASNet-A-Large of pretrainedmodels, as published."""
 
     terms = "Apache-2.0"
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from pretrainedmodels import nasnetalarge
         from torch import nn
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
-from person_reid.models.backbone import Backbone
+from person_reid.models.architecture import Architecture
 from person_reid.models.heads import (
     PUBLISHED_FEATURE,
     LossFeature,
@@ -54,13 +54,17 @@ class LightMBN(BranchedNetwork):
     pieces = 7
 
     def __init__(
-        self, module: Any, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+        self,
+        module: Any,
+        architecture: Architecture,
+        spec: NetworkOptions,
+        num_classes: int | None = None,
     ) -> None:
         trunk = nn.Sequential(module.conv1, module.maxpool, module.conv2, module.conv3[0])
         branch = nn.Sequential(module.conv3[1:], module.conv4, module.conv5)
         stages = {"backbone": trunk, **{name: copy.deepcopy(branch) for name in BRANCHES}}
-        super().__init__(nn.ModuleDict(stages), entry, spec, num_classes)
-        channels = entry.channels
+        super().__init__(nn.ModuleDict(stages), architecture, spec, num_classes)
+        channels = architecture.channels
         self.batch_drop_block = nn.ModuleDict(
             {"drop_batch_bottleneck": OmniScaleBlock(channels, channels)}
         )
@@ -89,7 +93,7 @@ class LightMBN(BranchedNetwork):
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Also accept the authors' own files, which have no `model.` before the stages."""
         if any(name.startswith("global_branch.") for name in state_dict):
-            ours = set(self.model)
+            ours = set(self.module)
             return {
                 f"model.{name}" if name.split(".")[0] in ours else name: v
                 for name, v in state_dict.items()
@@ -102,9 +106,9 @@ class LightMBN(BranchedNetwork):
         They are the body, the dropped body, the part branch, its upper and lower half, and two
         groups of channels.
         """
-        shared = self.model["backbone"](images)
-        half = self.backbone.channels // 2
-        body, part, channel = (self.model[name](shared) for name in BRANCHES)
+        shared = self.module["backbone"](images)
+        half = self.architecture.channels // 2
+        body, part, channel = (self.module[name](shared) for name in BRANCHES)
         body = self.batch_drop_block["drop_batch_bottleneck"](body)
         dropped = drop_top_rows(body) if self.training else body
         halves = pool_stripes(part, 2, self.average)

@@ -1,6 +1,6 @@
 """Networks: images in, features and logits out.
 
-A network has a backbone, `model.*` in the state dict, and heads.
+A network has the module of its architecture, `model.*` in the state dict, and heads.
 """
 
 import re
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError
+from person_reid.device import seeded
+from person_reid.models.architecture import Architecture, fits_images
 from person_reid.models.attention import USAM
-from person_reid.models.backbone import Backbone
 from person_reid.models.heads import (
     PUBLISHED_FEATURE,
     Head,
@@ -31,8 +32,8 @@ class Network(nn.Module):
     classifiers they are (B, P, D) and (B, H, num_classes). In evaluation, or without classes, it
     returns the embedding (B, dim) that test.py tests, not normalised.
 
-    module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes:
-        identities; None or 0 for no classifiers.
+    module: built by the architecture; its tensors are `model.*`. spec: describes the heads.
+    num_classes: identities; None or 0 for no classifiers.
     head_name: the classifier, an option of --head. size: (height, width) of the images.
     padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.
@@ -53,17 +54,22 @@ class Network(nn.Module):
     def __init__(
         self,
         module: nn.Module,
-        entry: Backbone,
+        architecture: Architecture,
         spec: NetworkOptions,
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.model = module
-        self.backbone = entry
+        self.architecture = architecture
         self.num_classes = num_classes or None
         self.head_name = spec.head
-        height, width = self.own_size or entry.size
+        height, width = self.own_size or architecture.size
         self.size = spec.height or height, spec.width or width
+
+    @property
+    def module(self) -> Any:
+        """The architecture's module, `model.*` in the state dict, as in published checkpoints."""
+        return self.model
 
     @property
     def sides(self) -> int:
@@ -92,6 +98,34 @@ class Network(nn.Module):
         return state_dict
 
 
+def check_size(
+    network: Network,
+    name: str,
+    size: tuple[int, int],
+    batch_size: int | None = None,
+    advice: str = "{height} and {width}",
+) -> None:
+    """Raise UserError if the network cannot process images of `size`.
+
+    With batch_size, also if it cannot learn from batches of that many images. It tries, with two
+    images at most, without changing weights, statistics or random numbers.
+
+    advice: see fits_images.
+    """
+    if batch_size is None:
+        count, forward = 1, network.eval().embed
+    else:
+        count, forward = min(batch_size, 2), network.train()
+    before = [buffer.clone() for buffer in network.buffers()]
+    place = next(network.parameters()).device
+    try:
+        with fits_images(name, size, batch_size, advice), torch.no_grad(), seeded(0, place):
+            forward(torch.zeros(count, 3, *size, device=place))
+    finally:
+        for buffer, value in zip(network.buffers(), before, strict=True):
+            buffer.copy_(value)
+
+
 # How the names of other networks with a BNNeck begin, the norm's first, and ours:
 # reid-strong-baseline and Ranked_Person_ReID, then fast-reid.
 NORM, CLASSIFIER_WEIGHT = "classifier.add_block.0.", "classifier.classifier.0.weight"
@@ -111,7 +145,7 @@ def unused_classifiers(network: Network) -> list[nn.Linear]:
 
     It is not used.
     """
-    layers = [getattr(network.model, name, None) for name in ("fc", "_fc", "classifier")]
+    layers = [getattr(network.module, name, None) for name in ("fc", "_fc", "classifier")]
     return [
         layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1000
     ]
@@ -126,26 +160,26 @@ class PlainNetwork(Network):
     def __init__(
         self,
         module: nn.Module,
-        entry: Backbone,
+        architecture: Architecture,
         spec: NetworkOptions,
         num_classes: int | None = None,
     ) -> None:
-        super().__init__(module, entry, spec, num_classes)
+        super().__init__(module, architecture, spec, num_classes)
         self.pooling: Any = build_pooling(spec.pool) if spec.pool else None
         self.classifier: Any = None
         if num_classes:
             self.classifier = Head(
-                entry.dim, num_classes, spec.linear_num, spec.droprate, spec.neck, spec.head
+                architecture.dim, num_classes, spec.linear_num, spec.droprate, spec.neck, spec.head
             )
-        self.dim = self.metric_dim = self.classifier.dim if self.classifier else entry.dim
+        self.dim = self.metric_dim = self.classifier.dim if self.classifier else architecture.dim
 
     @property
     def sides(self) -> int:
-        return 0 if self.pooling else getattr(self.model, "sides", 0)
+        return 0 if self.pooling else getattr(self.module, "sides", 0)
 
     def pooled(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
         """Compute the backbone's feature: (B, 3, H, W) → (B, D)."""
-        return self.backbone.feature(self.model, images, self.pooling, sides)
+        return self.architecture.feature(self.module, images, self.pooling, sides)
 
     def embed(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
         feature = self.pooled(images, sides)
@@ -157,8 +191,8 @@ class PlainNetwork(Network):
         return self.classifier(self.pooled(images), seen)
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of another program's network with a BNNeck to the names used here."""
-        state_dict = self.backbone.renamed(state_dict)
+        """Rename the tensors of another program's network with a BNNeck as they are named here."""
+        state_dict = self.architecture.renamed(state_dict)
         names = next(
             (names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None
         )
@@ -170,7 +204,7 @@ class PlainNetwork(Network):
             for name, value in state_dict.items()
         }
         # TransReID-SSL's networks without labels have no prefix before the backbone
-        bare = renamed.keys() & self.model.state_dict().keys()
+        bare = renamed.keys() & self.module.state_dict().keys()
         return {f"model.{name}" if name in bare else name: v for name, v in renamed.items()}
 
 
@@ -180,11 +214,11 @@ class USAMNetwork(PlainNetwork):
     def __init__(
         self,
         module: nn.Module,
-        entry: Backbone,
+        architecture: Architecture,
         spec: NetworkOptions,
         num_classes: int | None = None,
     ) -> None:
-        super().__init__(module, entry, spec, num_classes)
+        super().__init__(module, architecture, spec, num_classes)
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
             raise OptionError(
                 "{usam} is for the ResNets of torchvision; elsewhere choose the place: {attention}",
@@ -194,7 +228,7 @@ class USAMNetwork(PlainNetwork):
         self.usam_1, self.usam_2 = USAM(), USAM()
 
     def pooled(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
-        resnet = self.model
+        resnet = self.module
         x = self.usam_1(resnet.relu(resnet.bn1(resnet.conv1(images))))
         x = self.usam_2(resnet.layer1(resnet.maxpool(x)))
         return self.pooling(resnet.layer4(resnet.layer3(resnet.layer2(x))))
@@ -219,7 +253,7 @@ class BranchedNetwork(Network):
     """
 
     def base_name(self, name: str) -> str:
-        """Return the backbone's name for the tensor `name` of `self.model`."""
+        """Return the backbone's name for the tensor `name` of `self.module`."""
         raise NotImplementedError
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -227,7 +261,7 @@ class BranchedNetwork(Network):
 
         The backbone may be bare or in a plain network.
         """
-        sources = {f"model.{name}": self.base_name(name) for name in self.model.state_dict()}
+        sources = {f"model.{name}": self.base_name(name) for name in self.module.state_dict()}
         if any(name in sources for name in state_dict):
             return state_dict
         base = {name.removeprefix("model."): value for name, value in state_dict.items()}
@@ -258,31 +292,33 @@ class PCBNetwork(Network):
     def __init__(
         self,
         module: nn.Module,
-        entry: Backbone,
+        architecture: Architecture,
         spec: NetworkOptions,
         num_classes: int | None = None,
     ) -> None:
-        super().__init__(module, entry, spec, num_classes)
-        if not entry.has_map:
+        super().__init__(module, architecture, spec, num_classes)
+        if not architecture.has_map:
             raise OptionError(
                 "{PCB}: this network has no feature map to cut into stripes; choose another "
                 "{backbone}."
             )
-        self.dim = STRIPES * entry.dim
+        self.dim = STRIPES * architecture.dim
         self.pooling = build_pooling(spec.pool or "avg")
         self.dropout = nn.Dropout(spec.droprate)
         if num_classes:
             for i in range(STRIPES):
                 classifier = Head(
-                    entry.dim, num_classes, PCB_WIDTH, spec.droprate, classifier=spec.head
+                    architecture.dim, num_classes, PCB_WIDTH, spec.droprate, classifier=spec.head
                 )
                 self.add_module(f"classifier{i}", classifier)
 
     def stripes(self, images: Tensor) -> Tensor:
         """Compute the pooled stripes, from top to bottom: (B, 3, H, W) → (B, D, 6)."""
-        maps = self.backbone.feature_map(self.model, images)
+        maps = self.architecture.feature_map(self.module, images)
         pooled = pool_stripes(maps, STRIPES, self.pooling)
-        return torch.stack([self.backbone.after_pool(self.model, each) for each in pooled], dim=2)
+        return torch.stack(
+            [self.architecture.after_pool(self.module, each) for each in pooled], dim=2
+        )
 
     def embed(self, images: Tensor) -> Tensor:
         return self.stripes(images).flatten(1)

@@ -11,7 +11,7 @@ from torch.nn import Module
 
 from person_reid.arrays import as_path
 from person_reid.config.option import OptionError
-from person_reid.models.backbone import Backbone
+from person_reid.models.architecture import Architecture
 from person_reid.models.matching import COUNTERS, LoadReport, load_matching
 from person_reid.models.network import Network
 from person_reid.models.published.families import FAMILIES
@@ -46,9 +46,9 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
 
     # Beside its backbone, a whole network may differ where no feature is asked for.
     compared = "model." if of_network and not strict else ""
-    fits = _fits(report, compared, strict, network.backbone.foreign)
+    fits = _fits(report, compared, strict, network.architecture.foreign)
     if not fits or len(report.loaded) < len(report.missing):
-        fitting = fitting_backbone(path)
+        fitting = fitting_architecture(path)
         advice = f" The file fits {fitting}." if fitting else ""
         raise OptionError(
             f"{path}: the weights of another network ({report}).{advice} Expected the weights of "
@@ -67,7 +67,7 @@ def _check_missing(
     Raises OptionError if it has as many of the same shapes that the network does not know: they are
     the missing ones under other names.
     """
-    own = {**network.model.state_dict(), **network.state_dict()}
+    own = {**network.module.state_dict(), **network.state_dict()}
     beside = {name for name in network.state_dict() if not name.startswith("model.")}
     lost = [name for name in {*report.missing} - beside if not CLASSIFIER.fullmatch(name)]
     if not lost:
@@ -89,11 +89,11 @@ def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
 
     A classifier that the network lacks is skipped.
     """
-    own = {*network.state_dict(), *network.model.state_dict()}
+    own = {*network.state_dict(), *network.module.state_dict()}
     tensors = without_container(tensors, lambda names: len(own & network.renamed(names).keys()))
     tensors = network.renamed(tensors)
-    network.backbone.adopt(network.model, tensors)
-    tensors = network.backbone.converted(network.model, tensors)
+    network.architecture.adopt(network.module, tensors)
+    tensors = network.architecture.converted(network.module, tensors)
     if network.num_classes is not None or not any(name.startswith("model.") for name in tensors):
         return tensors
     layers = network.state_dict()
@@ -111,7 +111,7 @@ def _place(network: Network, of_network: bool, strict: bool) -> Module:
     """
     needed = (name for name in network.state_dict() if not CLASSIFIER.fullmatch(name))
     beside = strict and not all(name.startswith("model.") for name in needed)
-    return network if of_network or beside else network.model
+    return network if of_network or beside else network.module
 
 
 def _fits(report: LoadReport, compared: str, strict: bool, foreign: tuple[str, ...]) -> bool:
@@ -126,33 +126,35 @@ def _fits(report: LoadReport, compared: str, strict: bool, foreign: tuple[str, .
     return not strange and all(map(CLASSIFIER.fullmatch, [*wrong, *missing]))
 
 
-def fitting_backbone(path: str | Path) -> str | None:
+def fitting_architecture(path: str | Path) -> str | None:
     """Return the name of the published architecture that has the tensors of a file, if any."""
     tensors, strange = read_state_dict(path), set()
-    for name, entry in FAMILIES.items():
-        if type(entry) in strange:
+    for name, architecture in FAMILIES.items():
+        if type(architecture) in strange:
             continue
         with shapes_alone():
-            module = entry.build(False, entry.size, 0.0)
+            module = architecture.make(False, architecture.size, 0.0)
         own = {name for name in module.state_dict() if not name.endswith(COUNTERS)}
-        given = _named_as(entry, own, tensors)
+        given = _named_as(architecture, own, tensors)
         if not own & given.keys():  # the file of another program
-            strange.add(type(entry))
+            strange.add(type(architecture))
             continue
-        entry.adopt(module, given)
+        architecture.adopt(module, given)
         expected = module.state_dict()
         fits = all(name in given and given[name].shape == expected[name].shape for name in own)
-        if fits and not any(other.startswith(entry.foreign) for other in given):
+        if fits and not any(other.startswith(architecture.foreign) for other in given):
             return name
     return None
 
 
-def _named_as(entry: Backbone, own: set[str], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a file under the names `own` that a backbone's module has."""
+def _named_as(
+    architecture: Architecture, own: set[str], tensors: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors of a file under the names `own` that a module has."""
 
     def named(given: dict[str, Tensor]) -> dict[str, Tensor]:
         bare = {name.removeprefix("model."): value for name, value in given.items()}
-        return entry.renamed(bare)
+        return architecture.renamed(bare)
 
     return named(without_container(tensors, lambda given: len(own & named(given).keys())))
 

@@ -27,7 +27,7 @@ from person_reid.data.torch_dataset import Dataset
 from person_reid.device import autocast, usable_device
 from person_reid.distributed import World
 from person_reid.errors import UserError
-from person_reid.models.backbone import PERSON
+from person_reid.models.architecture import PERSON
 from person_reid.models.network import Network
 from person_reid.models.surgery import evaluation_mode
 from person_reid.progress import progress
@@ -257,7 +257,7 @@ def extract(
         if size not in (None, network.size):
             raise UserError(f"extract: the network takes images of {network.size}, not {size}.")
         size, sides = network.size, network.sides
-        resize, flips = network.backbone.resize, network.backbone.flips
+        resize, flips = network.architecture.resize, network.architecture.flips
     place, splits = usable_device(device), {"query": dataset.query, "gallery": dataset.gallery}
     with evaluation_mode(network):
         features = partial(

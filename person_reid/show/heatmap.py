@@ -129,16 +129,16 @@ def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tens
     images: (B, 3, H, W), normalised.
     """
     if isinstance(network, LightMBN):
-        shared = network.model["backbone"](images)
-        maps = {name.removesuffix("_branch"): network.model[name](shared) for name in BRANCHES}
+        shared = network.module["backbone"](images)
+        maps = {name.removesuffix("_branch"): network.module[name](shared) for name in BRANCHES}
         maps["global"] = network.batch_drop_block["drop_batch_bottleneck"](maps["global"])
         return maps
     if isinstance(network, USAMNetwork):
         return {"": _input_of(network.pooling, lambda: network.pooled(images))}
-    module = network.model
+    module = network.module
     last = (
-        network.backbone.feature_map(module, images)
-        if network.backbone.has_map
+        network.architecture.feature_map(module, images)
+        if network.architecture.has_map
         else _last_map(module, images)
     )
     return {"": on_grid(last, images.shape[2:], getattr(module, "num_prefix_tokens", None))}

@@ -27,11 +27,10 @@ from person_reid.losses.plan import LossPlan, learns, loss_plan, taught_losses
 from person_reid.models.factory import (
     build_network,
     check_network,
-    check_size,
     input_size,
     parameter_count,
 )
-from person_reid.models.network import Network
+from person_reid.models.network import Network, check_size
 from person_reid.models.surgery import balance
 from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion

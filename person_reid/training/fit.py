@@ -22,8 +22,7 @@ from person_reid.device import choose_backends, process_as_it_was, seeded, usabl
 from person_reid.errors import UserError
 from person_reid.fused.replacement import unfuse
 from person_reid.losses.plan import loss_plan
-from person_reid.models.factory import check_size
-from person_reid.models.network import Network
+from person_reid.models.network import Network, check_size
 from person_reid.models.surgery import balance
 from person_reid.training.build import (
     check_size_schedule,
@@ -93,7 +92,7 @@ def fit(
 
     images = _images(network, dataset, options, place, seed, sampler, teacher)
     with as_it_was(network):
-        check_size(network, network.backbone.name, network.size, options.batchsize)
+        check_size(network, network.architecture.name, network.size, options.batchsize)
         if options.balance:
             balance(network, options.balance, network.size)
         with seeded(seed):  # losses draw their own weights

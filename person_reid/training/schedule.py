@@ -88,14 +88,14 @@ def _decayed(
     """
     from timm.models import group_parameters  # loads slowly
 
-    if not hasattr(network.model, "group_matcher"):
+    if not hasattr(network.module, "group_matcher"):
         raise OptionError(
             "{layer_decay}: this backbone does not say what its layers are; timm's do.",
             layer_decay=decay,
         )
-    layer_of = group_parameters(network.model, network.model.group_matcher(), reverse=True)
+    layer_of = group_parameters(network.module, network.module.group_matcher(), reverse=True)
     last = max(layer_of.values())
-    depths = {weight: layer_of[name] for name, weight in network.model.named_parameters()}
+    depths = {weight: layer_of[name] for name, weight in network.module.named_parameters()}
     layers: dict[float, list[nn.Parameter]] = {}
     for weight in backbone:
         layers.setdefault(rate * decay ** (last - depths.get(weight, last)), []).append(weight)

@@ -35,7 +35,8 @@ from person_reid.data.video.track_files import TRACK_FORMATS, read_boxes
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import GALLERIES, open_gallery
 from person_reid.losses.base import REGISTRY
-from person_reid.models.registry import BACKBONES
+from person_reid.models.architecture import REGISTERED
+from person_reid.models.factory import ARCHITECTURES
 from person_reid.registration import PLUGINS, Registry, check_loaded, load_installed, load_plugin
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import DISTANCES
@@ -49,12 +50,12 @@ from tools.ablation import read_table
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 REGISTRIES: list[Registry] = [
-    AUGMENTATIONS, BACKBONES, DATA_SETS, DETECTORS, DISTANCES, GALLERIES, OWN_FIGURES, OWN_WRITERS,
-    REGISTRY, SAMPLERS, SCHEDULES, TRACK_FORMATS,
+    ARCHITECTURES, AUGMENTATIONS, DATA_SETS, DETECTORS, DISTANCES, GALLERIES, OWN_FIGURES,
+    OWN_WRITERS, REGISTRY, SAMPLERS, SCHEDULES, TRACK_FORMATS,
 ]  # fmt: skip
 NAMES = [
     AUGMENTATION_NAMES, DATA_SET_NAMES, DETECTOR_NAMES, DISTANCE_NAMES, SAMPLER_NAMES,
-    SCHEDULE_NAMES, TRACK_FORMAT_NAMES, WRITER_NAMES,
+    SCHEDULE_NAMES, TRACK_FORMAT_NAMES, WRITER_NAMES, REGISTERED,
 ]  # fmt: skip
 SMALL = ["--batchsize", "12", "--total", "2", "--gpu_ids", "-1", "--weights", "none"]
 
@@ -218,7 +219,7 @@ def test_a_module_is_a_backbone_in_python(plugin):
     features, logits = network(torch.zeros(2, 3, 64, 32))
     assert features.shape == (2, 512)
     assert logits.shape == (2, 3)
-    assert network.backbone.dim == 64
+    assert network.architecture.dim == 64
     vector = torch.nn.Sequential(small, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     assert reid.create_model(vector, size=(64, 32)).dim == 64
     with pytest.raises(UserError, match=r"expected a feature map .* found \(128,\)"):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.models.registry import BACKBONES
+from person_reid.models.factory import ARCHITECTURES
 from tests.support.pages import PAGES
 from tools.docs.figures import MARKED_FIGURES, fill, value, without_marks
 from tools.docs.pages import MEASURED_MARKS, README, fill_pages, measured_table
@@ -69,7 +69,7 @@ RECORDS = [
 @pytest.mark.parametrize(
     "key, text",
     [
-        ("networks", str(len(BACKBONES))),
+        ("networks", str(len(ARCHITECTURES))),
         ("market/small single rank1", "85.0"),
         ("market/small single rank1 ±", "85.00 ± 7.07"),
         ("market/small single mAP", "42.5"),

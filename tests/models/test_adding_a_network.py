@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from person_reid.models import registry as backbones
+from person_reid.models import factory as backbones
 from person_reid.models.factory import create_model
 from person_reid.models.from_timm import timm_entry
 from person_reid.registration import Registry
@@ -15,8 +15,8 @@ from tests.support import ROOT
 
 @pytest.fixture(autouse=True)
 def the_table_stays(monkeypatch):
-    known = Registry("backbone", backbones.BACKBONES)
-    monkeypatch.setattr(backbones, "BACKBONES", known)
+    known = Registry("backbone", backbones.ARCHITECTURES)
+    monkeypatch.setattr(backbones, "ARCHITECTURES", known)
 
 
 def blocks(page, heading):
@@ -34,7 +34,12 @@ def test_a_network_of_ones_own_is_one_entry_and_trains(stride, height):
         "tiny", num_classes=5, weights="none", stride=stride, size=(64, 32), pool="gem"
     )
     images, labels = torch.randn(4, 3, 64, 32), torch.arange(4)
-    assert network.backbone.feature_map(network.model, images).shape == (4, 64, height, height // 2)
+    assert network.architecture.feature_map(network.model, images).shape == (
+        4,
+        64,
+        height,
+        height // 2,
+    )
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     before = network.model[0].weight.clone()
     features, logits = network(images)

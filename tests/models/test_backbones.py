@@ -11,9 +11,10 @@ from timm.layers import DropPath
 from torch import nn
 
 from person_reid.errors import UserError
-from person_reid.models.factory import create_model
+from person_reid.models.architecture import list_models
+from person_reid.models.factory import ARCHITECTURES, create_model, find_architecture
 from person_reid.models.network import unused_classifiers
-from person_reid.models.registry import BACKBONES, build_backbone, find_backbone, list_models
+from tests.support.networks import built
 
 VARIANTS = {  # of families whose other members are tested every day
     "convnext_base", "efficientnet_b4", "mobilenetv3_large", "nasnetalarge", "osnet_ain_x0_25",
@@ -32,11 +33,11 @@ def every_day(names):
 def on_meta(name, **settings):
     """A module without numbers, its entry, and images of its size."""
     with torch.device("meta"):
-        module, entry = build_backbone(name, **settings)
+        module, entry = built(name, **settings)
         return module.eval(), entry, torch.zeros(2, 3, *entry.size)
 
 
-@pytest.mark.parametrize("name", every_day(BACKBONES))
+@pytest.mark.parametrize("name", every_day(ARCHITECTURES))
 def test_every_network_builds_and_runs_at_its_own_size(name):
     module, entry, images = on_meta(name)
     shapes = []
@@ -83,9 +84,7 @@ def test_googlenet_is_the_same_from_random_weights_and_from_trained_ones(monkeyp
     trained = torchvision.models.googlenet(weights=None, init_weights=False)
     weights = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1
     monkeypatch.setattr(type(weights), "get_state_dict", lambda *_, **__: trained.state_dict())
-    pretrained, random = (
-        build_backbone("googlenet", pretrained=each)[0].eval() for each in (True, False)
-    )
+    pretrained, random = (built("googlenet", pretrained=each)[0].eval() for each in (True, False))
     # PyTorch's own initial values; torchvision's are so small that the network hardly learns.
     assert random.conv1.conv.weight.std().item() == pytest.approx((3 * 7 * 7 * 3) ** -0.5, rel=0.1)
     random.load_state_dict(pretrained.state_dict())
@@ -99,7 +98,7 @@ def check_embedding(name, size):
     assert features.shape == (2, 8)
     assert logits.shape == (2, 5)
     logits.sum().backward()
-    assert create_model(name, weights="none", size=size).dim == find_backbone(name).dim
+    assert create_model(name, weights="none", size=size).dim == find_architecture(name).dim
 
 
 # Maps of each of timm's layouts, patches of 14, tokens without a grid, a head that convolves after
@@ -135,7 +134,7 @@ def test_a_grid_of_patches_that_has_to_be_square_stays_so():
     "name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050", "swin_tiny_patch4_window7_224"]
 )
 def test_what_follows_the_mean_of_the_maps_is_timms_own_feature(name):
-    module, entry = build_backbone(name)
+    module, entry = built(name)
     images = torch.randn(1, 3, *entry.size)
     with torch.inference_mode():
         pooled = entry.feature(module.eval(), images, lambda maps: maps.mean((2, 3)))
@@ -153,10 +152,12 @@ def test_every_name_of_an_earlier_timm_is_the_network_that_has_it_today(caplog):
     renamed = timm.models.get_deprecated_models()
     assert len(renamed) > 100
     for name in sorted(renamed)[:120:40]:
-        assert find_backbone(name) == find_backbone(renamed[name])
+        assert find_architecture(name) == find_architecture(renamed[name])
         assert caplog.text.count(f"timm calls {name} {renamed[name]} now.") == 1
     # Its weights are gone.
-    assert find_backbone("vit_base_patch32_224_sam") == find_backbone("vit_base_patch32_224")
+    assert find_architecture("vit_base_patch32_224_sam") == find_architecture(
+        "vit_base_patch32_224"
+    )
 
 
 def test_a_network_of_the_hub_is_found_in_the_cache_and_named_if_it_is_not(monkeypatch, tmp_path):
@@ -199,7 +200,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
 
 
 def test_names_are_listed_by_a_pattern():
-    assert list_models() == list(BACKBONES)
+    assert list_models() == list(ARCHITECTURES)
     assert list_models("osnet_x*") == ["osnet_x0_25", "osnet_x0_5", "osnet_x0_75", "osnet_x1_0"]
     assert list_models("nothing*") == []
 
@@ -249,7 +250,7 @@ def test_stride_1_is_the_same_network_without_its_last_stride(name):
     )
     if shortcut is not None and isinstance(shortcut[0], nn.AvgPool2d):
         shortcut[0] = nn.Identity()
-    kept, entry = build_backbone(name, stride=1, size=(64, 32))
+    kept, entry = built(name, stride=1, size=(64, 32))
     kept.load_state_dict(reference.state_dict())
     images = torch.randn(1, 3, 64, 32)
     with torch.inference_mode():
@@ -349,7 +350,7 @@ def test_ibn_has_the_authors_names_and_norms():
 
 
 def test_ibn_b_normalises_each_image_after_its_second_stage():
-    module: Any = build_backbone("resnet50_ibn_b")[0]
+    module: Any = built("resnet50_ibn_b")[0]
     norm = module.layer2[-1].IN
     seen = []
     norm.register_forward_hook(lambda layer, inputs, output: seen.append(output.clone()))
@@ -361,7 +362,7 @@ def test_ibn_b_normalises_each_image_after_its_second_stage():
 
 
 def test_osnet_starts_as_its_authors_code_does():
-    module: Any = build_backbone("osnet_x1_0")[0]
+    module: Any = built("osnet_x1_0")[0]
     block = module.conv4[0]
     assert module.conv5.conv.weight.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.02)
     assert block.conv2a.conv2.weight.std().item() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.1)

@@ -9,10 +9,10 @@ import torchvision
 
 import model
 from person_reid.config.network import NetworkOptions
+from person_reid.models.architecture import LIST
 from person_reid.models.complexity import complexity, stages, used_parameters
-from person_reid.models.factory import build_network, create_model
+from person_reid.models.factory import ARCHITECTURES, build_network, create_model
 from person_reid.models.osnet import Gate
-from person_reid.models.registry import BACKBONES, LIST
 from tests.support import ROOT
 from tools.docs.networks import line, table
 
@@ -38,8 +38,8 @@ def bare(name):
 
 def test_the_list_in_the_package_has_a_line_for_every_network():
     _, *lines, _ = LIST.read_text(encoding="utf-8").splitlines()
-    assert [each.split()[0] for each in lines] == [*BACKBONES]
-    assert lines[::8] == [line(name) for name in [*BACKBONES][::8]], AGAIN
+    assert [each.split()[0] for each in lines] == [*ARCHITECTURES]
+    assert lines[::8] == [line(name) for name in [*ARCHITECTURES][::8]], AGAIN
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
 @pytest.mark.parametrize("name", ["resnet18", "osnet_x0_25", "vit_small", "swin_tiny"])
 def test_stages_add_up_to_the_whole(name):
     network = bare(name)
-    size = BACKBONES[name].size
+    size = ARCHITECTURES[name].size
     rows, total = stages(network, size), complexity(network, size)
     assert sum(row.multiply_adds for row in rows) == total.multiply_adds
     # Class token, position embedding.
@@ -179,7 +179,7 @@ def test_the_script_lists_and_describes(capsys):
     found = {line.split()[0]: line for line in lines}
     assert "multiply-adds" in head
     assert "timm" in last
-    assert list(found) == list(BACKBONES)
+    assert list(found) == list(ARCHITECTURES)
     assert found["osnet_x0_25"].split() == [
         "osnet_x0_25",
         "0.20",

@@ -6,9 +6,8 @@ from torch import nn
 
 from person_reid.config.network import NetworkOptions
 from person_reid.errors import UserError
-from person_reid.models.factory import create_model
+from person_reid.models.factory import create_model, find_architecture
 from person_reid.models.network import Network
-from person_reid.models.registry import find_backbone
 from person_reid.models.surgery import balance, convolutions_before_norms
 
 SIZE = (64, 32)
@@ -29,7 +28,7 @@ class Small(Network):
     """
 
     def __init__(self, aside=False):
-        super().__init__(nn.Module(), find_backbone("osnet_x0_25"), NetworkOptions())
+        super().__init__(nn.Module(), find_architecture("osnet_x0_25"), NetworkOptions())
         self.first = nn.Conv2d(3, 8, 1, bias=False)
         self.second = nn.Conv2d(8, 8, 3, groups=8, bias=False)
         self.norm = nn.BatchNorm2d(8)

@@ -10,7 +10,8 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.zoo import zoo
 from person_reid.errors import UserError
 from person_reid.losses import LOSS_OF_HEAD
-from person_reid.models.factory import check_network, check_size, create_model
+from person_reid.models.factory import check_network, create_model
+from person_reid.models.network import check_size
 
 VIT = "vit_tiny_patch16_224"  # its position embedding shows the size it was built for
 

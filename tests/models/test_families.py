@@ -34,7 +34,7 @@ SHRUNKEN = [name for name, record in RECORDS.items() if record["changes"]]
 
 @pytest.fixture(autouse=True)
 def the_table_stays(monkeypatch):
-    for name in ("person_reid.models.published.families", "person_reid.models.registry"):
+    for name in ("person_reid.models.published.families", "person_reid.models.factory"):
         monkeypatch.setattr(f"{name}.FAMILIES", FAMILIES)
     before = dict(FAMILIES)
     yield
@@ -219,7 +219,10 @@ def test_a_network_trains(name):
     logits.sum().backward()
     assert features.shape == (2, network.metric_dim)
     assert logits.shape == (2, 5)
-    assert network.backbone.feature_map(network.model, torch.zeros(1, 3, *record["size"])).ndim == 4
+    assert (
+        network.architecture.feature_map(network.model, torch.zeros(1, 3, *record["size"])).ndim
+        == 4
+    )
 
 
 def test_a_projection_without_weights_keeps_the_scale_of_what_it_projects():

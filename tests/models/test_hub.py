@@ -48,7 +48,7 @@ def test_a_network_of_the_hub_in_the_cache_needs_no_connection(put):
     network = create_model("hf-hub:owner/one", 3, pretrained=True)
     assert (network.model.conv1.weight == weights["conv1.weight"]).all()
     assert network.size == (256, 128)
-    assert network.backbone.licence() == "cc0-1.0"
+    assert network.architecture.licence() == "cc0-1.0"
 
 
 @pytest.mark.parametrize(

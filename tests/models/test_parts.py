@@ -9,9 +9,9 @@ from person_reid.models.factory import check_network, create_model, load_weights
 from person_reid.models.heads import CosineClassifier
 from person_reid.models.lightmbn import drop_top_rows
 from person_reid.models.network import PCBNetwork
-from person_reid.models.registry import build_backbone
 from person_reid.retrieval.features import extract_features, fused_embedding, unit_pieces
 from person_reid.training.criterion import predicted
+from tests.support.networks import built
 
 SIZE = (64, 32)
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def test_a_part_network_trains_whole_and_gives_its_features(name):
 
 
 def test_pcb_cuts_the_map_into_six_stripes():
-    module, entry = build_backbone("resnet18")
+    module, entry = built("resnet18")
     network = PCBNetwork(module, entry, NetworkOptions(), 5).eval()
     images = torch.randn(2, 3, 384, 64)
     with torch.inference_mode():
@@ -73,7 +73,9 @@ def test_pcb_drops_some_of_what_its_heads_see_in_training(monkeypatch):
 def test_pcb_keeps_the_resolution_of_any_backbone():
     network = create_model("osnet_x0_25", 5, weights="none", PCB=True)
     with torch.inference_mode():
-        assert network.backbone.feature_map(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (
+        assert network.architecture.feature_map(network.model, torch.zeros(1, 3, 96, 48)).shape[
+            2:
+        ] == (
             12,
             6,
         )

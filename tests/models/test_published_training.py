@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.models.backbone import stochastic_depth
+from person_reid.models.architecture import stochastic_depth
 from person_reid.models.factory import build_network, create_model, own_settings
 from person_reid.training.schedule import build_optimizer
 from tests.support import FIXTURES

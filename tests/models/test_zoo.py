@@ -20,9 +20,9 @@ from person_reid.config.zoo import FAMILIES_OF_ZOO, folder, listing, zoo
 from person_reid.console import parse
 from person_reid.console.named_network import network_named
 from person_reid.deploy.load import load_network, network_of_name
+from person_reid.models.architecture import list_models
 from person_reid.models.factory import check_network, create_model, input_size
 from person_reid.models.published.hub import on_disk
-from person_reid.models.registry import list_models
 from person_reid.models.weights import load_weights
 from tests.support.networks import tested_network
 from tools import compare_networks

@@ -5,7 +5,7 @@ from torch import nn
 
 from person_reid.config.network import NetworkOptions
 from person_reid.errors import UserError
-from person_reid.models.backbone import Backbone
+from person_reid.models.architecture import Architecture
 from person_reid.models.factory import create_model
 from person_reid.models.network import PlainNetwork
 from person_reid.show.heatmap import (
@@ -40,7 +40,7 @@ def test_the_heat_is_the_energy_of_the_map():
     maps[0, :, 1, 0] = torch.tensor([3.0, -4.0])  # energy 25
     maps[0, :, 3, 1] = torch.tensor([0.0, 2.0])  # energy 4
 
-    class Known(Backbone):
+    class Known(Architecture):
         def feature_map(self, module, images):
             return maps
 
@@ -107,7 +107,7 @@ def test_the_mean_of_the_map_is_what_the_network_pools(backbone):
     bank = images_of()
     with torch.inference_mode():
         maps = feature_maps(network, normalised(bank))[""]
-        entry = network.backbone
+        entry = network.architecture
         whole = entry.feature_map(network.model, normalised(bank))
     assert maps.shape[2:] == ((2, 1) if backbone == "mobilenetv3_small" else (4, 2))
     assert maps.shape[1] == entry.channels
@@ -133,7 +133,7 @@ def test_usam_and_branches_show_the_maps_that_they_pool():
 
 def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
     network = create_model("shufflenet_v2_x0_5", weights="none").eval()  # torchvision's
-    assert not network.backbone.has_map
+    assert not network.architecture.has_map
     maps = feature_maps(network, normalised(images_of()))[""]
     with torch.inference_mode():
         torch.testing.assert_close(maps.mean((2, 3)), network.embed(normalised(images_of())))
@@ -142,7 +142,7 @@ def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
 
 
 def test_of_an_opaque_network_without_positions_there_is_none():
-    entry = Backbone("", 3, own_feature=True, has_map=False)
+    entry = Architecture("", 3, own_feature=True, has_map=False)
     network = PlainNetwork(
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), entry, NetworkOptions()
     )

@@ -32,7 +32,7 @@ from typing import Any
 
 from person_reid.config.zoo import zoo
 from person_reid.errors import UserError
-from person_reid.models.registry import BACKBONES
+from person_reid.models.factory import ARCHITECTURES
 from person_reid.retrieval.metric_tables import with_deviation
 from tools.docs.results import figure
 
@@ -41,7 +41,7 @@ DOCS = ROOT / "docs"
 FAMILIES = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/peers/families.py
 MARKED_FIGURES = re.compile(r"(<!-- = ([^\n]*?) -->)([^<]*)(<!-- / -->)")
 COUNTED_FIGURES: dict[str, Callable[[], object]] = {
-    "networks": lambda: len(BACKBONES),
+    "networks": lambda: len(ARCHITECTURES),
     "published": lambda: len(zoo()),
     "downloaded": lambda: sum(bool(entry.hub and not entry.note) for entry in zoo().values()),
     "compared": lambda: len(differences()),

@@ -15,8 +15,9 @@ sys.path.insert(0, str(ROOT))
 
 from person_reid.config.zoo import FAMILIES_OF_ZOO, cells, facts, of_family, place
 from person_reid.files import write_text
+from person_reid.models.architecture import LIST
 from person_reid.models.complexity import complexity, without_weights
-from person_reid.models.registry import BACKBONES, LIST
+from person_reid.models.factory import ARCHITECTURES
 from person_reid.text import markdown_table
 from tools.docs.results import put
 
@@ -51,13 +52,13 @@ def published_tables() -> str:
 
 def table() -> str:
     """Return the list of all networks: their size, computations, feature, input and licence."""
-    lines = [NETWORKS_HEADER, *map(line, BACKBONES)]
+    lines = [NETWORKS_HEADER, *map(line, ARCHITECTURES)]
     return "\n".join([*lines, "and every network of timm and torchvision, by its name there.\n"])
 
 
 def line(name: str) -> str:
     """Return the line of a network."""
-    entry, network = BACKBONES[name], without_weights(name)
+    entry, network = ARCHITECTURES[name], without_weights(name)
     found = complexity(network, entry.size)
     return (
         f"{name:18}{found.parameters / 1e6:10.2f} M{found.multiply_adds / 1e9:13.2f} G"

@@ -6,12 +6,12 @@ An entry describes what the authors test: architecture, size, feature, and resiz
 from dataclasses import replace
 from typing import Any
 
-from person_reid.models.backbone import Backbone
+from person_reid.models.architecture import Architecture
 from person_reid.models.published.from_authors import (
-    ClipResNetBackbone,
-    FastReIDBackbone,
-    SoliderBackbone,
-    TransReIDBackbone,
+    ClipResNetArchitecture,
+    FastReIDArchitecture,
+    SoliderArchitecture,
+    TransReIDArchitecture,
 )
 
 TEST: dict[str, Any] = {
@@ -38,14 +38,14 @@ def transreid(
     feature: str = "token",
     stride: int = 16,
     stem: bool = False,
-) -> Backbone:
-    """Return the Backbone of a transformer; see TransReIDBackbone."""
+) -> Architecture:
+    """Return the architecture of a transformer; see TransReIDArchitecture."""
     width = settings["embed_dim"]
     dims = {
         "token": width, "jigsaw": 5 * width, "parts": 2 * width, "normed": 2 * width,
         "projected": width + 512,
     }  # fmt: skip
-    return TransReIDBackbone(
+    return TransReIDArchitecture(
         name,
         dims[feature],
         channels=width,
@@ -59,10 +59,10 @@ def transreid(
     )
 
 
-def fastreid(method: str, kind: str) -> Backbone:
-    """Return the Backbone of one of fast-reid's configurations, such as sbs and resnet50_ibn."""
+def fastreid(method: str, kind: str) -> Architecture:
+    """Return the architecture of a configuration of fast-reid, such as sbs and resnet50_ibn."""
     deep, attends = "101" in kind, method in ("agw", "sbs") and kind != "resnest50"
-    return FastReIDBackbone(
+    return FastReIDArchitecture(
         f"fastreid_{method}_{kind}",
         2048,
         size=(384, 128) if method == "sbs" else (256, 128),
@@ -82,10 +82,10 @@ def fastreid(method: str, kind: str) -> Backbone:
     )
 
 
-def mgn(program: str, kind: str) -> Backbone:
-    """Return the Backbone of the MGN of fast-reid or LUPerson."""
+def mgn(program: str, kind: str) -> Architecture:
+    """Return the architecture of the MGN of fast-reid or LUPerson."""
     of_luperson = program == "luperson"
-    return FastReIDBackbone(
+    return FastReIDArchitecture(
         f"{program}_mgn_{kind}",
         2048,
         size=(384, 128),
@@ -103,10 +103,10 @@ def mgn(program: str, kind: str) -> Backbone:
     )
 
 
-def solider(kind: str, width: int, depths: tuple[int, ...]) -> Backbone:
-    """Return the Backbone of a Swin Transformer of SOLIDER."""
+def solider(kind: str, width: int, depths: tuple[int, ...]) -> Architecture:
+    """Return the architecture of a Swin Transformer of SOLIDER."""
     heads = tuple(width // 32 * 2**stage for stage in range(4))
-    return SoliderBackbone(
+    return SoliderArchitecture(
         f"solider_swin_{kind}",
         8 * width,
         size=(384, 128),
@@ -116,23 +116,23 @@ def solider(kind: str, width: int, depths: tuple[int, ...]) -> Backbone:
     )
 
 
-def without_labels(backbone: Backbone) -> Backbone:
+def without_labels(architecture: Architecture) -> Architecture:
     """Return a transformer as the programs that train without labels test it.
 
     It has ImageNet's pixels, resized bicubically, and the feature after the norm.
     """
-    normed = isinstance(backbone, TransReIDBackbone) and backbone.feature_of == "normed"
+    normed = isinstance(architecture, TransReIDArchitecture) and architecture.feature_of == "normed"
     options = {} if normed else {"neck": "bnneck"}
     changes: dict[str, Any] = {"half_range": False, "resize": "bicubic", "options": options}
-    return replace(backbone, name=f"{backbone.name}_usl", **changes)
+    return replace(architecture, name=f"{architecture.name}_usl", **changes)
 
 
-FASTREID_BACKBONES = [
+FASTREID = [
     fastreid(method, kind)
     for method in POOL_OF_METHOD
     for kind in ("resnet50", "resnet50_ibn", "resnet101", "resnet101_ibn", "resnest50")
 ]
-FAMILY_BACKBONES = (
+OF_FAMILIES = (
     # He et al., ICCV 2021. ViT-B and DeiT-B are one architecture; the file has side information.
     transreid("transreid_vit_base", BASE),
     transreid("transreid_vit_base_12", BASE, stride=12),
@@ -158,16 +158,16 @@ FAMILY_BACKBONES = (
     # Li, Sun, Li: CLIP-ReID, AAAI 2023
     transreid("clip_reid_vit_base", BASE | CLIP, "projected"),
     transreid("clip_reid_vit_base_sie_olp", BASE | CLIP, "projected", stride=12),
-    ClipResNetBackbone("clip_reid_resnet50", 3072, channels=2048, **TEST),
+    ClipResNetArchitecture("clip_reid_resnet50", 3072, channels=2048, **TEST),
     # Chen et al., SOLIDER, CVPR 2023
     solider("tiny", 96, (2, 2, 6, 2)),
     solider("small", 96, (2, 2, 18, 2)),
     solider("base", 128, (2, 2, 18, 2)),
-    *FASTREID_BACKBONES,
+    *FASTREID,
     mgn("fastreid", "resnet50"),
     mgn("fastreid", "resnet50_ibn"),
     # Fu et al., LUPerson, CVPR 2021
     mgn("luperson", "resnet50"),
     mgn("luperson", "resnet101"),
 )
-FAMILIES: dict[str, Backbone] = {backbone.name: backbone for backbone in FAMILY_BACKBONES}
+FAMILIES: dict[str, Architecture] = {each.name: each for each in OF_FAMILIES}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from person_reid.config.option import OptionError
 from person_reid.config.zoo import zoo
-from person_reid.models.backbone import OTHER_WEIGHTS, Backbone, file_in_cache
-from person_reid.models.from_torchvision import TorchvisionBackbone
+from person_reid.models.architecture import OTHER_WEIGHTS, Architecture, file_in_cache
+from person_reid.models.from_torchvision import TorchvisionArchitecture
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +23,7 @@ OSNET_ZOO = "https://kaiyangzhou.github.io/deep-person-reid/MODEL_ZOO"
 
 
 @dataclass(frozen=True)
-class IBNBackbone(TorchvisionBackbone):
+class IBNArchitecture(TorchvisionArchitecture):
     """An IBN-Net, a ResNet with instance norms.
 
     variant: ibn_a or ibn_b of models.ibn. depth: 50 or 101.
@@ -34,7 +34,7 @@ class IBNBackbone(TorchvisionBackbone):
     variant: str = "ibn_a"
     depth: int = 50
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         import torch
 
         from person_reid.models import ibn
@@ -54,7 +54,7 @@ class IBNBackbone(TorchvisionBackbone):
 
 
 @dataclass(frozen=True)
-class OSNetBackbone(Backbone):
+class OSNetArchitecture(Architecture):
     """An OSNet. width: the multiplier of its channels; variant: plain, ibn or ain."""
 
     terms = "MIT"
@@ -62,7 +62,7 @@ class OSNetBackbone(Backbone):
     width: float = 1.0
     variant: str = "plain"
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from person_reid.models.matching import load_matching
         from person_reid.models.osnet import OSNet, OSNetAIN
         from person_reid.models.published.hub import weight_file
@@ -103,18 +103,18 @@ class OSNetBackbone(Backbone):
         return Path(torch.hub.get_dir(), "checkpoints", f"{self.name}_imagenet.pth")
 
 
-def osnet(name: str, width: float, variant: str = "plain") -> Backbone:
-    """Return the Backbone of an OSNet, whose feature has 512 numbers at any width."""
-    return OSNetBackbone(name, 512, channels=int(512 * width), width=width, variant=variant)
+def osnet(name: str, width: float, variant: str = "plain") -> Architecture:
+    """Return the architecture of an OSNet, whose feature has 512 numbers at any width."""
+    return OSNetArchitecture(name, 512, channels=int(512 * width), width=width, variant=variant)
 
 
 @dataclass(frozen=True)
-class FamilyBackbone(Backbone):
+class FamilyArchitecture(Architecture):
     """A network of a published paper, whose weights only its authors give away."""
 
     terms = "none; docs/published-networks.md has its authors' licence"
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         if pretrained:
             raise OptionError(
                 f"{self.name} has only the weights of its authors. {OTHER_WEIGHTS}",
@@ -128,7 +128,7 @@ class FamilyBackbone(Backbone):
 
 
 @dataclass(frozen=True)
-class TransReIDBackbone(FamilyBackbone):
+class TransReIDArchitecture(FamilyArchitecture):
     """A transformer of models.transreid.
 
     feature_of: what the authors test, the `feature` of PersonTransformer. stride: pixels between
@@ -183,7 +183,7 @@ class TransReIDBackbone(FamilyBackbone):
 
 
 @dataclass(frozen=True)
-class FastReIDBackbone(FamilyBackbone):
+class FastReIDArchitecture(FamilyArchitecture):
     """A ResNet of fast-reid.
 
     layers, ibn, non_local: arguments of models.fastreid.resnet.
@@ -222,7 +222,7 @@ class FastReIDBackbone(FamilyBackbone):
 
 
 @dataclass(frozen=True)
-class SoliderBackbone(FamilyBackbone):
+class SoliderArchitecture(FamilyArchitecture):
     """A Swin Transformer of SOLIDER. settings: for timm's transformer."""
 
     _: KW_ONLY
@@ -238,7 +238,7 @@ class SoliderBackbone(FamilyBackbone):
 
 
 @dataclass(frozen=True)
-class ClipResNetBackbone(FamilyBackbone):
+class ClipResNetArchitecture(FamilyArchitecture):
     """CLIP-ReID's ResNet. layers: blocks of each stage."""
 
     _: KW_ONLY

@@ -1,24 +1,31 @@
-"""A backbone: how to build a network, where its feature map is, and which weights it starts from.
+"""An architecture: the plan of a network without its classifier.
 
-torch is imported only where it is used, so that the table of all backbones can be read without it.
+It says how to build the module, where its feature map is, and which weights it starts from. torch
+is imported only where it is used, so that plans can be read without it.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.error import URLError
 
 from person_reid.config.option import OptionError
+from person_reid.config.zoo import network_names
 from person_reid.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
+LIST = Path(__file__).with_name("networks.txt")  # written by tools/docs/networks.py
+REGISTERED: list[str] = []  # the names that plugins give
 PERSON = (256, 128)
 # Layers of timm and torchvision that skip a block, by name to spare an import, and their
 # probability.
@@ -30,7 +37,7 @@ OTHER_WEIGHTS = 'Or name a file you have with {weights}, or begin with random we
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Architecture:
     """A network without its classifier.
 
     Each library has a subclass that builds and uses its networks.
@@ -69,8 +76,56 @@ class Backbone:
         if not self.channels:
             object.__setattr__(self, "channels", self.dim)
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        """Build the library's module for images of `size`, from ImageNet or random weights.
+    def build(
+        self,
+        pretrained: bool = False,
+        size: tuple[int, int] | None = None,
+        drop_path: float | None = None,
+        stride: int = 2,
+        called: str | None = None,
+    ) -> nn.Module:
+        """Build the module for images of `size` (height, width).
+
+        pretrained: load ImageNet weights.
+        drop_path: the probability of skipping the deepest block, and proportionally less for those
+            before it (stochastic depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); by default
+            the architecture's.
+        stride: 1 keeps the resolution of the last stage.
+        called: its name in messages.
+
+        Raises UserError if the weights cannot be fetched (it names the file), or if stride 1 or
+        drop_path has no meaning for the network.
+        """
+        called, size = called or self.name, size or self.size
+        if stride == 1 and not self.can_keep_resolution:
+            raise OptionError(f"{{stride}} has no meaning for {called}; leave it out.", stride=1)
+        with fits_images(called, size):
+            try:
+                module = self.make(
+                    pretrained, size, self.drop_path if drop_path is None else drop_path
+                )
+            # Each library, and each layer of the network stack below it, raises its own errors.
+            except Exception as error:
+                if not pretrained or isinstance(error, (UserError, *SIZE_ERRORS)):
+                    raise
+                reason = error.reason if isinstance(error, URLError) else first_line(error, 160)
+                raise OptionError(
+                    f"The ImageNet weights of {called} are not in the cache and could not be "
+                    f"fetched ({reason}). {self.source()} {OTHER_WEIGHTS}",
+                    weights="FILE",
+                ) from error
+        if drop_path and not stochastic_depth(module):
+            raise OptionError(
+                f"{{drop_path}}: {called} has no stochastic depth; leave it out.",
+                drop_path=drop_path,
+            )
+        if stride == 1:
+            with fits_images(called, size):
+                self.keep_resolution(module, size)
+        return module
+
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        """Make the library's module for images of `size`, from ImageNet or random weights.
 
         A network without stochastic depth ignores drop_path.
         """
@@ -104,8 +159,8 @@ class Backbone:
         """Return a file's tensors in the module's form, if its library can convert them."""
         return state_dict
 
-    def measured(self, module: nn.Module, size: tuple[int, int]) -> Backbone:
-        """Return the entry, completed by facts of the module; there are none here."""
+    def measured(self, module: nn.Module, size: tuple[int, int]) -> Architecture:
+        """Return the plan, completed by facts of the module; there are none here."""
         return self
 
     def not_pooled(self) -> UserError:
@@ -144,27 +199,27 @@ class Backbone:
 
 
 @dataclass(frozen=True)
-class OwnBackbone(Backbone):
+class OwnArchitecture(Architecture):
     """A custom module, which returns a feature map or a feature for images.
 
-    make: returns the module; an argument `pretrained`, if it has one, tells whether to load its own
+    code: returns the module; an argument `pretrained`, if it has one, tells whether to load its own
     weights. The widths are found by running the module once.
     """
 
     dim: int = 0
-    make: Callable[..., nn.Module] = field(kw_only=True)
+    code: Callable[..., nn.Module] = field(kw_only=True)
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        if "pretrained" in inspect.signature(self.make).parameters:
-            return self.make(pretrained=pretrained)
+    def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        if "pretrained" in inspect.signature(self.code).parameters:
+            return self.code(pretrained=pretrained)
         if pretrained:
             log.info("%s begins with the weights that its own code gives it.", self.name)
-        return self.make()
+        return self.code()
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
         return module(images)
 
-    def measured(self, module: nn.Module, size: tuple[int, int]) -> Backbone:
+    def measured(self, module: nn.Module, size: tuple[int, int]) -> Architecture:
         import torch
 
         from person_reid.models.surgery import evaluation_mode
@@ -239,3 +294,19 @@ def file_in_cache(url: str) -> str:
     import torch
 
     return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."
+
+
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+    """Return our names of networks, as `python model.py` orders them.
+
+    timm's and torchvision's names also work.
+
+    pattern: as of file names, such as "osnet*".
+    pretrained: list the networks that have weights, in this package and published, by the names
+        that weights take.
+
+    >>> list_models("osnet_x*")
+    ['osnet_x0_25', 'osnet_x0_5', 'osnet_x0_75', 'osnet_x1_0']
+    """
+    ours = [line.split()[0] for line in LIST.read_text(encoding="utf-8").splitlines()[1:-1]]
+    return fnmatch.filter(network_names() if pretrained else [*ours, *REGISTERED], pattern)
