@@ -50,7 +50,7 @@ def test_the_network_that_an_index_remembers_is_found(tmp_path, flags, run):
     assert vars(found)["linear_num"] is None
     assert found.from_run == flags.get("from")
     assert found.height == flags.get("height")
-    assert (found.architecture, found.engine) == (flags.get("backbone"), flags.get("engine"))
+    assert (found.backbone, found.engine) == (flags.get("backbone"), flags.get("engine"))
 
 
 def test_networks_are_equal_whatever_is_said_of_them_besides():
