@@ -160,6 +160,7 @@ class SearchIndex:
         asked: words for the table `forgotten`, which records that and when images were forgotten,
         but not which.
         """
+        self._lists = None  # a deleted file of lists stays on the disk while it is open
         return forgetting.forget(self.store, which, asked, keep_crops)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
@@ -206,6 +207,7 @@ class SearchIndex:
             db.rows("DETACH other")
         self.store.features_token = token
         delete_lists(self.store)
+        self._lists = None
         return True
 
     def search(

@@ -7,7 +7,7 @@ The same person then looks more alike on two cameras. All images are compared, h
 are, since inverted lists hold the features as they were.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from person_reid.config.option import OptionError
 from person_reid.gallery.checks import check_count, checked_features
-from person_reid.gallery.contract import Image, ReadGallery, nearest_images
+from person_reid.gallery.contract import Image, ReadGallery
 from person_reid.gallery.metadata import EVERYTHING, Filter, Found
+from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features
 from person_reid.text import as_command
@@ -79,3 +80,23 @@ class NormalizedGallery(ReadGallery):
         """Return for each moved query (Q, D) the k most similar images, nearest first."""
         check_count(k)
         return nearest_images(queries, self.entries(among), k)
+
+
+def nearest_images(
+    queries: Features, entries: Iterable[tuple[Sequence[Image], Features]], k: int
+) -> list[list[Found]]:
+    """Return for each query (Q, D) the k most similar images, the nearest first.
+
+    entries: chunks of images and their features (n, D); equally similar images keep their order.
+    """
+    answers: list[list[Found]] = [[] for _ in queries]
+    for images, features in entries:
+        found = ExactNeighbours().search(queries, features, min(k, len(features)))
+        near = zip(found.indices.tolist(), found.similarities.tolist(), strict=True)
+        for answer, (places, similarities) in zip(answers, near, strict=True):
+            for place, similarity in zip(places, similarities, strict=True):
+                path, about = images[place]
+                answer.append(Found(path, similarity, about))
+            answer.sort(key=lambda image: -image.similarity)
+            del answer[k:]
+    return answers
