@@ -12,6 +12,7 @@ from person_reid.serve.browser_page import PAGE_POLICY
 from tests.serve.conftest import listening, picture, sent
 from tests.serve.test_live_pictures import walk_again, watched
 from tests.support.camera_tracks import STAYS, fill
+from tools import across
 from tools.docs.browser import chromium
 
 EVIL = "<img src=x onerror=window.hacked=1>"
@@ -156,6 +157,25 @@ def test_tracks_are_linked_and_named(page, client, tmp_path):
     answer(page, "Dora")
     page.until(lambda: "Dora" in client.get("/v1/people").json()["people"])
     page.wait("document.getElementById('walkers').textContent.includes('Dora')")
+
+
+@in_chromium
+def test_the_people_of_the_tracks_are_those_of_people_html(page, client, tmp_path):
+    for camera in STAYS:
+        fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
+    for track, name in (("1", "Dora"), ("2", "-1")):
+        which = {"source": "hall-1", "track": track}
+        assert client.patch("/v1/images", params=which, json={"identity": name}).is_success
+    across.main(["--index", str(tmp_path / "people.index"), "--save", str(tmp_path / "linked")])
+    people = []
+    for address in (page.value("location.href"), tmp_path / "linked/people.html"):
+        page.open(address)
+        page.value("location.hash = '#view=tracks'")
+        page.wait("document.querySelectorAll('#walkers article').length > 2")
+        people.append(sorted(page.texts("#walkers h2")))
+    assert people[0] == [each for each in people[1] if "not a person" not in each]
+    assert len(people[1]) == len(people[0]) + 1
+    assert any("Dora" in each for each in people[0])
 
 
 @in_chromium
