@@ -70,10 +70,10 @@ def fill(folder, count):
 
 
 @contextmanager
-def serving(folder, flags):
-    """Yield the address and the process of a service."""
+def serving(folder, flags, program=(ROOT / "tools/serve.py",)):
+    """Yield the address and the process of a service. program: what Python runs."""
     limits = ["--per_minute", "100000000", "--port", "0", "--tokens", "tokens"]
-    command = [ROOT / "tools/serve.py", "--index", "people.index", *NETWORK, *limits, *flags]
+    command = [*program, "--index", "people.index", *NETWORK, *limits, *flags]
     with subprocess.Popen(
         [sys.executable, "-u", *map(str, command)], cwd=folder, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -85,9 +85,10 @@ def serving(folder, flags):
             process.terminate()
 
 
-def crop():
+def crop(seed=0):
     """Return a JPEG of noise, as large as a person's image."""
-    content, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (128, 64, 3), np.uint8)
+    random = np.random.default_rng(seed)
+    content, noise = io.BytesIO(), random.integers(0, 256, (128, 64, 3), np.uint8)
     Image.fromarray(noise).save(content, "JPEG")
     return {"content": content.getvalue(), "headers": {"content-type": "image/jpeg"}}
 

@@ -35,9 +35,16 @@ class ReadGallery(Protocol):
     def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
         """Yield the images in chunks, and their features (n, D)."""
 
-    def images(self, which: Filter = EVERYTHING) -> Iterator[list[Image]]:
-        """Yield the images in chunks, without their features."""
-        return (images for images, _ in self.entries(which))
+    def images(
+        self, which: Filter = EVERYTHING, after: Path | None = None
+    ) -> Iterator[list[Image]]:
+        """Yield the images in chunks, without their features, or those after one of them."""
+        found = after is None
+        for images, _ in self.entries(which):
+            places = [place for place, (path, _) in enumerate(images, 1) if path == after]
+            if found or places:
+                yield images[0 if found else places[0] :]
+                found = True
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
         """Return {path: what is known} of those images that are there."""

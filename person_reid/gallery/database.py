@@ -175,19 +175,24 @@ class Database:
         with self.explained():
             return self.connection.execute(command, values).fetchall()
 
-    def read(self, command: str, values: Sequence[Any]) -> Iterator[list[Any]]:
-        """Yield the rows of an SQL query in chunks, of one state of the file."""
+    def read(self, command: str, values: Sequence[Any], first: int = CHUNK) -> Iterator[list[Any]]:
+        """Yield the rows of an SQL query in chunks, of one state of the file.
+
+        first: rows of the first chunk. The others grow, so that a page costs little.
+        """
+        size = first
         with self.explained():
             cursor = self.connection.execute(command, values)
         try:
-            while rows := self._next(cursor):
+            while rows := self._next(cursor, size):
                 yield rows
+                size = min(4 * size, CHUNK)
         finally:
             cursor.close()
 
-    def _next(self, cursor: sqlite3.Cursor) -> list[Any]:
+    def _next(self, cursor: sqlite3.Cursor, size: int) -> list[Any]:
         with self.explained():
-            return cursor.fetchmany(CHUNK)
+            return cursor.fetchmany(size)
 
     def kept(self, read: Callable[..., T], *arguments: Any) -> T:
         """Return read(*arguments), or what it returned since the file last changed.

@@ -45,6 +45,7 @@ REINDEXED = "reindexed"  # the key of a token, another one for features of anoth
 PAIRS = 5000  # pairs of a query and an image, compared at once
 FEATURE_ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
 LARGEST_ID = 2**63 - 1
+FIRST_ROWS = 200  # of a list of images, of which somebody may want a page
 LARGEST_MAP = 2**36  # ids of which a map fits into the memory; no index counts so far
 TOKEN = re.compile("[0-9a-f]{8,16}")
 ROW_FACTS = f"path, state, {COLUMNS}, more"  # all of a row but its id and feature
@@ -237,11 +238,16 @@ class ImageTable:
             images = self._known([(number, *facts) for number, _, *facts in rows])
             yield [*images.values()], self._matrix([row[:2] for row in rows])
 
-    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks: (path, what is known) of each, without reading features."""
+    def images(
+        self, which: Filter = EVERYTHING, after: Path | None = None
+    ) -> Iterator[list[tuple[Path, About]]]:
+        """Yield the images in chunks: see SearchIndex.images."""
         condition, values = self.condition(which)
+        if after:
+            condition += " AND id > (SELECT id FROM images WHERE path = ?)"
+            values = [*values, self.folder.stored(after)]
         command = f"SELECT id, {ROW_FACTS} FROM images WHERE {condition} ORDER BY id"
-        for rows in self.db.read(command, values):
+        for rows in self.db.read(command, values, FIRST_ROWS):
             yield [*self._known(rows).values()]
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:

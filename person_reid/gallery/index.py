@@ -119,9 +119,14 @@ class SearchIndex:
         """Yield the images in chunks of n: (path, what is known), and their features (n, D)."""
         return self.store.entries(which)
 
-    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks: (path, what is known) of each, without reading features."""
-        return self.store.images(which)
+    def images(
+        self, which: Filter = EVERYTHING, after: Path | None = None
+    ) -> Iterator[list[tuple[Path, About]]]:
+        """Yield the images in chunks: (path, what is known) of each, without reading features.
+
+        after: only those that come after this one.
+        """
+        return self.store.images(which, after)
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
         """Return {path: what is known} of those images that are there, without reading others."""

@@ -300,10 +300,15 @@ class PostgresGallery(Gallery):
         states = dict(self._rows(words, keys))
         return [p for p, key in zip(paths, keys, strict=True) if states.get(key) != state_of(p)]
 
-    def _read(self, which: Filter, columns: str = "") -> Iterator[list[Any]]:
+    def _read(
+        self, which: Filter, columns: str = "", after: Path | None = None
+    ) -> Iterator[list[Any]]:
         """Yield chunks of (id, path, facts..., more, columns...) by rising id."""
         words, values = self._condition(which)
         last = 0
+        if after:
+            same = 'SELECT id FROM "{name}_images" WHERE path = %s'
+            (last,) = next(iter(self._rows(same, self._key(after))), (2**63 - 1,))
         while rows := self._rows(
             f'SELECT id, path, {FACTS}, more{columns} FROM "{{name}}_images" '
             f"WHERE id > %s AND {words} ORDER BY id LIMIT {AT_ONCE}",
@@ -320,9 +325,11 @@ class PostgresGallery(Gallery):
         for rows in self._read(which, ", feature"):
             yield [*map(self._entry, rows)], np.stack([row[-1] for row in rows])
 
-    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks, without their features."""
-        return ([*map(self._entry, rows)] for rows in self._read(which))
+    def images(
+        self, which: Filter = EVERYTHING, after: Path | None = None
+    ) -> Iterator[list[tuple[Path, About]]]:
+        """Yield the images in chunks, without their features, or those after one of them."""
+        return ([*map(self._entry, rows)] for rows in self._read(which, after=after))
 
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""

@@ -6,6 +6,7 @@ async def search(call: Call) -> Answer:
     return await call.read(lambda gallery: {"queries": ...})
 """
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -135,9 +136,12 @@ def operation(
 
 def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:
     """Return the answers that a call asks for, under a name, and where the next page starts."""
-    limit, start = call.parameters.get("limit", 100), call.parameters.get("start", 0)
+    limit, text = call.parameters.get("limit", 100), call.parameters.get("start", "") or "0"
+    if not re.fullmatch(r"\d{1,15}", text):
+        raise Problem(400, "start: expected what `next` of the page before says.")
+    start = int(text)
     found = list(islice(every, start, start + limit + 1))
-    return {name: found[:limit], "next": start + limit if len(found) > limit else None}
+    return {name: found[:limit], "next": str(start + limit) if len(found) > limit else None}
 
 
 def not_listed() -> Problem:

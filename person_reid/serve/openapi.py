@@ -73,7 +73,7 @@ HEALTH_SCHEMAS = {
     "status": TEXT_SCHEMA,
     **dict.fromkeys(("images", "cameras", "cameras_in_trouble"), COUNT_SCHEMA),
 }
-NEXT_PAGE = {"type": ["integer", "null"]}
+NEXT_PAGE = {"type": ["string", "null"]}
 SCHEMAS = {
     "Features": _object({"dimension": COUNT_SCHEMA, "features": _list(_list(NUMBER_SCHEMA))}),
     "Image": _object({"id": TEXT_SCHEMA, **FACT_SCHEMAS}, True, *FACT_SCHEMAS),

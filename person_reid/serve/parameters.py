@@ -165,10 +165,10 @@ PARAMETERS = {
         number(int, 1, MOST_ANSWERS), _count(MOST_ANSWERS, 100), "answers of a page", 20
     ),
     "start": Parameter(
-        number(int, 0, 2**53),
-        {"type": "integer", "minimum": 0, "default": 0},
-        "answers to pass over, as `next` of the page before says",
-        0,
+        str,
+        {**TEXT_SCHEMA, "default": ""},
+        "where the page before ended, as its `next` says",
+        "",
     ),
 }
 # An example of every key of an object that is sent.

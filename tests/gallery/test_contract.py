@@ -100,6 +100,22 @@ def test_what_was_added_is_there_and_can_be_searched_described_and_forgotten(gal
     assert gallery.forget(Filter(identity="Anna"), "identity") == 0
 
 
+def test_a_list_goes_on_after_an_image_whatever_else_is_forgotten(gallery):
+    gallery.add(PATHS, FEATURES, ABOUTS, ["state"] * 8)
+
+    def after(place, which=Filter()):
+        found = gallery.images(which, Path(PATHS[place]))
+        return [str(path) for images in found for path, _ in images]
+
+    assert after(2) == PATHS[3:]
+    assert after(7) == []
+    assert after(1, Filter(camera="1")) == PATHS[4::3]
+    gallery.forget(Filter(image=os.fsencode(PATHS[0])), "image")
+    assert after(2) == PATHS[3:]
+    gallery.forget(Filter(image=os.fsencode(PATHS[2])), "image")
+    assert after(2) == []
+
+
 def test_an_image_is_there_once_and_keeps_what_is_not_said_anew(gallery):
     gallery.add(PATHS[:2], FEATURES[:2], ABOUTS)
     gallery.add(PATHS[:1], FEATURES[:1], {PATHS[0]: About(camera="9")})

@@ -194,6 +194,29 @@ def test_images_come_in_pages(client):
     assert [each["id"] for each in first["images"] + second["images"]] == ids
 
 
+@EACH_ENGINE
+def test_a_page_begins_where_the_one_before_ended_whatever_changed_meanwhile(client):
+    ids = [add(client, picture((10 * i, 0, 0)), camera=str(i % 2))["id"] for i in range(6)]
+
+    def page(start="", **more):
+        answer = client.get("/v1/images", params={"limit": 2, "start": start, **more})
+        return answer.json() | {"ids": [each["id"] for each in answer.json().get("images", [])]}
+
+    first = page()
+    assert client.delete(f"/v1/images/{ids[0]}").json() == {"images": 1}
+    new = add(client, picture("blue"))["id"]
+    second = page(first["next"])
+    third = page(second["next"])
+    assert (second["ids"], third["ids"]) == (ids[2:4], ids[4:])
+    assert page(third["next"])["ids"] == [new]
+    odd = page(camera="1")
+    assert (odd["ids"], page(odd["next"], camera="1")["ids"]) == ([ids[1], ids[3]], [ids[5]])
+    client.delete(f"/v1/images/{first['next']}")
+    for gone in (first["next"], "1", "x"):
+        assert page(gone)["status"] == 404
+    assert client.get("/v1/sightings", params={"camera": "1", "start": "x"}).status_code == 400
+
+
 def test_a_picture_is_that_of_the_gallery_alone(client, tmp_path):
     image = add(client, GREEN)
     answer = client.get(f"/v1/images/{image['id']}/picture")

@@ -26,12 +26,12 @@ const captionOf = ({ identity, camera, time }) =>
 function showImages(now) {
   const wall = byId("wall");
   if (!changed(wall, filters(now))) return;
-  let start = 0;
+  let start = "";
   grow(wall, async () => {
     if (start === null) return [];
     const page = await attempt(() => ask("GET", "images", { ...filters(now), start, limit: 60 }));
     const images = page?.images ?? [];
-    if (start === 0 && !images.length) wall.prepend(element("p", { className: "faint end", textContent: "No images." }));
+    if (!start && !images.length) wall.prepend(element("p", { className: "faint end", textContent: "No images." }));
     start = page?.next ?? null;
     return images.map((each) => tile(each.id, "asked", captionOf(each)));
   });

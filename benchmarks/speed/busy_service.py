@@ -1,0 +1,154 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Measure the service while cameras add images and old ones are forgotten, and when it is quiet.
+
+    python benchmarks/speed/busy_service.py
+    python benchmarks/speed/busy_service.py --images 20000 --minutes 0.2          # a short try
+
+Starts tools/serve.py over an index of made-up people (benchmarks/gallery/search.py), and of the
+tracks of two cameras. Four clients search, search one camera, list images and open Tracks, in turn;
+first alone, and then while two cameras add five images a second each and `--retain` forgets old
+ones, six times in the run. Prints rows of Markdown: milliseconds of each operation when quiet and
+when busy, what was added, and the memory of the service. The network is OSNet x0.25 with random
+weights. Linux.
+"""
+
+import asyncio
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.speed.service import DIMENSION, TOKEN, crop, fill, resident, serving
+from benchmarks.support.measure import machine
+from benchmarks.support.parser import Parser
+from person_reid.config.times import stored
+from person_reid.console import run_script
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About
+from person_reid.gallery.track_records import TrackRecord, record_tracks
+
+CAMERAS, ADDED = ("door", "till"), 5  # images of each in a second
+CLIENTS, PAUSE = 4, 0.2  # seconds between an answer and the next question of a client
+TRACKS, PER_TRACK = 40, 8  # of each camera
+FORGETTINGS = 6  # in the run
+# The service, whose hour is shorter.
+SERVE = "import sys; from person_reid.serve import service; service.HOUR = {hour}; "
+SERVE += "sys.argv[0] = 'serve.py'; from tools.serve import main; main()"
+
+
+def main(argv=None):
+    """Print the table."""
+    parser = Parser(__doc__)
+    parser.add_argument("--images", type=int, default=100_000, help="images in the index")
+    parser.add_argument("--minutes", type=float, default=10, help="minutes, quiet and busy each")
+    options = parser.parse_args(argv)
+    seconds = 60 * options.minutes
+    print(f"{machine()}\n")
+    with tempfile.TemporaryDirectory() as workspace:
+        query = fill(Path(workspace), options.images)
+        add_tracks(Path(workspace))
+        program = ["-c", SERVE.format(hour=seconds / FORGETTINGS)]
+        with serving(workspace, ["--retain", "1h"], program) as (address, process):
+            asyncio.run(compare(address, process, query, seconds))
+
+
+def add_tracks(folder):
+    """Add the tracks of two cameras, half of whose people are the same."""
+    index, random = SearchIndex(folder / "people.index"), np.random.default_rng(0)
+    people = random.normal(size=(TRACKS, DIMENSION))
+    for camera in CAMERAS:
+        file = folder / f"{camera}.txt"
+        frames = [(30 * track + i, track) for track in range(1, TRACKS + 1) for i in range(30)]
+        file.write_text("".join(f"{i},{track},60,7,30,60,1,-1,-1,-1\n" for i, track in frames))
+        facts = {"frames": "", "crops": "", "fps": 10.0, "start": "2026-11-01 09:30:00Z"}
+        size = {"width": 640, "height": 480, "classes": None}
+        record_tracks(index, TrackRecord(camera, str(file), camera=camera, **facts, **size))
+        abouts = {
+            f"{camera}-{track}-{number}.png": About(camera=camera, track=str(track), source=camera)
+            for track in range(1, TRACKS + 1)
+            for number in range(PER_TRACK)
+        }
+        features = people.repeat(PER_TRACK, 0)
+        features = features + 0.3 * random.normal(size=features.shape)
+        index.add([*abouts], features, abouts, [""] * len(abouts))
+        people[::2] = random.normal(size=people[::2].shape)
+    index.close()
+
+
+async def compare(address, process, query, seconds):
+    """Print the milliseconds of each operation when quiet and when busy, and the memory."""
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(base_url=address, headers=token, timeout=120) as client:
+        quiet = await ask(client, query, seconds)
+        adding = [asyncio.create_task(add(client, camera, seconds)) for camera in CAMERAS]
+        memory = asyncio.create_task(watch(process, seconds))
+        busy = await ask(client, query, seconds)
+        added = np.concatenate(await asyncio.gather(*adding))
+    print("| operation | quiet p50 ms | p95 | p99 | busy p50 ms | p95 | p99 | p99 busy / quiet |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name in quiet:
+        calm, loud = (1000 * np.percentile(each[name], [50, 95, 99]) for each in (quiet, busy))
+        times = " | ".join(f"{each:.0f}" for each in (*calm, *loud))
+        print(f"| {name} | {times} | {loud[2] / calm[2]:.1f} |")
+    times = " | ".join(f"{each:.0f}" for each in 1000 * np.percentile(added, [50, 95, 99]))
+    print(f"| add an image | | | | {times} | |")
+    print(f"\n{len(added):,} images added, of {2 * ADDED * seconds:,.0f}. {await memory}")
+
+
+async def ask(client, query, seconds):
+    """Return {operation: seconds of each} of clients that ask in turn."""
+    found, end = defaultdict(list), time.perf_counter() + seconds
+    search = {"json": {"features": query}}
+    questions = {
+        "search": ("POST", "search", search),
+        "search one camera": ("POST", "search", search | {"params": {"camera": "door"}}),
+        "list images": ("GET", "images", {"params": {"limit": 60}}),
+        "open Tracks": ("POST", "across", {}),
+    }
+
+    async def one(turn):
+        while time.perf_counter() < end or len(found) < len(questions):
+            for name, (method, path, request) in [*questions.items()][turn:]:
+                began = time.perf_counter()
+                (await client.request(method, path, **request)).raise_for_status()
+                found[name].append(time.perf_counter() - began)
+                await asyncio.sleep(PAUSE)
+            turn = 0
+
+    await asyncio.gather(*map(one, range(CLIENTS)))
+    return {name: found[name] for name in questions}
+
+
+async def add(client, camera, seconds):
+    """Return the seconds of each image that a camera adds; they are forgotten before the end."""
+    taken, begin = [], time.perf_counter()
+    for number in range(int(ADDED * seconds)):
+        await asyncio.sleep(max(0, begin + number / ADDED - time.perf_counter()))
+        age = timedelta(hours=1) - timedelta(seconds=seconds / FORGETTINGS / 2)
+        facts = {"camera": camera, "time": stored(datetime.now(timezone.utc) - age)}
+        began = time.perf_counter()
+        request = crop((CAMERAS.index(camera), number))
+        (await client.post("images", params=facts, **request)).raise_for_status()
+        taken.append(time.perf_counter() - began)
+        if time.perf_counter() > begin + seconds:
+            break
+    return taken
+
+
+async def watch(process, seconds):
+    """Return in words how much memory a service takes after the first quarter, and at the end."""
+    await asyncio.sleep(seconds / 4)
+    before = resident(process.pid)
+    await asyncio.sleep(seconds * 3 / 4)
+    return f"Memory: {before:.0f} MB after a quarter, {resident(process.pid):.0f} MB at the end."
+
+
+if __name__ == "__main__":
+    run_script(main)
