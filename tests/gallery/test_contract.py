@@ -1,6 +1,7 @@
 """Every gallery keeps the contract: an index file, PostgreSQL and the dictionary of the docs."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from person_reid.gallery.gallery import (
     open_gallery,
     register_gallery,
 )
-from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.registration import Registry
 from tests.support.dictionary_gallery import DictionaryGallery
 
@@ -103,7 +104,7 @@ def test_what_was_added_is_there_and_can_be_searched_described_and_forgotten(gal
 def test_a_list_goes_on_after_an_image_whatever_else_is_forgotten(gallery):
     gallery.add(PATHS, FEATURES, ABOUTS, ["state"] * 8)
 
-    def after(place, which=Filter()):
+    def after(place, which=EVERYTHING):
         found = gallery.images(which, Path(PATHS[place]))
         return [str(path) for images in found for path, _ in images]
 
