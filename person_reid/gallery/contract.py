@@ -92,6 +92,14 @@ class Gallery(ReadGallery, Protocol):
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images and return how many there were: see SearchIndex.forget."""
 
+    def forget_at_once(self, which: Filter, asked: str) -> int:
+        """Forget without waiting for others who still read what was there: see `settled`."""
+        return self.forget(which, asked)
+
+    def settled(self) -> bool:
+        """Return whether nobody reads any more what was forgotten, so that it is in no file."""
+        return True
+
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values under keys that hold none yet, and return what the keys hold."""
 

@@ -48,8 +48,13 @@ def hash_of_key(key: bytes, token: str) -> bytes:
     return blake2b(key, digest_size=16, key=token.encode()).digest()
 
 
-def forget(store: ImageTable, which: Filter, asked: str, keep_crops: bool = False) -> int:
-    """Delete images from the file of an index: see SearchIndex.forget."""
+def forget(
+    store: ImageTable, which: Filter, asked: str, keep_crops: bool = False, wait: bool = True
+) -> int:
+    """Delete images from the file of an index: see SearchIndex.forget.
+
+    wait: for others who still read what was there.
+    """
     check_filter(which)
     asked = str(asked)
     _forget_next(store, which, asked)
@@ -69,7 +74,7 @@ def forget(store: ImageTable, which: Filter, asked: str, keep_crops: bool = Fals
     if not keep_crops:  # from here on, nothing can bring the rows back, such as a full disk
         cut = ((store.folder.path(path), source) for path, _, source, _ in rows if source)
         delete_crops(cut, store.path)
-    _rewrite(db)
+    _rewrite(db, wait)
     delete_lists(store)  # from a search in the meantime
     return number
 
@@ -115,7 +120,7 @@ def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
     )
 
 
-def _rewrite(db: Database) -> None:
+def _rewrite(db: Database, wait: bool) -> None:
     """Write the file anew, without what was replaced before and its system has kept.
 
     It needs as much room as the file; a remark says if that is not there.
@@ -124,7 +129,7 @@ def _rewrite(db: Database) -> None:
         try:
             db.rows("VACUUM")
         finally:
-            _empty_log(db)
+            _empty_log(db, LONGEST_WAIT if wait else 1)
     except UserError as error:
         if DAMAGED in str(error):
             raise
@@ -135,31 +140,35 @@ def _rewrite(db: Database) -> None:
         )
 
 
-def _empty_log(db: Database) -> None:
-    """Bring what was written into the file, and empty the log, which holds what was there.
-
-    A search that began before still reads it: this waits for it, and reports it. While SQLite
-    itself waits, nobody can write, so it waits for a moment only, and then others have a turn.
-    """
-    db.rows(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT}")
-    for waited in range(LONGEST_WAIT):
+def _empty_log(db: Database, seconds: int) -> None:
+    """Bring what was written into the file, and wait for a search that reads the old state."""
+    for waited in range(seconds):
         time.sleep(1 if waited else 0)
-        busy = db.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
-        if not busy:
-            break
+        if settled(db):
+            return
         if not waited:
             log.warning(
                 "%s: forgotten; waiting for another process that still reads what was there "
                 "before, such as a search.",
                 db.path,
             )
-    else:
+    if seconds > 1:
         log.warning(
             "%s: another process still reads what was there before, and keeps it in the files "
             "of the index. It goes when that process ends; forget again makes sure of it.",
             db.path,
         )
+
+
+def settled(db: Database) -> bool:
+    """Empty the log, which holds what was there. Return False if a search still reads that.
+
+    While SQLite itself waits for it, nobody can write, so it waits for a moment only.
+    """
+    db.rows(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT}")
+    busy = db.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
     db.rows(f"PRAGMA busy_timeout = {1000 * BUSY}")
+    return not busy
 
 
 def forgotten(store: ImageTable, keys: Sequence[bytes]) -> set[bytes]:

@@ -168,6 +168,14 @@ class SearchIndex:
         self._lists = None  # a deleted file of lists stays on the disk while it is open
         return forgetting.forget(self.store, which, asked, keep_crops)
 
+    def forget_at_once(self, which: Filter, asked: str) -> int:
+        """Forget without waiting for others who still read what was there: see `settled`."""
+        return forgetting.forget(self.store, which, asked, wait=False)
+
+    def settled(self) -> bool:
+        """Return whether nobody reads any more what was forgotten, so that it is in no file."""
+        return forgetting.settled(self.store.db)
+
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of some keys, see forgetting.py, of which something was forgotten."""
         return forgetting.forgotten(self.store, keys)

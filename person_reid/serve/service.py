@@ -33,6 +33,8 @@ from person_reid.serve.usage import Usage
 
 log = logging.getLogger(__name__)
 HOUR = 3600
+# How often, and after how many seconds again, a forgetting asks whether others read what was there.
+MOST_SETTLINGS, SETTLED_AGAIN = 600, 1.0
 RETAIN = "retain"  # the word for what is forgotten since it is old
 MOST_BODIES = 32  # requests with images at the same time; others wait
 T = TypeVar("T")
@@ -145,11 +147,16 @@ class Service:
             if words == RETAIN and not any(gallery.images(which)):
                 return 0  # forgetting rewrites a whole file, also if it finds nothing
             with self.audit.line(who, "forget", **details) as line:
-                count = line["images"] = gallery.forget(which, words)
+                count = line["images"] = gallery.forget_at_once(which, words)
             self.audit.forget_names(gallery.values("identity"))
             return count
 
-        return await self.galleries.write(forget)
+        count = await self.galleries.write(forget)
+        for _ in range(MOST_SETTLINGS if count else 0):  # in whose pauses others write
+            if await self.galleries.write(lambda gallery: gallery.settled()):
+                break
+            await asyncio.sleep(SETTLED_AGAIN)
+        return count
 
     async def tidy(self) -> None:
         """Delete what was never acknowledged, and forget what is too old, once an hour."""

@@ -3,7 +3,10 @@
 import asyncio
 import io
 import logging
+import sqlite3
 import threading
+import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from person_reid.config.serve import ServiceLimits
 from person_reid.data.images import image_files
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve import call, operations, requests, track_operations
+from person_reid.serve import service as service_module
 from person_reid.serve.app import create_app
 from person_reid.serve.service import Service
 from tests.serve.conftest import LIMITS, Colors, picture, sent
@@ -182,6 +186,36 @@ def test_a_service_that_ends_closes_the_gallery_in_every_thread(service, tmp_pat
         assert client.post("/v1/images", **sent(picture("red"))).status_code == 200
         assert (tmp_path / "people.index-wal").exists()
     assert [path.name for path in tmp_path.glob("people.index*")] == ["people.index"]
+
+
+def test_a_forgetting_that_waits_for_a_reader_lets_others_write(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(service_module, "SETTLED_AGAIN", 0.05)
+    for color, name in (("red", "Anna"), ("blue", "Bob")):
+        client.post("/v1/images", params={"identity": name}, **sent(picture(color)))
+    answers = []
+
+    def forget():
+        answers.append(client.delete("/v1/images", params={"identity": "Anna"}))
+
+    log_file = tmp_path / "people.index-wal"
+    with closing(sqlite3.connect(tmp_path / "people.index", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT path FROM images").fetchall()
+        forgetting = threading.Thread(target=forget)
+        forgetting.start()
+        while client.get("/v1/people").json()["people"] != ["Bob"]:
+            time.sleep(0.01)
+        for number in range(3):
+            began = time.monotonic()
+            answer = client.post("/v1/images", **sent(picture((0, 50 * number, 0))))
+            assert answer.status_code == 200
+            assert time.monotonic() - began < 5
+        assert answers == []
+        assert log_file.stat().st_size
+        reader.execute("COMMIT")
+        forgetting.join()
+    assert answers[0].json() == {"images": 1}
+    assert not log_file.stat().st_size
 
 
 def test_few_requests_with_images_are_read_at_once(service, monkeypatch):
