@@ -24,8 +24,8 @@ from pathlib import Path
 import person_reid as reid
 from person_reid.config.prepare import PrepareConfig
 from person_reid.console import parse, run_script, spelled_as_flags
-from person_reid.data.datasets import DATA_SETS
-from person_reid.data.downloads import data_set_named, fetch_data_set, with_flags
+from person_reid.data.datasets import DATA_SETS, DataSet
+from person_reid.data.downloads import fetch_data_set, with_flags
 from person_reid.data.layout import next_command
 from person_reid.data.leakage import describe_leakage
 from person_reid.data.own.corrections import corrected
@@ -44,31 +44,12 @@ def main(argv: list[str] | None = None) -> None:
     if config.walks:
         draw_videos(config)
         return
-    if config.save_dir:
-        check_way(config.save_dir)
-
-    # Find the images, or draw them.
-    folder, name = config.data_dir, named(config)
-    save_dir: str | Path
-    if config.download and name:
-        folder = str(fetch_data_set(name, folder))
-    if config.csv:
-        folder = folder or str(Path(config.csv).parent)
-    if config.synthetic:
-        folder = draw(config)
-    if config.corrections and folder:
-        data_set, download = corrected(config.corrections), Path(folder)
-        save_dir = config.save_dir or f"{real(folder)}_corrected"
-    else:
-        data_set, download = reid.find_data_set(folder, name)
-        # A download found without --data_dir goes where train.py and test.py look for it.
-        save_dir = config.save_dir or Path(folder or data_set.locations[0], "pytorch")
+    data_set, download, save_dir = choose(config)
     if data_set.read is None:
         say(*describe_unlabelled(data_set, download))
         return
 
     # Lay them out, and say what is there now.
-    data_set = with_flags(data_set, config.reading)
     done = reid.lay_out(data_set, download, save_dir)
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
     command = next_command(save_dir)
@@ -80,13 +61,29 @@ def main(argv: list[str] | None = None) -> None:
     )
 
 
-def named(config: PrepareConfig) -> str | None:
-    """Return the key in DATA_SETS of the data set that the options name, or None without one."""
-    name = config.dataset and data_set_named(config.dataset)
-    if config.synthetic and name not in (None, "synthetic"):
-        raise reid.UserError(f"--synthetic and --dataset {name} exclude each other.")
-    implied = {"synthetic": config.synthetic, "csv": config.csv, "folder": config.pattern}
-    return name or next((key for key, given in implied.items() if given), None)
+def choose(config: PrepareConfig) -> tuple[DataSet, Path, Path]:
+    """Return the data set, the folder of its images and that of its layout.
+
+    The images are found, fetched or drawn.
+    """
+    if config.save_dir:
+        check_way(config.save_dir)
+    folder, name = config.data_dir, config.dataset
+    if config.corrections and folder:
+        layout = Path(config.save_dir or f"{real(folder)}_corrected")
+        return corrected(config.corrections), Path(folder), layout
+    if config.synthetic:
+        folder, name = draw(config), "synthetic"
+    elif config.download and name:
+        folder = str(fetch_data_set(name, folder))
+    elif config.csv:
+        folder, name = folder or str(Path(config.csv).parent), name or "csv"
+    elif config.pattern:
+        name = name or "folder"
+    data_set, download = reid.find_data_set(folder, name)
+    # A download found without --data_dir goes where train.py and test.py look for it.
+    layout = Path(config.save_dir or Path(folder or data_set.locations[0], "pytorch"))
+    return with_flags(data_set, config.reading), download, layout
 
 
 def draw(config: PrepareConfig) -> str:

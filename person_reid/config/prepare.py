@@ -3,7 +3,7 @@
 from typing import Any
 
 from person_reid.config.forms import output_path
-from person_reid.config.option import SEED, Options, listed, option
+from person_reid.config.option import FRACTION, POSITIVE, SEED, Options, listed, option
 from person_reid.config.run import PluginOptions
 
 DATA_SET_NAMES = [  # of data/datasets.py
@@ -68,16 +68,21 @@ class OwnOptions(Options, title="your own data set"):
         None, "list of the images, with columns path,identity,camera,split,clothes", metavar="FILE"
     )
     test_fraction: float | None = option(
-        None, "share of identities to test on, if not split yet (default: 0.5)"
+        None, "share of identities to test on, if not split yet (default: 0.5)", range=FRACTION
     )
 
 
 class TrackOptions(Options, title="tracked videos (--dataset mot)"):
     """Which boxes of tracked videos become images."""
 
-    min_visibility: float | None = option(None, "least visibility of a box, 0 to 1 (default: 0.5)")
+    min_visibility: float | None = option(
+        None, "least visibility of a box, 0 to 1 (default: 0.5)", range=FRACTION
+    )
     frame_stride: int | None = option(
-        None, "frames from one that is read to the next (default: 10)", metavar="FRAMES"
+        None,
+        "frames from one that is read to the next (default: 10)",
+        range=POSITIVE,
+        metavar="FRAMES",
     )
     classes: str | None = option(
         None,
@@ -139,6 +144,8 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         if self.synthetic and read:
             reason = "people are drawn, or images are read"
             return f"{{synthetic}} and {read} exclude each other: {reason}."
+        if self.synthetic and self.dataset not in (None, "synthetic"):
+            return "{synthetic} and {dataset} exclude each other: {synthetic} is the data set."
         if self.walks and (pictures := listed(self.not_default(PICTURE_OPTIONS))):
             return f"{pictures} would be ignored: {{walks}} draws videos, and lays nothing out."
         if self.corrections and not self.data_dir:

@@ -26,13 +26,13 @@ PATIENCE = 30  # seconds that a server may be silent
 
 
 def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
-    """Fetch a data set by its key in DATA_SETS, unless it is there; return its folder.
+    """Fetch a data set by its name, unless it is there; return its folder.
 
     folder: where to put it, by default where find_data_set looks. Logs size and terms first. The
     checksums in the archive are verified; prepare.py checks the number of images.
     Raises UserError if the data set has no address, or cannot be fetched.
     """
-    data_set = DATA_SETS[name]
+    data_set = DATA_SETS[data_set_named(name)]
     target = Path(folder or next(iter(data_set.locations), name))
     if _has_parts(data_set, target):
         return target

@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -57,6 +58,7 @@ FIXED: Mapping[str, Mapping[str, int]] = {
     "identity": {JUNK_FOLDER: -1, UNKNOWN_WORD: 0}, "camera": {"0": 0}, "track": {}, "clothes": {},
 }  # fmt: skip
 SPLITS = (TRAIN, VAL, QUERY, GALLERY, MULTI_QUERY)  # that a reader may return
+Numbers = Mapping[str, Mapping[str, int]]
 LONGEST_FILE_NAME = 180  # bytes kept of a name; file systems allow 255
 
 
@@ -69,14 +71,19 @@ def lay_out(data_set: DataSet, data_dir: str | Path, save_dir: str | Path) -> Co
     anything is changed.
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
-    splits = read_splits(data_set, data_dir)
-    plan = plan_of(splits, data_dir)
-    words = {**read_words(data_dir).table, **words_of(splits)}
-    _check_apart(plan, data_dir, save_dir)
+    plan = plan_layout(read_splits(data_set, data_dir), data_dir)
+    _check_apart(plan.files, data_dir, save_dir)
     check_place(save_dir)
-    record = {
-        "source": _relative(data_dir, save_dir), "data_set": data_set.name, "files": sorted(plan)
-    }  # fmt: skip
+    source, files = _relative(data_dir, save_dir), sorted(plan.files)
+    record = {"source": source, "data_set": data_set.name, "files": files}
+    words = {**read_words(data_dir).table, **plan.words}
+    return place(plan.files, words, record, save_dir)
+
+
+def place(
+    files: Mapping[str, Source], words: Table, record: Mapping[str, Any], save_dir: Path
+) -> Counter[str]:
+    """Write a layout: its record, then its files. Returns how many were linked, copied or kept."""
     what, done = f"--save_dir {save_dir}", Counter[str]()
     with ExitStack() as stack:
         try:
@@ -88,11 +95,11 @@ def lay_out(data_set: DataSet, data_dir: str | Path, save_dir: str | Path) -> Co
         if not _continues(read_record(save_dir), record, save_dir):
             write_text(save_dir / PREPARED_RECORD, json.dumps(record, indent=0))
         write_words(save_dir, words)
-        for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
+        for folder in sorted({save_dir / target.rpartition("/")[0] for target in files}):
             folder.mkdir(parents=True, exist_ok=True)
         # Each frame of a video is decoded once.
         by_source = sorted(
-            plan.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name
+            files.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name
         )
         for target, source in progress(by_source, desc="laying out", unit=" images"):
             done[_place(source, save_dir / target)] += 1
@@ -123,8 +130,20 @@ def read_splits(data_set: DataSet, data_dir: str | Path) -> PicturesBySplit:
     return people_only(splits, data_dir)
 
 
-def plan_of(pictures: PicturesBySplit, data_dir: str | Path) -> dict[str, Source]:
-    """Return {`<split>/<identity>/<image>`: source} for the pictures of a download.
+@dataclass(frozen=True)
+class Plan:
+    """A layout before it is written.
+
+    files: {`<split>/<identity>/<image>`: source}. words: {kind: {number: word}} of the words that
+        its file names number.
+    """
+
+    files: dict[str, Source]
+    words: Table
+
+
+def plan_layout(pictures: PicturesBySplit, data_dir: str | Path) -> Plan:
+    """Return the layout of the pictures of a download.
 
     val is what the data set lists for it or else, of each identity of train_all, the first image by
     name; train is the rest. An identity with nothing left for train has its images in both, so that
@@ -136,9 +155,10 @@ def plan_of(pictures: PicturesBySplit, data_dir: str | Path) -> dict[str, Source
     listed = {picture.source for picture in read.get(VAL, ())}
     if VAL in read:
         read[VAL] = [picture for picture in read[VAL] if picture.identity not in trained]
-    splits = file_names(read)
+    numbers = numbers_of(read)
+    splits = file_names(read, numbers)
     _check_test(splits, data_dir)
-    plan = {
+    files = {
         f"{split}/{target}": source
         for split, images in splits.items()
         for target, source in images.items()
@@ -148,9 +168,9 @@ def plan_of(pictures: PicturesBySplit, data_dir: str | Path) -> dict[str, Source
         first = [] if listed else targets[:1]
         chosen = [target for target in targets if splits[TRAIN][target] in listed] or first
         rest = [target for target in targets if target not in chosen] or targets
-        plan.update({f"{VAL}/{target}": splits[TRAIN][target] for target in chosen})
-        plan.update({f"train/{target}": splits[TRAIN][target] for target in rest})
-    return plan
+        files.update({f"{VAL}/{target}": splits[TRAIN][target] for target in chosen})
+        files.update({f"train/{target}": splits[TRAIN][target] for target in rest})
+    return Plan(files, words_of(numbers))
 
 
 def people_only(splits: PicturesBySplit, data_dir: str | Path) -> PicturesBySplit:
@@ -184,7 +204,7 @@ def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
     log.warning("%s. Add the %s images, and run this again.", problem, lacking)
 
 
-def file_names(splits: PicturesBySplit) -> dict[str, dict[str, Source]]:
+def file_names(splits: PicturesBySplit, numbers: Numbers) -> dict[str, dict[str, Source]]:
     """Return {split: {`<identity>/<image>`: source}} for {split: [Picture]}.
 
     A name that already begins with its identity (four digits or more) and camera is kept; others
@@ -194,24 +214,24 @@ def file_names(splits: PicturesBySplit) -> dict[str, dict[str, Source]]:
     image without a camera gets its own camera number, the same in every split.
     """
     pictures = pictures_of(splits)
-    numbers = _numbers_of(pictures)
     views: dict[str | Source, int] = dict(numbers["camera"].items())
     alone = {each.source for each in pictures if not each.camera and isinstance(each.source, Path)}
     views.update(zip(sorted(alone), count(max(views.values(), default=0) + 1)))
     return {split: _place_all(found, numbers, views) for split, found in splits.items()}
 
 
-def words_of(splits: PicturesBySplit) -> Table:
-    """Return {kind: {number: word}} of the words that file_names numbers."""
+def words_of(numbers: Numbers) -> Table:
+    """Return {kind: {number: word}} of the words that are numbered."""
     return {
-        kind: {number: word for word, number in numbers.items() if word not in FIXED[kind]}
-        for kind, numbers in _numbers_of(pictures_of(splits)).items()
-        if not all(word in FIXED[kind] or NUMBER.fullmatch(word) for word in numbers)
+        kind: {number: word for word, number in found.items() if word not in FIXED[kind]}
+        for kind, found in numbers.items()
+        if not all(word in FIXED[kind] or NUMBER.fullmatch(word) for word in found)
     }
 
 
-def _numbers_of(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
+def numbers_of(splits: PicturesBySplit) -> Numbers:
     """Return {kind: {label: number}} of all that the name of an image says in numbers."""
+    pictures = pictures_of(splits)
     labels = {
         "identity": {picture.identity for picture in pictures},
         "camera": {picture.camera for picture in pictures if picture.camera},
@@ -233,7 +253,7 @@ def _numbers(labels: set[str], fixed: Mapping[str, int]) -> dict[str, int]:
 
 def _place_all(
     pictures: Sequence[Picture],
-    numbers: Mapping[str, Mapping[str, int]],
+    numbers: Numbers,
     views: Mapping[str | Source, int],
 ) -> dict[str, Source]:
     places: dict[str, Source] = {}

@@ -17,7 +17,7 @@ from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
 from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.layout import read_split
-from person_reid.data.prepare import file_names, lay_out, plan_of, read_splits
+from person_reid.data.prepare import file_names, lay_out, numbers_of, plan_layout, read_splits
 from person_reid.data.readers import TRAIN, Picture
 from person_reid.data.summary import describe_layout
 from person_reid.errors import UserError
@@ -317,7 +317,7 @@ def test_counts_stand_beside_those_published(download, tmp_path):
 
 
 def test_real_people_are_planned_as_their_names_say(real_people, tmp_path):
-    plan = plan_of(read_splits(MARKET, real_people), real_people)
+    plan = plan_layout(read_splits(MARKET, real_people), real_people).files
     found = {
         split: {target.split("/")[1] for target in plan if target.startswith(f"{split}/")}
         for split in laying.PREPARED_SPLITS
@@ -348,7 +348,7 @@ def test_a_name_that_gives_its_tracklet_and_clothes_is_kept():
             for number, (name, (track, clothes)) in enumerate(zip(names, marks, strict=True))
         ]
     }
-    assert list(file_names(splits)[TRAIN]) == [
+    assert list(file_names(splits, numbers_of(splits))[TRAIN]) == [
         "0002/0002_c1t12o3_a.jpg",
         "0002/0002_c1t12o3_0002_c1t1o3_a.jpg",
         "0002/0002_c001t1_a.jpg",

@@ -199,10 +199,6 @@ def draw_split(
     with a fraction of 0, there is no test.
     """
     fraction = 0.5 if test_fraction is None else test_fraction
-    if not 0 <= fraction <= 1:
-        raise OptionError(
-            "{test_fraction}: expected a number from 0 to 1.", test_fraction=test_fraction
-        )
     people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}
     tested = draw_identities(people, fraction, seed or 0)
     train = people - tested

@@ -84,12 +84,6 @@ def read_sequences(
 
     Raises UserError if no sequence is found, for an invalid line, and if no box is left.
     """
-    if not 0 <= min_visibility <= 1:
-        raise OptionError(
-            "{min_visibility}: expected a number from 0 to 1.", min_visibility=min_visibility
-        )
-    if frame_stride < 1:
-        raise OptionError("{frame_stride}: expected a number above 0.", frame_stride=frame_stride)
     found = _sequences(data_dir)
     rows = {file: read_rows(file) for file in found.values()}
     forms = formats_of(rows, format)

@@ -10,7 +10,7 @@ from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set, with_flags
 from person_reid.data.layout import read_split
 from person_reid.data.own.folder_or_list import draw_split, own_csv, own_folder, with_queries
-from person_reid.data.prepare import file_names, lay_out
+from person_reid.data.prepare import file_names, lay_out, numbers_of
 from person_reid.data.readers import Picture, draw_identities, images_below, meant
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
@@ -19,6 +19,11 @@ from tests.data.conftest import write_image, write_images
 from tests.data.test_prepare import names, state
 
 PATTERN = r"(?P<id>\d+)_c(?P<camera>\d+)"
+
+
+def named(splits):
+    """The files of splits, by their names in a layout."""
+    return file_names(splits, numbers_of(splits))
 
 
 def laid_out(folder, **flags):
@@ -111,9 +116,7 @@ def test_names_do_not_collide_and_say_what_they_mean():
     stems = ["1/a", "1/A", "2/a", "0007_c3_x", "7_c3", "b\\c:d", "0007_c31_x", "ü" * 200]
     stems += ["x" + "ü" * 200]  # whose 180th byte is half of a letter
     sources = [Path(f"{stem}.jpg") for stem in stems]
-    found = file_names({"train_all": [Picture(source, "7", "3") for source in sources]})[
-        "train_all"
-    ]
+    found = named({"train_all": [Picture(source, "7", "3") for source in sources]})["train_all"]
     whole = ["a", "A_2", "a_3", "x", "7_c3", "b_c_d", "0007_c31_x"]
     assert list(found)[:7] == [f"0007/0007_c3_{stem}.jpg" for stem in whole]
     assert list(found.values()) == sources
@@ -125,7 +128,7 @@ def test_names_do_not_collide_and_say_what_they_mean():
 def numbered(*identities, zero_is_nobody=False):
     pictures = [Picture(Path(f"{i}.jpg"), identity, "1") for i, identity in enumerate(identities)]
     pictures = [meant(picture, zero_is_nobody) for picture in pictures]
-    return [target.split("/")[0] for target in file_names({"gallery": pictures})["gallery"]]
+    return [target.split("/")[0] for target in named({"gallery": pictures})["gallery"]]
 
 
 def test_identities_are_numbered_by_their_words():
@@ -232,7 +235,6 @@ def test_flags_that_are_missing_wrong_or_ignored_are_refused(crops, tmp_path):
         "name the folder with --data_dir": ["--pattern", PATTERN],
         "not a regular expression": ["--pattern", "(", "--data_dir", crops],
         "expected the named group id": ["--pattern", r"(?P<identity>\d+)", "--data_dir", crops],
-        "from 0 to 1": ["--pattern", PATTERN, "--test_fraction", "2", "--data_dir", crops],
         "--csv FILE": ["--dataset", "csv", "--data_dir", crops],
         "no such file|No such file": ["--csv", tmp_path / "none.csv"],
         "--pattern, --seed would be ignored: Market-1501": [
@@ -254,6 +256,21 @@ def test_flags_that_are_missing_wrong_or_ignored_are_refused(crops, tmp_path):
             flags = [*flags, "--data_dir", crops]
         with pytest.raises((UserError, FileNotFoundError), match=message):
             prepare.main(list(map(str, flags)))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("--test_fraction", "2", "from 0 to 1"),
+        ("--min_visibility", "2", "from 0 to 1"),
+        ("--frame_stride", "0", "above 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_the_parser(flag, value, expected, capsys):
+    with pytest.raises(SystemExit):
+        prepare.main([flag, value])
+    said = f"argument {flag}: {value}: expected a number {expected}"
+    assert said in capsys.readouterr().err
 
 
 def test_own_folders_are_never_guessed(crops):

@@ -136,8 +136,6 @@ def test_columns_that_are_missing_are_not_known(columns, tmp_path):
         ("1,1.5,5,10,20,40,1", {}, r"gt\.txt, line 1: track 1\.5 is not an identity"),
         ("\n1,-1,5,10,20,40,1", {}, "line 2: track -1 is not an identity"),
         ("1,1,5,10,20,40,0", {}, "no box is left of 1 sequences"),
-        (TRUTH, {"frame_stride": 0}, "frame_stride=0: expected a number above 0"),
-        (TRUTH, {"min_visibility": 2}, "min_visibility=2: expected a number from 0 to 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(truth, flags, message, tmp_path):
