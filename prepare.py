@@ -24,7 +24,7 @@ from pathlib import Path
 import person_reid as reid
 from person_reid.config.prepare import PrepareConfig
 from person_reid.console import parse, run_script, spelled_as_flags
-from person_reid.data.datasets import DATA_SETS, DataSet
+from person_reid.data.datasets import DATA_SETS, KnownDataSet
 from person_reid.data.downloads import fetch_data_set, with_flags
 from person_reid.data.layout import next_command
 from person_reid.data.leakage import describe_leakage
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     )
 
 
-def choose(config: PrepareConfig) -> tuple[DataSet, Path, Path]:
+def choose(config: PrepareConfig) -> tuple[KnownDataSet, Path, Path]:
     """Return the data set, the folder of its images and that of its layout.
 
     The images are found, fetched or drawn.

@@ -31,7 +31,7 @@ from person_reid.text import as_command
 
 
 @dataclass(frozen=True)
-class DataSet:
+class KnownDataSet:
     """What is known of a data set before its files are read.
 
     name: the name as its authors write it.
@@ -93,8 +93,8 @@ NO_CAMERAS = (
 )
 
 
-def _cuhk03(kind: str, train: int, gallery: int) -> DataSet:
-    return DataSet(
+def _cuhk03(kind: str, train: int, gallery: int) -> KnownDataSet:
+    return KnownDataSet(
         name=f"CUHK03 ({kind}, new protocol)",
         source="https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
         licence="research only, on request",
@@ -109,8 +109,8 @@ def _cuhk03(kind: str, train: int, gallery: int) -> DataSet:
     )
 
 
-def _cuhk03_original(kind: str) -> DataSet:
-    return DataSet(
+def _cuhk03_original(kind: str) -> KnownDataSet:
+    return KnownDataSet(
         name=f"CUHK03 ({kind}, original protocol)",
         source="https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
         licence="research only, on request",
@@ -125,14 +125,14 @@ def _cuhk03_original(kind: str) -> DataSet:
     )
 
 
-def _msmt17(version: int, train: str, test: str) -> DataSet:
+def _msmt17(version: int, train: str, test: str) -> KnownDataSet:
     lists = {
         TRAIN: (("list_train.txt", train), ("list_val.txt", train)),
         VAL: (("list_val.txt", train),),
         QUERY: (("list_query.txt", test),),
         GALLERY: (("list_gallery.txt", test),),
     }
-    return DataSet(
+    return KnownDataSet(
         name=f"MSMT17 V{version}",
         source="https://www.pkuvmc.com/dataset.html",
         licence="research only, on request (signed agreement)",
@@ -146,12 +146,12 @@ def _msmt17(version: int, train: str, test: str) -> DataSet:
     )
 
 
-def _vehicle_id(vehicles: int, images: int) -> DataSet:
+def _vehicle_id(vehicles: int, images: int) -> KnownDataSet:
     lists = {
         TRAIN: (("train_test_split/train_list.txt", "image"),),
         GALLERY: ((f"train_test_split/test_list_{vehicles}.txt", "image"),),
     }
-    return DataSet(
+    return KnownDataSet(
         name=f"VehicleID (test of {vehicles:,} vehicles)",
         source="https://www.pkuml.org/resources/pku-vehicleid.html",
         licence="research only, on request",
@@ -169,11 +169,11 @@ def _vehicle_id(vehicles: int, images: int) -> DataSet:
     )
 
 
-def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
+def _university(query: str, gallery: str, counts: tuple[int, int]) -> KnownDataSet:
     train = ("train/drone", "train/satellite", "train/street")
     asked, among = f"test/query_{query}", f"test/gallery_{gallery}"
     folders = {TRAIN: train, QUERY: asked, GALLERY: among}
-    return DataSet(
+    return KnownDataSet(
         name=f"University-1652 ({query} → {gallery})",
         source="https://github.com/layumi/University1652-Baseline",
         licence="research only, on request",
@@ -194,8 +194,8 @@ def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
 
 def _own(
     kind: str, read: Callable[..., PicturesBySplit], flags: tuple[str, ...], arguments: str
-) -> DataSet:
-    return DataSet(
+) -> KnownDataSet:
+    return KnownDataSet(
         name=f"your own {kind}",
         source="you",
         licence="yours",
@@ -208,7 +208,7 @@ def _own(
 
 # If several entries fit a folder, the first of those with the most requirements is chosen.
 _DATA_SETS = {
-    "market": DataSet(
+    "market": KnownDataSet(
         name="Market-1501",
         source=MARKET_SOURCE,
         licence=RESEARCH,
@@ -226,7 +226,7 @@ _DATA_SETS = {
             MULTI_QUERY: (1501, 25259, 6),
         },
     ),
-    "duke": DataSet(
+    "duke": KnownDataSet(
         name="DukeMTMC-reID",
         source="https://github.com/sxzrt/DukeMTMC-reID_evaluation",
         licence="CC BY-NC-SA 4.0; withdrawn in 2019",
@@ -243,7 +243,7 @@ _DATA_SETS = {
         "on an open site, neither as approved. Use it to check earlier figures, "
         "if at all, not for new work.",
     ),
-    "synthetic": DataSet(
+    "synthetic": KnownDataSet(
         name="synthetic people",
         source="python prepare.py --synthetic",
         licence="that of this software",
@@ -253,7 +253,7 @@ _DATA_SETS = {
         read=read_market,
         distractors=True,
     ),
-    "market_500k": DataSet(
+    "market_500k": KnownDataSet(
         name="Market-1501 + 500k distractors",
         source=MARKET_SOURCE,
         licence=RESEARCH,
@@ -271,7 +271,7 @@ _DATA_SETS = {
     "cuhk03_original_labeled": _cuhk03_original("labeled"),
     "msmt17_v1": _msmt17(1, "train", "test"),
     "msmt17_v2": _msmt17(2, "mask_train_v2", "mask_test_v2"),
-    "viper": DataSet(
+    "viper": KnownDataSet(
         name="VIPeR",
         source="https://vision.soe.ucsc.edu/node/178",
         licence="free for research",
@@ -284,7 +284,7 @@ _DATA_SETS = {
         published={TRAIN: (316, 632, 2), QUERY: (316, 316, 1), GALLERY: (316, 316, 1)},
         note="The halves are drawn by --seed; the published figures are means of ten draws.",
     ),
-    "lpw": DataSet(
+    "lpw": KnownDataSet(
         name="LPW",
         source="https://liuyu.us/dataset/lpw/index.html",
         licence="not stated: ask the authors",
@@ -303,7 +303,7 @@ _DATA_SETS = {
         note="Scenes 2 and 3 to train on; in scene 1, view 2 holds the queries, "
         "views 1 and 3 the gallery.",
     ),
-    "dg_market": DataSet(
+    "dg_market": KnownDataSet(
         name="DG-Market",
         source=DG_MARKET,
         licence="CC BY-NC-SA 4.0 (that of DG-Net)",
@@ -312,7 +312,7 @@ _DATA_SETS = {
         read=None,
         published={UNLABELLED: (None, 128307, None)},
     ),
-    "mars": DataSet(
+    "mars": KnownDataSet(
         name="MARS",
         source="https://zheng-lab-anu.github.io/Project/project_mars.html",
         licence=RESEARCH,
@@ -329,7 +329,7 @@ _DATA_SETS = {
         "includes the queries. The authors count 1,261 people, so 636 to test on; 634 are counted "
         "here if the folders 0000 (distractors) and 00-1 (junk) are among theirs. " + TRACKLETS,
     ),
-    "lsvid": DataSet(
+    "lsvid": KnownDataSet(
         name="LS-VID",
         source="https://www.pkuvmc.com/dataset.html",
         licence="research only, on request",
@@ -344,7 +344,7 @@ _DATA_SETS = {
         note="The validation list shows further people and is not used. Query and gallery together "
         "have 2,277,075 frames. " + TRACKLETS,
     ),
-    "ltcc": DataSet(
+    "ltcc": KnownDataSet(
         name="LTCC",
         source="https://naiq.github.io/LTCC_Perosn_ReID.html",
         licence="research only, on request",
@@ -359,7 +359,7 @@ _DATA_SETS = {
         published={TRAIN: (77, 9576, 12), QUERY: (75, 493, 12), GALLERY: (75, 7050, 12)},
         note=CLOTHES_HINT,
     ),
-    "prcc": DataSet(
+    "prcc": KnownDataSet(
         name="PRCC",
         source="https://www.isee-ai.cn/~yangqize/clothing.html",
         licence="research only, on request",
@@ -385,7 +385,7 @@ _DATA_SETS = {
         + CLOTHES_HINT
         + " Its authors draw one gallery image of each person: add --single_shot.",
     ),
-    "veri": DataSet(
+    "veri": KnownDataSet(
         name="VeRi-776",
         source="https://github.com/JDAI-CV/VeRidataset",
         licence="research only, on request",
@@ -402,7 +402,7 @@ _DATA_SETS = {
     "vehicleid_2400": _vehicle_id(2400, 19777),
     "vehicleid_1600": _vehicle_id(1600, 13377),
     "vehicleid_800": _vehicle_id(800, 6493),
-    "cub": DataSet(
+    "cub": KnownDataSet(
         name="CUB-200-2011",
         source="https://www.vision.caltech.edu/datasets/cub_200_2011/",
         licence="non-commercial research; the images belong to their photographers",
@@ -425,15 +425,15 @@ _DATA_SETS = {
         "tracked videos", mot.read_sequences, mot.OPTIONS_OF_MOT, "--dataset mot --data_dir FOLDER"
     ),
 }
-DATA_SETS: Registry[DataSet] = Registry("data set", _DATA_SETS, DATA_SET_NAMES)
+DATA_SETS: Registry[KnownDataSet] = Registry("data set", _DATA_SETS, DATA_SET_NAMES)
 
 
 def register_dataset(name: str, read: Callable[..., PicturesBySplit], **about: Any) -> None:
     """Give a data set a name, which prepare.py --dataset then knows.
 
-    read: folder of the download → {split: [Picture]}. about: other fields of DataSet, such as
+    read: folder of the download → {split: [Picture]}. about: other fields of KnownDataSet, such as
     `requires`, the files by which it is recognised, `published`, its counts, and `distractors`,
     whether 0 means a distractor.
     """
     about = {"name": name, "source": "", "licence": "", "guess": "requires" in about, **about}
-    DATA_SETS.register(name, DataSet(read=read, **about))
+    DATA_SETS.register(name, KnownDataSet(read=read, **about))

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from person_reid.config.option import OptionError, listed
-from person_reid.data.datasets import DATA_SETS, DataSet
+from person_reid.data.datasets import DATA_SETS, KnownDataSet
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import found_in, next_command, not_a_folder
 from person_reid.data.readers import TRAIN
@@ -67,7 +67,7 @@ def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
     return target
 
 
-def _fetch(data_set: DataSet, archive: Path) -> None:
+def _fetch(data_set: KnownDataSet, archive: Path) -> None:
     """Write the archive of a data set to a file. Raises OSError if less arrives than announced."""
     with urlopen(data_set.archive, timeout=PATIENCE) as answer, archive.open("wb") as file:
         size = int(answer.headers.get("Content-Length") or 0)
@@ -85,7 +85,7 @@ def _fetch(data_set: DataSet, archive: Path) -> None:
 
 def find_data_set(
     data_dir: str | Path | None = None, dataset: str | None = None
-) -> tuple[DataSet, Path]:
+) -> tuple[KnownDataSet, Path]:
     """Return the requested data set and the folder of its download.
 
     data_dir: the folder; None searches the default locations.
@@ -155,7 +155,7 @@ def data_set_named(text: str) -> str:
     raise OptionError(f"{{dataset}}: expected one of {', '.join(DATA_SETS)}.{near}", dataset=text)
 
 
-def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:
+def with_flags(data_set: KnownDataSet, flags: dict[str, Any]) -> KnownDataSet:
     """Return the data set with these arguments, {flag: value}, bound to its reader.
 
     Raises UserError for a flag that would be ignored.
@@ -167,13 +167,13 @@ def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:
     return replace(data_set, read=partial(data_set.read, **flags)) if data_set.read else data_set
 
 
-def _has_parts(known_set: DataSet, folder: Path) -> bool:
+def _has_parts(known_set: KnownDataSet, folder: Path) -> bool:
     return folder.is_dir() and all(
         any((folder / part).exists() for part in parts.split("|")) for parts in known_set.requires
     )
 
 
-def _has_names(known_set: DataSet, folder: Path) -> bool:
+def _has_names(known_set: KnownDataSet, folder: Path) -> bool:
     """Return whether the first image of the first part is named as in this data set.
 
     The name is `<folder>/<image>`.
@@ -186,7 +186,7 @@ def _has_names(known_set: DataSet, folder: Path) -> bool:
     return re.search(known_set.file_name, f"{real(folder).name}/{image}") is not None
 
 
-def _not_found(wanted: Sequence[DataSet]) -> str:
+def _not_found(wanted: Sequence[KnownDataSet]) -> str:
     if len(wanted) == 1 and not wanted[0].locations:
         return f"{wanted[0].name}: name the folder with --data_dir. {wanted[0].get}"
     looked = "\n".join(
@@ -202,7 +202,7 @@ def _not_found(wanted: Sequence[DataSet]) -> str:
     )
 
 
-def _wrong_folder(folder: Path, candidates: Sequence[DataSet]) -> str:
+def _wrong_folder(folder: Path, candidates: Sequence[KnownDataSet]) -> str:
     known_set = candidates[0] if len(candidates) == 1 else DATA_SETS["market"]
     expected = ", ".join(parts.replace("|", " or ") for parts in known_set.requires)
     others = (

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config.option import OptionError
-from person_reid.data.datasets import DataSet
+from person_reid.data.datasets import KnownDataSet
 from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.layout import JUNK_FOLDER
 from person_reid.data.own.labels import Table, check_place, read_words, write_words
@@ -62,7 +62,7 @@ Numbers = Mapping[str, Mapping[str, int]]
 LONGEST_FILE_NAME = 180  # bytes kept of a name; file systems allow 255
 
 
-def lay_out(data_set: DataSet, data_dir: str | Path, save_dir: str | Path) -> Counter[str]:
+def lay_out(data_set: KnownDataSet, data_dir: str | Path, save_dir: str | Path) -> Counter[str]:
     """Lay the data set out in `save_dir`, or complete a layout that was interrupted there.
 
     Returns how many files were linked, copied, extracted and kept (already right). The words that
@@ -106,7 +106,7 @@ def place(
     return done
 
 
-def read_splits(data_set: DataSet, data_dir: str | Path) -> PicturesBySplit:
+def read_splits(data_set: KnownDataSet, data_dir: str | Path) -> PicturesBySplit:
     """Return the pictures of a download by split, without junk and distractors where nobody is.
 
     Identities and cameras are those of meant(). Raises UserError for a split of another name, and

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.data.datasets import DATA_SETS, DataSet
+from person_reid.data.datasets import DATA_SETS, KnownDataSet
 from person_reid.data.file_names import MARKS
 from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
 from person_reid.data.own.labels import FILE, read_words
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 SplitCounts = tuple[int | None, int | None, int | None]  # identities, images, cameras
 
 
-def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
+def describe_layout(data_set: KnownDataSet, save_dir: str | Path) -> list[str]:
     """Describe each split on disk: identities, images and cameras, beside the published numbers."""
     lines = [f"{'split':<12}{'identities':>12}{'images':>9}{'cameras':>9}    published"]
     notes = []
@@ -116,7 +116,7 @@ def _tracklets(splits: Mapping[str, Split]) -> list[str]:
     return [f"tracklets: {', '.join(counts)}"] if counts else []
 
 
-def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:
+def describe_unlabelled(data_set: KnownDataSet, folder: str | Path) -> list[str]:
     """Return lines of text about a data set without identities, which stays where it is."""
     images = len(read_unlabelled(folder))
     return [
@@ -126,7 +126,7 @@ def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:
     ]
 
 
-def _compare(found: SplitCounts, data_set: DataSet, split: str) -> str:
+def _compare(found: SplitCounts, data_set: KnownDataSet, split: str) -> str:
     if split not in data_set.published:
         return ""
     return (
@@ -135,7 +135,7 @@ def _compare(found: SplitCounts, data_set: DataSet, split: str) -> str:
     )
 
 
-def _warning(found: SplitCounts, data_set: DataSet, split: str) -> list[str]:
+def _warning(found: SplitCounts, data_set: KnownDataSet, split: str) -> list[str]:
     """Return a line if the counts differ from those published, else nothing."""
     published = data_set.published.get(split, found)
     if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):

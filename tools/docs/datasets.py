@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from person_reid.config.prepare import DATA_SET_NAMES
-from person_reid.data.datasets import DATA_SETS, DataSet
+from person_reid.data.datasets import DATA_SETS, KnownDataSet
 from person_reid.text import markdown_table
 from tools.docs.results import put
 
@@ -26,7 +26,7 @@ def data_set_table() -> str:
     return markdown_table(DATA_SETS_HEAD, rows).rstrip()
 
 
-def data_set_row(name: str, data_set: DataSet) -> list[str]:
+def data_set_row(name: str, data_set: KnownDataSet) -> list[str]:
     """Return the row of a data set."""
     counts = [
         f"{split} {' / '.join('-' if number is None else f'{number:,}' for number in numbers)}"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from person_reid.config.label_errors import CHECKED_SPLITS
 from person_reid.config.option import OptionError
-from person_reid.data.datasets import MARKET_NAME, DataSet
+from person_reid.data.datasets import MARKET_NAME, KnownDataSet
 from person_reid.data.layout import JUNK
 from person_reid.data.own.csv_tables import read_table
 from person_reid.data.readers import (
@@ -50,9 +50,9 @@ class Correction(NamedTuple):
     accepted: bool | None
 
 
-def corrected(corrections: str | Path) -> DataSet:
+def corrected(corrections: str | Path) -> KnownDataSet:
     """Return a layout with a file's accepted corrections as a data set to lay out elsewhere."""
-    return DataSet(
+    return KnownDataSet(
         name="a corrected layout",
         source="tools/label_errors.py",
         licence="that of the data set",

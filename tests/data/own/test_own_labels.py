@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import prepare
-from person_reid.data.datasets import DATA_SETS, DataSet
+from person_reid.data.datasets import DATA_SETS, KnownDataSet
 from person_reid.data.downloads import with_flags
 from person_reid.data.layout import read_split, read_training_splits
 from person_reid.data.own.folder_or_list import own_csv, own_folder
@@ -204,7 +204,7 @@ def test_what_0_and_minus_1_mean_is_one_rule(kind, tmp_path, caplog):
         "folder": with_flags(DATA_SETS["folder"], {"pattern": pattern}),
         "csv": with_flags(DATA_SETS["csv"], {"csv": tmp_path / "list.csv"}),
         "market": DATA_SETS["market"],
-    }.get(kind) or DataSet(kind, "", "", partial(by_name, folders=parts, pattern=pattern))
+    }.get(kind) or KnownDataSet(kind, "", "", partial(by_name, folders=parts, pattern=pattern))
     lay_out(data_set, tmp_path, tmp_path / "out")
     people = {"0007"} if kind == "market" else {"0001", "0008"}
     for split in parts:
@@ -214,7 +214,9 @@ def test_what_0_and_minus_1_mean_is_one_rule(kind, tmp_path, caplog):
 
 
 def test_an_unknown_split_of_a_reader_is_refused_with_its_neighbours_name(tmp_path):
-    data_set = DataSet("mine", "", "", lambda folder: {"querry": [Picture(folder / "1.jpg", "1")]})
+    data_set = KnownDataSet(
+        "mine", "", "", lambda folder: {"querry": [Picture(folder / "1.jpg", "1")]}
+    )
     with pytest.raises(UserError, match=r"returns a split 'querry'.*Did you mean 'query'\?"):
         lay_out(data_set, tmp_path, tmp_path / "out")
 
