@@ -44,19 +44,20 @@ def sources(folder):
 
 
 def imports(source, modules):
-    """The modules of the package that a source imports, inside functions too."""
-    found = set()
+    """The modules of the package that a source imports."""
+    return {module_of(name, modules) for name in imported(source)}
+
+
+@cache
+def imported(source):
+    """The names of the package that a source imports, inside functions too."""
+    names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name.split(".")[0] == "person_reid":
-                found.add(module_of(name, modules))
-    return found
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return {name for name in names if name.split(".")[0] == "person_reid"}
 
 
 def module_of(name, modules):

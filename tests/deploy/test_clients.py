@@ -142,7 +142,7 @@ def assert_alike(found, expected):
     assert ((found * expected).sum(1) / lengths).min() >= 0.9
 
 
-SIMILAR = {"deepsort", "ultralytics"}  # their files are like those of the others
+SIMILAR = {"deepsort", "deepstream", "ultralytics"}  # their files are like those of the others
 
 
 @pytest.mark.parametrize(

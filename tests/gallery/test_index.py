@@ -253,7 +253,7 @@ while True:
 def test_a_kill_in_the_middle_of_an_addition_loses_nothing_that_was_added(tmp_path):
     path = tmp_path / "a.index"
     # an addition takes some 50 ms: each time another moment of it
-    for pause in (0.005, 0.01, 0.02, 0.04):
+    for pause in (0.01, 0.03):
         process = subprocess.Popen(
             [sys.executable, "-c", ADDER, path], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
@@ -289,18 +289,15 @@ print("saw them all")
 """
 
 
-def test_two_processes_write_while_four_read(tmp_path):
+def test_two_processes_write_while_two_read(tmp_path):
     """Every answer on the way is right, and nothing that was added is missing at the end."""
     path = tmp_path / "a.index"
-    commands = [
-        [sys.executable, "-c", TOGETHER, path, first]
-        for first in ("0", "200", "-1", "-1", "-1", "-1")
-    ]
+    commands = [[sys.executable, "-c", TOGETHER, path, first] for first in ("0", "200", "-1", "-1")]
     processes = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for command in commands
     ]
-    assert [process.communicate(timeout=120)[0] for process in processes] == ["saw them all\n"] * 6
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["saw them all\n"] * 4
     index = SearchIndex(path)
     assert len(index) == 400
     assert paths(index.search(np.eye(400), 1)) == [[name] for name in names(0, 400)]

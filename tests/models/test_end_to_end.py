@@ -7,6 +7,9 @@ import torch
 import test as test_script
 import train
 from benchmarks.support.people import draw_people
+from tests.training.conftest import no_curves
+
+__all__ = ["no_curves"]
 
 LIGHTMBN = ["--backbone", "lightmbn", "--attention", "gc:conv3"]
 

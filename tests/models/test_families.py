@@ -114,7 +114,7 @@ def test_weights_in_half_precision_load(tmp_path):
         ("PASS", "PersonViT"),
         ("CLIP-ReID ViT", "TransReID"),
         ("TransReID-SSL", "PersonViT"),
-        ("fast-reid AGW", "fast-reid BoT"),
+        pytest.param("fast-reid AGW", "fast-reid BoT", marks=pytest.mark.slow),
     ],
 )
 def test_a_file_of_a_related_network_is_refused(file, backbone, tmp_path):
@@ -122,7 +122,7 @@ def test_a_file_of_a_related_network_is_refused(file, backbone, tmp_path):
         our_features(RECORDS[backbone], written(RECORDS[file], tmp_path))
 
 
-@pytest.mark.parametrize("asked", ["personvit_vit_small", "resnet18", "solider_swin_tiny"])
+@pytest.mark.parametrize("asked", ["personvit_vit_small", "resnet18"])
 def test_the_network_that_a_file_fits_is_named(asked, tmp_path):
     fitting = create_model("personvit_vit_tiny")
     torch.save(fitting.state_dict(), tmp_path / "net.pth")

@@ -279,7 +279,9 @@ def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, caps
     assert not report.unknown
 
 
-@pytest.mark.parametrize("name", ["swin_tiny", "swinv2_tiny_window8_256"])
+@pytest.mark.parametrize(
+    "name", ["swin_tiny", pytest.param("swinv2_tiny_window8_256", marks=pytest.mark.slow)]
+)
 def test_a_swin_of_an_earlier_timm_is_the_same(name, tmp_path):
     """timm 0.6 merged patches at the end of a stage, and kept what it computes."""
     trained = create_model(name, weights="none", size=(256, 256)).model

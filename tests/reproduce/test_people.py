@@ -15,13 +15,14 @@ from tests.support import ROOT
 
 
 def test_the_last_stages_learn_and_a_further_seed_needs_no_teacher(here):
-    write_people(here / "noise" / "train_all", 10, 4)
-    drawn = str(draw_people(here / "drawn", 6))
+    write_people(here / "noise" / "train_all", 3, 2)
+    drawn = str(draw_people(here / "drawn", 3))
     start = OSNet(0.25).state_dict()
     torch.save(start, "start.pth")
     words = ["--data_dirs", "noise", drawn, "--start", "start.pth", "--keep", "kept"]
     words += ["--validation", drawn, "--epochs", "1"]
     main = runpy.run_path(str(ROOT / "recipes" / "people" / "osnet_x0_25_people.py"))["main"]
+    main.__globals__.update(PEOPLE=6, IMAGES=2)
     main([*words, "--teacher", "osnet_x0_25=none", "--output", "first"])
     main([*words, "--teacher", "gone.onnx", "--output", "second", "--seed", "1"])
 

@@ -59,7 +59,13 @@ def slow_features(embed, bank, scales, flip):
 
 
 @pytest.mark.parametrize(
-    "name", ["osnet_x0_25", "resnet18", "densenet121", "mobilenetv3_small_100"]
+    "name",
+    [
+        "osnet_x0_25",
+        "resnet18",
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        "mobilenetv3_small_100",
+    ],
 )
 def test_fusing_leaves_the_features(name, bank):
     plain = network(name)

@@ -63,8 +63,7 @@ def test_features_that_find_too_few_people_are_remarked(caplog, noise, warned):
     assert ("many wrong labels will not be listed" in caplog.text) == warned
 
 
-@pytest.mark.parametrize("noise", [0.45, 0.9, 1.2])
-@pytest.mark.parametrize("share", [0.05, 0.2])
+@pytest.mark.parametrize(("noise", "share"), [(0.45, 0.2), (0.9, 0.05), (1.2, 0.2)])
 def test_a_stated_probability_is_the_share_that_is_right_however_weak_the_network(noise, share):
     each_said, each_right = [], []
     for seed in range(4):

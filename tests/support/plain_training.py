@@ -2,12 +2,9 @@
 
 Images stay as they are and batch norms keep their statistics: what is drawn at random, and what
 PyTorch does not synchronise on a CPU, would differ by its nature.
-
-Run in the folder of the data: `torchrun -m tests.support.plain_training`, and flags of train.py.
 """
 
 import re
-import sys
 
 import pytest
 from torch import nn
@@ -53,7 +50,3 @@ def train_plainly(*words):
             config = parse(TrainConfig, [*SMALL, "--total", "3", *flags.split(), *words, *name])
             check_training(config)
             train.train(config, world)
-
-
-if __name__ == "__main__":
-    train_plainly(*sys.argv[1:])

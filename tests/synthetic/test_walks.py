@@ -31,12 +31,17 @@ def small(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def crowd():
-    """{camera: its frames} of forty people, of whom none is drawn."""
-    people = list(walks.passages(40, 3, seed=0))
-    times = np.arange(0, max(each.leave for each in people), 1 / walks.FPS)
+def passages():
+    """How forty people, of whom none is drawn, pass three cameras."""
+    return list(walks.passages(40, 3, seed=0))
+
+
+@pytest.fixture(scope="module")
+def crowd(passages):
+    """{camera: its frames} of these people."""
+    times = np.arange(0, max(each.leave for each in passages), 1 / walks.FPS)
     return {
-        camera: [walks.sights([p for p in people if p.camera == camera], t) for t in times]
+        camera: [walks.sights([p for p in passages if p.camera == camera], t) for t in times]
         for camera in (1, 2, 3)
     }
 
@@ -176,9 +181,9 @@ def test_another_walk_or_an_impossible_size_is_refused(small, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_people_pass_every_camera_and_are_in_one_at_a_time():
+def test_people_pass_every_camera_and_are_in_one_at_a_time(passages):
     people = defaultdict(list)
-    for each in walks.passages(40, 3, seed=0):
+    for each in passages:
         people[each.person].append(each)
     returned = 0
     for way in people.values():

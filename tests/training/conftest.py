@@ -3,7 +3,7 @@
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_curves():
     """No curves are drawn, which takes half the time of a short run.
 

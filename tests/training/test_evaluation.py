@@ -82,7 +82,9 @@ def test_a_killed_run_goes_on_with_the_same_bits_and_records(here):
     }
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "auto"])
+@pytest.mark.parametrize(
+    "runtime", ["torch", "onnxruntime", pytest.param("auto", marks=pytest.mark.slow)]
+)
 def test_the_network_is_left_as_it_was_whatever_computes_the_features(here, runtime):
     from tests.support.small_training import trainer
 

@@ -99,7 +99,7 @@ def test_a_published_command_trains_and_its_losses_change_the_weights(words, her
         ["--circle", "--DG"],
         ["--contrast", "--sphere"],
         ["--triplet"],
-        ["--adv", "0.1", "--aiter", "40"],
+        ["--adv", "0.1", "--aiter", "4"],
     ],
     ids=str,
 )

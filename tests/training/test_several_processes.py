@@ -1,5 +1,6 @@
-"""Two processes on the CPU, started by torchrun, against one with the batch of both."""
+"""Two processes on the CPU against one with the batch of both."""
 
+import io
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from tests.support import ROOT
 from tests.support.plain_training import RUNS, SMALL, name_of, train_plainly
 from tests.support.runs import equal_weights, log, weights
 from tests.support.scripts import refused, run
+from tests.support.two_processes import two_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 TESTED = ["--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
@@ -48,12 +51,19 @@ def plain_runs(cwd):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
         train_plainly("--batchsize", "16")
-    command = [*TORCHRUN, "-m", "tests.support.plain_training", "--batchsize", "8"]
-    two = start(command, cwd, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert two.returncode == 0, two.stderr
-    assert two.stdout.count("2 processes") == two.stdout.count("Done:") == len(RUNS)
-    assert two.stderr.count("Validation skips 1 of 9 images") == len(RUNS)  # said by the first
+    said = "".join(two_processes(trained_plainly, cwd, cwd))
+    assert said.count("2 processes") == said.count("Done:") == len(RUNS)
+    assert said.count("Validation skips 1 of 9 images") == len(RUNS)  # said by the first
     return cwd
+
+
+def trained_plainly(folder):
+    """Train each of RUNS with batches of 8 as one of two processes; returns what is printed."""
+    said = io.StringIO()
+    os.chdir(folder)
+    with redirect_stdout(said), redirect_stderr(said):
+        train_plainly("--batchsize", "8")
+    return said.getvalue()
 
 
 def names(flags):
@@ -354,16 +364,22 @@ def folders(cwd, tmp_path, monkeypatch):
     return places
 
 
+APART = [*SMALL, "--batchsize", "8", "--name", "apart", "--total", "1", "--resume"]
+
+
+def train_apart(folder):
+    return run("train", *APART, cwd=folder)
+
+
 def test_machines_without_a_shared_folder_resume(folders):
-    flags = [*SMALL, "--batchsize", "8", "--name", "apart", "--total", "1", "--resume"]
     for _ in range(2):
-        statuses, outputs = on_two_machines(folders, flags)
-        assert statuses == [0, 0], outputs
+        outputs = two_processes(train_apart, *folders)
     assert "continuing after epoch 1" in outputs[0]  # the second one has no resume.pth
     assert len(log("apart", folders[0])) == 1
     assert not (folders[1] / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_refused_start_on_one_machine_ends_the_others(folders):
     flags = [*SMALL, "--batchsize", "8", "--name", "refused"]
     began = time.monotonic()
