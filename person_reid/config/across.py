@@ -8,7 +8,7 @@ from person_reid.config.search import PeriodOptions
 
 
 class LinkOptions(PeriodOptions, title="linking"):
-    """How tracks are linked, and what is known beforehand."""
+    """Settings of linking, and facts known beforehand."""
 
     threshold: str | None = option(
         None,

@@ -26,7 +26,7 @@ WITHOUT_LABELS = {
 
 
 class ClusterOptions(Options, title="clusters"):
-    """How images without labels are clustered, and how a network learns from the clusters."""
+    """How unlabelled images are clustered, and how a network learns from the clusters."""
 
     steps: int | None = option(
         None, "batches per epoch (default: by the number of images)", range=POSITIVE, common=True
@@ -49,7 +49,7 @@ class ClusterOptions(Options, title="clusters"):
 
 
 class UnlabelledOptions(Options, title="images without labels"):
-    """Which images have no labels, where their cameras are written, and which network begins."""
+    """The unlabelled images, the place of their cameras, and the starting network."""
 
     cameras: str = option(
         "names", "where the camera of an image is read from", choices=CAMERA_SOURCES, common=True
@@ -110,5 +110,5 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
 
     @property
     def learning_rates(self) -> tuple[float, float, float]:
-        """One rate for the whole network, which has no new head."""
+        """A single rate for the whole network, which has no new head."""
         return self.lr, self.lr, self.lr

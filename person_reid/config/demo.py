@@ -8,7 +8,7 @@ THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pre
 
 
 class WhichQueries(Options, title="which queries"):
-    """Which queries are shown."""
+    """The queries to show."""
 
     query_index: str | None = option(
         None, "by index, from 0 (default: 777, or 0)", form=indices, metavar="N,N-N"
@@ -32,7 +32,7 @@ class WhichQueries(Options, title="which queries"):
 
 
 class ShownFiles(Options, title="files"):
-    """Which features are read, and which picture is written."""
+    """The features to read, and the picture to write."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     test_dir: str | None = option(

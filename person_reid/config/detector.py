@@ -4,7 +4,7 @@ from person_reid.config.option import FRACTION, POSITIVE, WHOLE, Options, Range,
 
 
 class TrackerOptions(Options, title="tracker"):
-    """Which boxes a tracker links, and how long it waits for somebody who is hidden."""
+    """The boxes that a tracker links, and how long it waits for a hidden person."""
 
     track_score: float = option(0.5, "score from which a box is linked first", range=FRACTION)
     new_score: float = option(0.6, "score from which a box begins a track", range=FRACTION)
@@ -42,7 +42,7 @@ TILES = Range("from 2 to 16, or 0 for none", lambda number: number == 0 or 2 <= 
 
 
 class DetectorOptions(Options, title="detector"):
-    """Which detector finds the people in a frame."""
+    """The detector that finds people in a frame."""
 
     detector: str = option(
         DETECTOR_NAMES[0],

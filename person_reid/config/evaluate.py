@@ -27,7 +27,7 @@ ENOUGH_DRAWS = Range("from 100 to 1000000", lambda number: 100 <= number <= 1_00
 
 
 class EvaluationOptions(TableForm, title="evaluation"):
-    """Which features are evaluated, how, and what is written."""
+    """The features to evaluate, how, and the files to write."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     multi_query: str | None = option(
@@ -58,7 +58,7 @@ class EvaluationOptions(TableForm, title="evaluation"):
 
 
 class RankingOptions(PluginOptions, title="ranking"):
-    """How the gallery is ranked if it is not re-ranked."""
+    """How the gallery is ranked without re-ranking."""
 
     distance: str = option(
         "cosine", "use euclidean after test.py --no_norm", choices=DISTANCE_NAMES
@@ -90,7 +90,7 @@ class RankingOptions(PluginOptions, title="ranking"):
 
 
 class RerankOptions(Options, title="re-ranking"):
-    """How the gallery is re-ranked; None stands for the method's own default."""
+    """How the gallery is re-ranked; None means the method's default."""
 
     method: str = option("k-reciprocal", "method of re-ranking", choices=RERANK_NAMES)
     k1: int | None = option(

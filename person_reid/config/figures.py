@@ -15,20 +15,20 @@ PROJECTION_NAMES = ("tsne", "pca")
 
 
 class FigureOptions(Look, PluginOptions, title="picture"):
-    """Which picture is written, and how it is drawn."""
+    """The picture to write, and its style."""
 
     save: str = option("figure.png", "picture to write", form=picture_file, metavar="FILE")
 
 
 class CurvesConfig(FigureOptions):
-    """Draw loss, error, learning rate and mAP of a run, epoch by epoch."""
+    """Draw loss, error, learning rate and mAP of a run by epoch."""
 
     name: str | None = option(None, "name of the run (default: ft_ResNet50, or the only one)")
     save: str = redeclared(FigureOptions, "save", "curves.png")
 
 
 class ComparedResults(Options, title="results"):
-    """Which results are compared."""
+    """The results to compare."""
 
     results: tuple[str, ...] = option(
         ("pytorch_result.mat",),
@@ -69,7 +69,7 @@ class HistogramConfig(FigureOptions):
 
 
 class MapConfig(FigureOptions):
-    """Draw a plane in which images that the network finds similar lie near one another."""
+    """Draw a plane in which similar images are close to one another."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     identities: int = option(10, "number of identities, those with the most images", range=POSITIVE)
@@ -80,7 +80,7 @@ class MapConfig(FigureOptions):
 
 
 class Figure(NamedTuple):
-    """A command of tools/figures.py: its options, and what draws it with them."""
+    """A command of tools/figures.py: its options, and the function that draws it."""
 
     options: type[Options]
     draw: Callable[[Any], None]
@@ -92,7 +92,7 @@ OWN_FIGURES: Registry[Figure] = Registry("figure")  # of plugins
 def register_figure(
     name: str, draw: Callable[[Any], None], options: type[Options] = FigureOptions
 ) -> None:
-    """Give a figure a name, which tools/figures.py then has as a command.
+    """Register a picture under a name, which becomes a command of tools/figures.py.
 
     draw: draws it, called with the options of the command line; config.save is the file.
     options: a class derived from FigureOptions; its docstring is the help.

@@ -1,4 +1,4 @@
-"""Options as files hold them: the --config of a user, a recipe, or the opts.yaml of a run."""
+"""Options in files: a user's --config, a recipe, or the opts.yaml of a run."""
 
 import logging
 from collections.abc import Mapping
@@ -32,11 +32,10 @@ def options_in(
 ) -> dict[str, Any]:
     """Return {name: value} of the options in a file, in their types.
 
-    content: what the file says. kind: the configuration that declares the options. path: for
-        messages.
-    strict: refuse unknown names, and plugins that are not loaded: a file never causes code to run.
-        Otherwise unknown names are ignored, since files of other versions have some. So are values
-        of training that only a plugin knows, since a network is tested without them.
+    content: of the file. kind: the configuration that declares the options. path: for messages.
+        strict: reject unknown names, and plugins that are not loaded, because a file never causes
+        code to run. Otherwise, unknown names are ignored, because files of other versions have
+        some, as are training values that need a plugin, because a network is tested without them.
 
     Raises UserError for a value that does not fit.
     """

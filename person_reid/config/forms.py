@@ -1,4 +1,4 @@
-"""The forms of texts that options have.
+"""The forms of option values.
 
 Each function returns the canonical text or raises ValueError.
 """
@@ -93,9 +93,9 @@ def output_path(text: str) -> str:
 
 
 def file_ending_in(*endings: str) -> Callable[[str], str]:
-    """Return a form that checks how the path of a written file ends.
+    """Return a form that checks the ending of a written file's path.
 
-    A slip then replaces no file of another kind.
+    A mistake then cannot replace a file of another kind.
     """
 
     def output_file(text: str) -> str:
@@ -152,7 +152,7 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
 
     text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first
         size 20 of them.
-    epochs: in all; None checks the form alone.
+    epochs: their total number; None checks only the form.
 
     Raises ValueError for an invalid size, for an unused one, and if only some of the sizes before
     the last have a number of epochs.

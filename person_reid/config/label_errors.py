@@ -11,7 +11,7 @@ CHECKED_SPLITS = ("train_all", "query", "gallery", "multi-query")
 
 
 class LabelErrorOptions(Options, title="labels"):
-    """Which labels are looked at, which of them are listed, and where."""
+    """The labels to check, the ones to list, and the files to write."""
 
     data_dir: str = option(
         "../Market/pytorch", "folder laid out by prepare.py", metavar="DIR", common=True

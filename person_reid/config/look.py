@@ -24,7 +24,7 @@ class Look(Options, title="look"):
     dark: bool = option(False, "draw for a dark screen")
 
     def ignored_without(self, save: str) -> str:
-        """Return, for `fault`, which of these options mean nothing without the option `save`."""
+        """Return, for `fault`, the options that have no effect without `save`."""
         ignored = self.not_default(Look.declared())
         return f"{listed(ignored)} would be ignored without {{{save}}}." if ignored else ""
 
@@ -39,14 +39,14 @@ class PaperLook(Options, title="look"):
 
     @property
     def look(self) -> Look:
-        """The same under the names of the other scripts."""
+        """The same with the flags of the other scripts."""
         return Look(
             width=self.paper_width, no_title=self.no_title, labels=self.labels, dark=self.dark
         )
 
 
 class TableForm(Options, title="table"):
-    """How a table is printed, by default as Markdown or as lines for people."""
+    """How a table is printed, by default as Markdown or as plain lines."""
 
     latex: bool = option(False, "print a table for LaTeX, which needs the package booktabs")
     csv: bool = option(False, "print a table of comma-separated values")
@@ -58,12 +58,12 @@ class TableForm(Options, title="table"):
 
     @property
     def for_files(self) -> bool:
-        """Whether the table goes to a file, and other words belong elsewhere."""
+        """Whether standard output is for the table alone."""
         return self.latex or self.csv
 
 
 def own_or(names: Sequence[str], labels: str | None) -> list[str]:
-    """Return the texts of --labels in place of these names, if there are any.
+    """Return the texts of --labels, if there are any, or else these names.
 
     Raises OptionError if they are not as many.
     """

@@ -1,4 +1,4 @@
-"""The options that decide which layers a network has, and what published runs say of them."""
+"""The options for the layers of a network, and their meaning in published runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ WIDTH_RANGE = Range("from 0 to 65536", lambda width: 0 <= width <= 65536)
 
 
 class NetworkOptions(Options, title="network"):
-    """Which layers a network has, and the size of its images."""
+    """The layers of a network, and the size of its images."""
 
     backbone: str = option(
         "resnet50", "network of `python model.py`, timm or torchvision", common=True
@@ -57,7 +57,7 @@ class NetworkOptions(Options, title="network"):
     def of(cls, options: Mapping[str, Any]) -> "NetworkOptions":
         """Return the options of a network among others, such as an opts.yaml.
 
-        None stands for the default.
+        None means the default.
         """
         known = NetworkOptions.declared()
         return NetworkOptions(
@@ -66,7 +66,7 @@ class NetworkOptions(Options, title="network"):
 
 
 class WeightOptions(Options, title="network"):
-    """Where the weights of a network begin."""
+    """The starting weights of a network."""
 
     weights: str = option(
         "imagenet",
@@ -127,9 +127,9 @@ WITHOUT_STRIDE = tuple(name for name in NETWORK_FLAGS if name not in ("ibn", "us
 
 
 def ignores_stride(options: Mapping[str, Any]) -> bool:
-    """Say whether `options` come from a published run with stride 1 whose network ignored it.
+    """Return whether `options` come from a published run whose network ignored its stride 1.
 
-    Options that name the run but no backbone were written by the published code; ours always name
+    Options with the run's name but no backbone are from the published code; ours always contain
     both.
     """
     published = "name" in options and "backbone" not in options

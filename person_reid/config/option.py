@@ -57,11 +57,11 @@ Number = TypeVar("Number", int, float)
 
 
 class OptionError(UserError):
-    """An error about options, which a command line spells `--instances 4`, Python `instances=4`.
+    """An error about options, spelled `--instances 4` on a command line, `instances=4` in Python.
 
-    message: each {name} of an option in it stands for that option. Other words in braces, such as
-        those in the name of a user's file, stay as they are.
-    values: what to say of options besides their names, {name: value}.
+    message: each {name} of an option in it is replaced by the option. Other words in braces, such
+        as in the name of a user's file, are not. values: {name: value}, printed beside the names of
+        options.
     """
 
     def __init__(self, message: str, **values: Any) -> None:
@@ -145,24 +145,22 @@ SIDE = Range("from 16 to 2048 pixels", lambda number: 16 <= number <= 2048)
 
 @dataclass(frozen=True)
 class Option:
-    """What is known about an option besides its name, type and default.
+    """The properties of an option besides its name, type and default.
 
     help: one line for --help and the page of options.
-    choices: the values it may have; empty for any.
-    names: what its help lists besides, such as the names there are.
-    range: the numbers it may be.
+    choices: the allowed values; empty for any. names: further names for its help. range: the
+    allowed numbers.
     form: turns a text into its canonical form. Raises ValueError if the text does not fit.
-    needs: {other option: values with which this one means something}; ANY stands for any that is
-        set.
-    stands_for: (option, value) that a published flag abbreviates.
+    needs: {other option: values with which this one has an effect}; ANY means any that is set.
+        stands_for: (option, value) that a published flag abbreviates.
     implies: implies(value, {name: declaration} of all options) → {option: value} that it decides,
         unless they are given. It may replace the value itself.
     common: whether the short --help shows it.
-    published: whether the published code has it, so that its abbreviations mean it; also true of an
-        older option that a newer one would make ambiguous.
+    published: whether the published code has it, so that its abbreviations keep their meaning; also
+        true of an older option that a newer one would make ambiguous.
     effect: whether a trained network depends on it; a run is not resumed with another value.
-    alters: whether features with different values of it cannot be compared.
-    bare: the value of the flag without one, as in `--compile`.
+    alters: whether features with different values cannot be compared. bare: the value if the flag
+    has none, as in `--compile`.
     metavar: the placeholder in --help, by default N or X for numbers; more than one word for
         several values.
     flags: how a command line spells the option, if not --NAME.
@@ -200,7 +198,7 @@ ANY = (object(),)
 
 
 def option(default: Any, help: str, **about: Any) -> Any:
-    """Declare an option as a field of a group; see Option for what else can be said about it."""
+    """Declare an option as a field of a group; Option describes the other arguments."""
     return field(default=default, metadata={"option": Option(help, **about)})
 
 
@@ -211,7 +209,7 @@ def redeclared(kind: "type[Options]", name: str, default: Any, **changes: Any) -
 
 
 def checked_text(text: str) -> str:
-    """Return a text that a flag, a file or Python gives.
+    """Check a text from a flag, a file or Python, and return it.
 
     Raises ValueError if it is empty or too long.
     """
@@ -232,7 +230,7 @@ def computable(number: float) -> bool:
 
 
 def checked_number(kind: type[Number], value: Any, range: Range | None = None) -> Number:
-    """Return the number that a flag, a file or Python gives.
+    """Check a number from a flag, a file or Python, and return it.
 
     Raises ValueError if it is of another kind, out of range, or too large or too small to compute
     with.
@@ -307,13 +305,13 @@ EXPECTED = {bool: "true or false", str: "text"}
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Options:
-    """The base of all groups, and of the configurations that are put together from them.
+    """Base class of all groups, and of the configurations composed of them.
 
     A class derived from it is a frozen dataclass, whose fields are given by name.
 
     title: heads the group in --help: `class Speed(Options, title="speed")`.
     left_out: inherited options that the script does not take; they keep their defaults.
-    own_options: what is known of the options that the class itself declares.
+    own_options: the declarations of the class's own options.
     """
 
     title: ClassVar[str] = ""
@@ -338,7 +336,7 @@ class Options:
         del cls.__setattr__, cls.__delattr__
 
     def __new__(cls, *_: Any, **values: Any) -> "Self":
-        """Refuse a mistyped name with the right one. Python's own error names no neighbour."""
+        """Reject a mistyped name, and suggest the right one, which Python's own error would not."""
         known = [each.name for each in fields(cls)]  # type: ignore[arg-type]
         for name in values:
             if name not in known:
@@ -353,7 +351,7 @@ class Options:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __post_init__(self) -> None:
-        """Check the values that Python gives, and that they go together."""
+        """Check the values from Python, and that they are compatible."""
         for name, each in self.declared().items():
             value = getattr(self, name)
             try:
@@ -367,7 +365,7 @@ class Options:
 
     @classmethod
     def of_checked(cls, values: Mapping[str, Any]) -> "Self":
-        """Return the configuration of {name: value}, each of which is known to fit."""
+        """Return the configuration of already checked {name: value}."""
         config = object.__new__(cls)
         defaults = {each.name: each.default for each in fields(cls)}  # type: ignore[arg-type]
         vars(config).update(defaults, **values)
@@ -375,7 +373,7 @@ class Options:
         return config
 
     def refuse_fault(self) -> None:
-        """Raise OptionError if one of the groups says that its options do not go together."""
+        """Raise OptionError if the options of a group are incompatible."""
         faults = (vars(kind)["fault"](self) for kind in type(self).__mro__ if "fault" in vars(kind))
         if fault := next(filter(None, faults), ""):
             given = {name: True for name in self.declared() if getattr(self, name) is True}
@@ -423,7 +421,7 @@ class Options:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return options as a message lists them."""
+    """Return options as a list for a message."""
     return ", ".join(f"{{{name}}}" for name in names)
 
 

@@ -28,7 +28,7 @@ def start_of_video(text: str) -> str:
 
 
 class VideoOptions(Options, title="videos"):
-    """Which videos are seen, and by which cameras."""
+    """The videos and their cameras."""
 
     videos: tuple[str, ...] = option(
         (),
@@ -109,7 +109,7 @@ class VideosConfig(
 
     @property
     def gallery(self) -> str:
-        """Where the gallery is."""
+        """The place of the gallery."""
         return re.sub("^SAVE(?=/)", lambda found: self.save, self.index)
 
     def fault(self) -> str:

@@ -1,4 +1,4 @@
-"""The options of prepare.py, and which of them exclude each other."""
+"""The options of prepare.py, and their incompatibilities."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "cl
 
 
 class LayoutOptions(PluginOptions, title="layout"):
-    """Which data set is laid out, and where."""
+    """The data set to lay out, and where."""
 
     data_dir: str | None = option(
         None, "folder of the download (default: looked for in the usual places)"
@@ -58,7 +58,7 @@ class LayoutOptions(PluginOptions, title="layout"):
 
 
 class OwnOptions(Options, title="your own data set"):
-    """How your own images are named and split."""
+    """How the user's images are named and split."""
 
     pattern: str | None = option(
         None,
@@ -73,7 +73,7 @@ class OwnOptions(Options, title="your own data set"):
 
 
 class TrackOptions(Options, title="tracked videos (--dataset mot)"):
-    """Which boxes of tracked videos become images."""
+    """The boxes of tracked videos that become images."""
 
     min_visibility: float | None = option(
         None, "least visibility of a box, 0 to 1 (default: 0.5)", range=FRACTION
@@ -121,12 +121,12 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
 
     @property
     def drawing(self) -> dict[str, Any]:
-        """The arguments of draw_data_set that were given."""
+        """The given arguments of draw_data_set."""
         return self.not_default((*DRAWN, "seed"))
 
     @property
     def reading(self) -> dict[str, Any]:
-        """The arguments of a data set's reader that were given."""
+        """The given arguments of a data set's reader."""
         return self.not_default((*READ, *(() if self.synthetic else ("seed",))))
 
     def fault(self) -> str:

@@ -1,4 +1,4 @@
-"""The options of a run: its name, its device, its seed, and what is written on the way."""
+"""The options of a run: its name, its device, its seed, and its output."""
 
 from person_reid.config.forms import devices, texts
 from person_reid.config.option import ANY, SEED, WHOLE, Options, option
@@ -9,7 +9,7 @@ RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 
 
 class PluginOptions(Options, title="extensions"):
-    """Which custom code takes part."""
+    """The custom code to load."""
 
     plugin: str | None = option(
         None,
@@ -21,7 +21,7 @@ class PluginOptions(Options, title="extensions"):
 
 
 class DeviceOptions(PluginOptions, title="device"):
-    """Where a script computes."""
+    """The device of a script."""
 
     gpu_ids: str = option(
         "0",
@@ -34,7 +34,7 @@ class DeviceOptions(PluginOptions, title="device"):
 
 
 class RunOptions(DeviceOptions, title="run"):
-    """The name of a run, and how it begins and goes on."""
+    """The name of a run, and how it starts and resumes."""
 
     name: str = option(
         OF_RESNET50,
@@ -61,7 +61,7 @@ class RunOptions(DeviceOptions, title="run"):
 
 
 class RecordOptions(Options, title="records"):
-    """The options of measuring and writing during a training."""
+    """Options for measurements and output during a training."""
 
     eval_every: int = option(
         0, "test every N epochs; 0 for never", range=WHOLE, common=True, effect=False

@@ -54,7 +54,7 @@ def _only(name: str) -> str | None:
 
 
 class GalleryOptions(PluginOptions, title="index"):
-    """Which index is meant."""
+    """The index to use."""
 
     index: str = option(
         "", "index file, or postgresql://HOST/DATABASE/NAME", metavar="FILE", required=True
@@ -62,7 +62,7 @@ class GalleryOptions(PluginOptions, title="index"):
 
 
 class PeriodOptions(GalleryOptions, title="only some images"):
-    """From when the images of the index are that take part."""
+    """The period of the images to use."""
 
     after: str | None = option(
         None,
@@ -77,7 +77,7 @@ class PeriodOptions(GalleryOptions, title="only some images"):
 
 
 class FilterOptions(PeriodOptions, title="only some images"):
-    """Which images of the index take part; several options must all be true of them."""
+    """The images of the index to use, which must match all options."""
 
     identity: str | None = _only("identity")
     camera: str | None = _only("camera")
@@ -93,7 +93,7 @@ class FilterOptions(PeriodOptions, title="only some images"):
 
 
 class IndexedImageOptions(ExtractionOptions, title="images"):
-    """Which images are read."""
+    """The images to read."""
 
     images: tuple[str, ...] = option(
         (),
@@ -119,13 +119,13 @@ class NetworkOfIndex(
 
 
 class AddOptions(IndexedImageOptions, NetworkOfIndex, title="features"):
-    """What is added to an index, and the network that computes its features."""
+    """The images to add to an index, and the network that computes its features."""
 
     allow_forgotten: bool = option(False, "also add images and tracks that were forgotten once")
 
 
 class TrackFileOptions(Options, title="people of a tracker, in place of images"):
-    """Which track file is read, and the facts about its camera."""
+    """The track file to read, and facts about its camera."""
 
     tracks: str | None = option(
         None,
@@ -169,7 +169,7 @@ class TrackFileOptions(Options, title="people of a tracker, in place of images")
 
 
 class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the images"):
-    """Add images or folders of images to an index, or the people that a tracker found."""
+    """Add images, folders of images, or the people that a tracker found to an index."""
 
     images: tuple[str, ...] = redeclared(IndexedImageOptions, "images", (), several="*")
     about: str | None = option(None, COLUMNS_HELP, metavar="CSV")
@@ -203,7 +203,7 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the imag
 
 
 class PersonOptions(Options, title="person"):
-    """Who the images show."""
+    """The person in the images."""
 
     person: str = option(
         "",
@@ -215,7 +215,7 @@ class PersonOptions(Options, title="person"):
 
 
 class EnrollConfig(AddOptions, PersonOptions, title="person"):
-    """Add images of a person you know, so that identify can name the person."""
+    """Add images of a known person, so that identify can name that person."""
 
     another: bool = option(
         False, "the person is not the one of nearly the same name, such as Anna beside anna"
@@ -223,7 +223,7 @@ class EnrollConfig(AddOptions, PersonOptions, title="person"):
 
 
 class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
-    """How an image is compared with those of the index, and where the answers go."""
+    """How an image is compared with those of the index, and the output."""
 
     gpu_ids: str = redeclared(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
     threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
@@ -242,7 +242,7 @@ class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
 
     @property
     def normalized(self) -> bool:
-        """Whether the features of every camera get the same mean."""
+        """Whether to give the features of all cameras the same mean."""
         return self.camera_norm or self.query_camera is not None
 
 
@@ -260,13 +260,13 @@ class QueryConfig(Look, AnswerOptions, title="answers"):
 
 
 class IdentifyConfig(AnswerOptions, title="answers"):
-    """Name the person on each image, if it is somebody you know."""
+    """Name the person in each image, if known."""
 
     together: bool = option(False, "all images show one person, such as a track")
 
 
 class PeopleConfig(Look, FilterOptions, title="groups"):
-    """Group the images of an index into people, for you to correct and to apply."""
+    """Group the images of an index into people, to correct and to apply."""
 
     save: str = option("people.csv", "the list", form=file_ending_in(".csv"), metavar="CSV")
     sheet: str | None = option(
@@ -287,13 +287,13 @@ class PeopleConfig(Look, FilterOptions, title="groups"):
 
 
 class ApplyConfig(GalleryOptions, title="list"):
-    """Record who images show, from a list that the command people wrote."""
+    """Record the people in images from a list that the command people wrote."""
 
     table: str = option("", COLUMNS_HELP, positional=True, metavar="CSV")
 
 
 class ForgetConfig(FilterOptions, title="only some images"):
-    """Delete images from an index so that no trace of them is left in its files."""
+    """Delete images from an index, so that no trace of them is left in its files."""
 
     image: str | None = option(None, "only this image", metavar="FILE")
     expire: str | None = option(
@@ -303,7 +303,7 @@ class ForgetConfig(FilterOptions, title="only some images"):
 
 
 class InfoConfig(GalleryOptions, title="output"):
-    """Say what an index holds: network, images, cameras, version, lists and size."""
+    """Print a summary of an index: network, images, cameras, version, lists and size."""
 
     json: str | None = option(
         None, "write it there as well", form=file_ending_in(".json"), metavar="FILE"
@@ -311,17 +311,17 @@ class InfoConfig(GalleryOptions, title="output"):
 
 
 class CheckConfig(GalleryOptions):
-    """Read every byte of an index and of its lists, and name what is damaged."""
+    """Read every byte of an index and its lists, and report damage."""
 
 
 class BackupConfig(GalleryOptions, title="copy"):
-    """Write a copy of an index, of one state, while others search and add."""
+    """Write a consistent copy of an index, even while others search and add."""
 
     copy: str = option("", "the file to write", positional=True, metavar="FILE")
 
 
 class RelocateConfig(GalleryOptions, title="places"):
-    """Say that images, track files and weights are at another place now."""
+    """Record that images, track files and weights have moved."""
 
     places: tuple[str, ...] = option(
         (),
@@ -337,10 +337,10 @@ class PruneConfig(GalleryOptions):
 
 
 class ReindexConfig(NetworkOfIndex):
-    """Replace the features of an index by another network's; names and other facts stay."""
+    """Replace the features of an index by another network's, and keep all facts."""
 
     def fault(self) -> str:
-        """Return what is wrong if no network is named."""
+        """Return the fault if no network is named."""
         named = self.name or self.weights or self.from_run or self.engine
         return "" if named else "Name the network: {name}, {weights}, {from_run} or {engine}."
 

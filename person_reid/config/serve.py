@@ -22,7 +22,7 @@ def path_of_address(text: str) -> str:
 
 
 class AddressOptions(Options, title="address"):
-    """Where the service listens, and who may ask."""
+    """Where the service listens, and who has access."""
 
     host: str = option("127.0.0.1", "address to listen at; by default only this machine reaches it")
     port: int = option(8000, "port to listen at; 0 takes a free one", range=PORT, common=True)
@@ -80,7 +80,7 @@ class ServiceLimits(Options, title="limits"):
 
 
 class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
-    """Which live cameras the service follows, and how."""
+    """The live cameras that the service follows, and how."""
 
     camera: tuple[str, ...] = option(
         (),

@@ -80,7 +80,7 @@ class FolderToTest(Options, title="network of a folder"):
 def declare_layers(kind: type[Options]) -> None:
     """Declare the layers of a network in a class of options again.
 
-    None stands for what the run says, or for the default.
+    None means the run's value, or the default.
     """
     for source in (NetworkOptions, PublishedNetworks):
         for name, each in source.declared().items():
@@ -99,21 +99,20 @@ class Description(
 ):
     """The layers of the network: the options of a training that describe it.
 
-    A run is described by its opts.yaml, with which these options must agree. They describe a
-    weight file: with neck, head or linear_num its feature follows the neck, else it is the
-    backbone's own.
+    A run is described by its opts.yaml, with which these options must agree. For a weight file, the
+    feature follows the neck if neck, head or linear_num is given, and is otherwise the backbone's.
     """
 
 
 class SizeToTest(Options, title="size of the images"):
-    """The size of the images, if it is not the one the network was trained with."""
+    """The size of the images, if it differs from that in training."""
 
     height: int | None = option(None, "height of the images (default: the network's)", range=SIDE)
     width: int | None = option(None, "width of the images (default: the network's)", range=SIDE)
 
 
 class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTest, DeviceOptions):
-    """Which trained network a command works with: one of a run, a weight file or a folder."""
+    """The trained network of a command: that of a run, a weight file or a folder."""
 
     gpu_ids: str = redeclared(
         DeviceOptions,
@@ -134,14 +133,14 @@ class UsedNetwork(TrainedNetwork):
     )
 
     def or_packaged(self: Config) -> Config:
-        """Return the options, which name the network in this package unless they name another."""
+        """Return the options, with the network in this package as the default."""
         if self.not_default(NAMING):
             return self
         return replace(self, from_run=zoo.PACKAGED_NETWORK)  # type: ignore[type-var]
 
 
 class EngineOptions(Options, title="an exported network"):
-    """An exported network, and what a file of another program leaves open."""
+    """An exported network, and the preprocessing of a file of another program."""
 
     engine: str | None = option(
         None,
@@ -206,7 +205,7 @@ class FeatureOptions(PrecisionOptions, DecidedFeatures, ExtractionOptions):
 
 
 class FittedFeatures(Options, title="features"):
-    """What is done to the features of the images that are tested."""
+    """Changes to the features of the tested images."""
 
     adapt_bn: bool = option(False, "use batch-norm statistics of the gallery's images", alters=True)
     tracks: bool = option(
@@ -223,7 +222,7 @@ class FittedFeatures(Options, title="features"):
 
 
 class TestFiles(Options, title="data"):
-    """Which images are tested, and what is written."""
+    """The images to test, and the files to write."""
 
     test_dir: str = option(
         "../Market/pytorch",

@@ -40,7 +40,7 @@ class ThresholdOptions(Options, title="threshold"):
 
 
 class BoundOptions(Options, title="a threshold with a bound"):
-    """How often strangers may be accepted, and how sure that is."""
+    """How often strangers may be accepted, and with which confidence."""
 
     false_match_rate: float | None = option(
         None, "largest share of strangers accepted", range=SHARE, metavar="RATE"

@@ -47,7 +47,7 @@ def augmentations(text: str) -> str:
 
 
 class ImageOptions(Options, title="images"):
-    """Where the images of a training are."""
+    """The images of a training."""
 
     data_dir: str = option(
         "../Market/pytorch",
@@ -85,7 +85,7 @@ class ImageOptions(Options, title="images"):
 
 
 class BatchOptions(Options, title="batches"):
-    """How images are put into batches, and the sizes at which a network sees them."""
+    """How images form batches, and their sizes."""
 
     batchsize: int = option(
         32,
@@ -117,7 +117,7 @@ class BatchOptions(Options, title="batches"):
 
 
 class AugmentationOptions(Options, title="augmentation"):
-    """How the training images are changed, each image with its own random draw."""
+    """How training images are augmented, each with its own random numbers."""
 
     color_jitter: bool = option(
         False, "vary brightness, contrast and saturation by 10 %", published=True
@@ -152,7 +152,7 @@ def _loss(name: str, per_image: bool = False) -> Any:
 
 
 class LossOptions(Options, title="losses (added to cross entropy)"):
-    """The losses that are minimised besides the cross entropy."""
+    """The losses besides the cross entropy."""
 
     loss: str | None = option(
         None,
@@ -209,7 +209,7 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 
 
 class PrecisionOptions(Options, title="precision"):
-    """The numbers that a network computes with."""
+    """The number formats of the computation."""
 
     fp16: bool = option(False, "mixed precision with float16", published=True)
     bf16: bool = option(False, "mixed precision with bfloat16", published=True, common=True)
@@ -221,7 +221,7 @@ class PrecisionOptions(Options, title="precision"):
 
 
 class OptimizerOptions(PrecisionOptions, title="optimisation"):
-    """How the weights are updated, and how the learning rate changes over the epochs."""
+    """How weights are updated, and how the learning rate changes over the epochs."""
 
     total_epoch: int = option(60, "number of epochs", range=POSITIVE, published=True, common=True)
     lr: float = option(

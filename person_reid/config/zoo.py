@@ -1,8 +1,8 @@
 """Networks that others have published, by name.
 
-zoo.csv has a row for each: the options of the network, the data it was trained on, its published
-figures and its file. FAMILIES_OF_ZOO holds the facts that the networks of one program share. Both
-come from the authors' pages and code, and are empty where those say nothing.
+zoo.csv has a row for each: the options of the network, its training data, its published results and
+its file. FAMILIES_OF_ZOO holds the facts that the networks of one program share. Both come from the
+authors' pages and code, and are empty where these have no information.
 """
 
 import csv
@@ -31,13 +31,13 @@ BYTE_RANGE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 
 
 class Family(NamedTuple):
-    """Facts that the networks of one program share.
+    """The common facts about the networks of one program.
 
     licence: under which the authors publish code and files; the data sets have their own terms.
     ap: the definition of the published AP: step, trapezoidal, or empty if unknown.
     pixels: the mean and deviation of the images' values, from 0 to 1; None if unknown.
     padding: pixels around a training image before it is cropped; None if unknown.
-    flip: whether the published figures add the mirrored image.
+    flip: whether the published results add the mirrored image.
     """
 
     page: str
@@ -88,9 +88,9 @@ class Published:
     seen: the people it was trained on; ImageNet and CLIP's images are skipped.
     figures: {test set: (Rank@1, mAP)} in percent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file; empty if none is known.
-    file: its name there, or as the authors call it; empty if unknown.
+    file: its name there, or the authors' name; empty if unknown.
     bytes, sha256: the file's size and hash, where known.
-    at: the address of the file, or of the page or folder that leads to it.
+    at: the address of the file, or of a page or folder with it.
     note: empty, or why the network cannot be used here.
     """
 
@@ -108,7 +108,7 @@ class Published:
 
     @property
     def shared(self) -> Family:
-        """Return what the networks of its program share."""
+        """Return the common facts of its program's networks."""
         return FAMILIES_OF_ZOO[self.family]
 
     @property
@@ -123,7 +123,7 @@ class Published:
 
     @property
     def file_names(self) -> list[str]:
-        """Return the names that its file may have here, the one to give it first."""
+        """Return the possible names of its file here, the preferred one first."""
         known = PurePosixPath(self.file).name
         ending = known[known.find(".pth") :] if ".pth" in known else PurePosixPath(known).suffix
         alone = sum(PurePosixPath(other.file).name == known for other in zoo().values()) == 1
@@ -137,7 +137,7 @@ class Published:
         return next((file for file in files if file.exists()), None)
 
     def absent(self, reason: str = "") -> str:
-        """Return a message that its file is not here, and where to put it. reason: why not."""
+        """Return a message that its file is missing, and where to put it. reason: why."""
         source = f"{self.file} of {self.where}" if self.hub else self.where
         beside = " with its .bin" if self.file.endswith(".xml") else ""
         network = "" if self.exported else " with its --backbone"
@@ -289,12 +289,12 @@ def cells(entry: Published) -> tuple[str, str, str, str]:
 
 
 def place(entry: Published) -> str:
-    """Return where a network's file is, in words, or why the network cannot be used."""
+    """Describe where a network's file is, or why the network cannot be used."""
     return entry.note or ("on the hub" if entry.hub else "to download")
 
 
 def facts(family: Family) -> str:
-    """Return what the networks of a family share, in words."""
+    """Describe the common facts of a family's networks."""
     pixels = {
         IMAGENET: "ImageNet's mean and deviation",
         HALF: "mean and deviation 0.5",

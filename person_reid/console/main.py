@@ -1,4 +1,4 @@
-"""The command person-reid, whose subcommands are the scripts, and the names that it gives them."""
+"""The command person-reid, whose subcommands are the scripts."""
 
 import re
 import runpy
@@ -62,7 +62,7 @@ LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")
 
 
 def as_installed(text: str) -> str:
-    """Return a help in which scripts are the commands of an installed program.
+    """Return a help text with the commands of the installed program instead of scripts.
 
     `python test.py --multi` becomes `person-reid test --multi`, and `torchrun test.py` becomes
     `torchrun -m person_reid test`.
@@ -74,7 +74,7 @@ def as_installed(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the subcommand that the arguments name, or print what one can do."""
+    """Run the subcommand in the arguments, or print an overview."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
         print(first_commands())

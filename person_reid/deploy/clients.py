@@ -1,12 +1,12 @@
-"""Write a network to the file that a tracking program loads as it is.
+"""Write a network to a file that a tracking program loads unchanged.
 
     contents = contents_for("ultralytics", (256, 128), network, "osnet_x0_25")
     export_for("ultralytics", network, contents, "osnet_x0_25_ultralytics.onnx")
     print(lines_for("ultralytics", contents, "osnet_x0_25_ultralytics.onnx"))
 
-Each program cuts people out of a frame in its own way: CLIENTS says how. The file contains the
-steps that the program does not do. All files take batches of any size in float32 and return
-features of unit length, each of a single view.
+Each program prepares crops in its own way, as described in CLIENTS. The file contains the steps
+that the program does not do. All files take batches of any size in float32 and return features of
+unit length, each of a single view.
 """
 
 import tempfile
@@ -30,9 +30,9 @@ from person_reid.retrieval.features import fused_embedding
 
 
 class Client(NamedTuple):
-    """How a tracker prepares people for a network, and what to type there.
+    """How a tracker prepares people for a network, and its settings.
 
-    place: where the lines belong, in words.
+    place: where the lines belong.
     lines: {path}, {dim}, {height} and {width} in them become the file's.
     up_to, bgr, normalised: the images that it passes on, as in Contents; by default
         ImageNet-normalised RGB images.
@@ -92,7 +92,7 @@ CLIENTS = {
 
 
 def contents_for(name: str, size: tuple[int, int], network: Network, source: str) -> Contents:
-    """Return what the file for a client expects and returns.
+    """Return the input and the output of the file for a client.
 
     size: (height, width) of the network's images.
     """
@@ -110,7 +110,7 @@ def contents_for(name: str, size: tuple[int, int], network: Network, source: str
 
 
 def lines_for(name: str, contents: Contents, path: str | Path) -> str:
-    """Return where to type what so that a client uses the file, one line each."""
+    """Return the lines with which a client uses the file, and their place."""
     client = CLIENTS[name]
     facts = {
         "path": Path(path).as_posix(),

@@ -8,10 +8,10 @@ embed = Embedder("osnet_x1_0_msmt17")           # a network that others have pub
 embed = Embedder.from_pretrained("osnet_market")  # a folder from tools/save_pretrained.py
 embed = Embedder("osnet.onnx", device="cpu")    # a file from tools/export.py
 embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")  # the fastest program on a CPU
-embed = Embedder(network)                       # what create_model returns and fit trains
-features = embed(["a.jpg", pil_image, crop])    # (3, D); features @ features.T: similarities
-features = embed(crops, bgr=True)               # as OpenCV gives them
-features = embed.crops(frame, boxes, bgr=True)  # people in a frame, as a detector gives them
+embed = Embedder(network)                       # from create_model, trained by fit features =
+embed(["a.jpg", pil_image, crop])    # (3, D); features @ features.T: similarities features =
+embed(crops, bgr=True)               # as OpenCV gives them features = embed.crops(frame, boxes,
+bgr=True)  # people in a frame, as a detector gives them
 """
 
 import os
@@ -54,13 +54,13 @@ class Embedder:
 
     source: the name of a run (model/NAME), of a network (with weights), of a published network of
         list_models(pretrained=True), or an exported file; also a NetworkToTest, or a network of
-        create_model as it is now, of which a copy is taken. By default the network in this package.
+        create_model, which is copied. By default the network in this package.
     weights: the weight file of a network, or "none".
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
-        worse features. By default as the network's authors do.
+        worse features. By default as by the network's authors.
     size: (height, width) of the network's input, if not its own.
-    batch_size: images that the network sees at a time.
+    batch_size: images that the network processes at a time.
     which_epoch: the checkpoint of the run.
     scales: factors by which the images are resized, such as (1.0, 1.05); the outputs are summed.
     dtype: torch.float16 or torch.bfloat16 for mixed precision, by PyTorch or OpenVINO; None
@@ -69,12 +69,12 @@ class Embedder:
     runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino,
         or auto, the fastest of those installed that agrees with PyTorch. An ONNX file is run by
         onnxruntime (its default) or openvino.
-    preparation: how an ONNX or OpenVINO file of another program wants its pixels; by default as
-        ImageNet's networks do.
+    preparation: the preprocessing of an ONNX or OpenVINO file of another program; by default as for
+        ImageNet's networks.
     output: the name of the output of such a file that is the feature, if it has several; by default
-        the one that looks like an embedding, and a warning says which.
+        the one that looks like an embedding, which a warning names.
 
-    An exported file fixes size, scales and length, and dtype unless OpenVINO runs it. Raises
+    An exported file determines size, scales and length, and dtype unless OpenVINO runs it. Raises
     UserError or FileNotFoundError if the run, file or device does not exist or does not fit.
     """
 
@@ -143,11 +143,11 @@ class Embedder:
 
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
-        cameras: (N,) from 1, for a network with side information. description: what the progress
-            bar says; "" shows none.
+        cameras: (N,) from 1, for a network with side information. description: for the progress
+            bar; "" shows none.
 
         Raises UserError if an image is of another kind, if files cannot be read, all of which it
-        names, and as `features` does.
+        lists, and as `features` does.
         """
         single = isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3
         if single or not np.iterable(images):
@@ -183,7 +183,7 @@ class Embedder:
         frame: uint8 (H, W, 3), an array or a tensor; bgr: in OpenCV's channel order.
         boxes: (N, 4), an array, a tensor or a list: left, top, right, bottom in pixels. They are
             rounded and clipped to the frame. A box without an area there, or with a NaN, gives a
-            row of zeros, which is like nobody.
+            row of zeros, which matches nobody.
 
         May be called from several threads at once. Raises UserError for anything else.
         """
@@ -238,7 +238,7 @@ class Embedder:
     ) -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3).
 
-        load_bank makes such a bank; an array does as well. cameras: (N,) from 1, for a network with
+        load_bank makes such a bank; an array also works. cameras: (N,) from 1, for a network with
         side information. The features have unit length unless `unit_length` is off.
         Raises UserError if one is NaN, infinite, or all zero: nothing can be compared with it. All
         scripts get their features here.
@@ -279,7 +279,7 @@ def _checked(features: Features) -> Features:
 
 
 def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
-    """Raise UserError for arguments of Embedder that nothing can be made of."""
+    """Raise UserError for invalid arguments of Embedder."""
     areas = any_array(scales, "Embedder: scales").ravel()
     sides = np.asarray(size, object)  # of which any may be None, the network's own
     areas_fit = areas.dtype.kind in "iuf" and all(

@@ -74,7 +74,7 @@ def export(
     calibration: torch.Tensor | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> float:
-    """Write a network to a file, whole or not at all, and check the file.
+    """Write a network to a file, completely or not at all, and check the file.
 
     The file is made in memory: on a full disk, PyTorch would end the process.
 
@@ -149,7 +149,7 @@ def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Ten
 
 
 def deviation(engine: Engine, expected: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Return how far an exported file's features are from the `references`.
+    """Return the deviation of an exported file's features from the `references`.
 
     It is a fraction of the largest feature.
     """

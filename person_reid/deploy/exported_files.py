@@ -1,4 +1,4 @@
-"""The files of exported networks: what they say of themselves, and the programs that run them.
+"""The files of exported networks: their descriptions, and the programs that run them.
 
 Neither needs PyTorch.
 """
@@ -46,9 +46,9 @@ def import_runtime(name: str) -> Any:
 
 
 def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) -> Any:
-    """Return a quiet session of ONNX Runtime with a file, on so many threads of a processor.
+    """Return a quiet session of ONNX Runtime with a file, on so many CPU threads.
 
-    providers: what else computes, see deploy.run.providers.
+    providers: other execution providers, see deploy.run.providers.
     """
     onnxruntime = import_runtime("onnxruntime")
     settings = onnxruntime.SessionOptions()
@@ -61,7 +61,7 @@ def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) 
 
 
 def openvino_model(path: Path) -> tuple[Any, Any]:
-    """Return OpenVINO's Core, and the model in a file, of which it compiles what can be run."""
+    """Return OpenVINO's Core, and the model in a file, for it to compile."""
     core = import_runtime("openvino").Core()
     with open_for_library(path) as source:
         return core, core.read_model(source)
@@ -94,10 +94,10 @@ def file_size(path: Path) -> int:
 
 @contextmanager
 def open_for_library(path: Path) -> Iterator[bytes | str]:
-    """Yield what the libraries read: the content of a file, or its path if weights lie beside it.
+    """Yield the content of a file or, if its weights are beside it, its path.
 
-    The Hugging Face hub keeps what it downloads as links, which libraries refuse to follow: then it
-    is the path of a copy. Raises UserError if weights are missing.
+    The Hugging Face hub stores downloads as links, which libraries do not follow: then it is the
+    path of a copy. Raises UserError if weights are missing.
     """
     content = content_of(path, TENSORS)
     beside = weight_files(path, content)
@@ -123,7 +123,7 @@ class Contents:
     height, width: the images' size in pixels.
     dim: width of the feature.
     pieces: number of equal pieces of the feature that are normalised separately.
-    source: the network and its weights, in words.
+    source: a description of the network and its weights.
     normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation
         itself. Otherwise it takes normalised float32 images (B, 3, H, W).
     flip: the file adds the mirrored image's feature itself.
@@ -150,7 +150,7 @@ class Contents:
 
     @property
     def takes(self) -> str:
-        """Return the type and the shape of the images that the file takes, in words."""
+        """Describe the type and the shape of the images that the file takes."""
         if self.normalised:
             return f"uint8 (B, {self.height}, {self.width}, 3)"
         values = f", {'BGR' if self.bgr else 'RGB'} 0..{self.up_to}" if self.up_to else ""
@@ -164,7 +164,7 @@ class Contents:
     def from_json(cls, text: str) -> Contents:
         """Read the JSON in a file and ignore entries of later versions.
 
-        Raises ValueError or TypeError for an entry that is missing or cannot be true.
+        Raises ValueError or TypeError for a missing or impossible entry.
         """
         found = parse_json(text)
         if not isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""Compute the features of an Embedder by an exported file, or by a network.
+"""Compute the features of an Embedder with an exported file or a network.
 
 Each kind of source has a function that opens it and returns an Extraction.
 """
@@ -38,13 +38,13 @@ NetworkSource = str | Path | Network | NetworkToTest
 
 
 class Extraction(NamedTuple):
-    """A function that computes features, and what it expects of images.
+    """A function that computes features, and the images that it expects.
 
     extract: extract(bank, batch_size, flip, unit, description) → features (N, dim).
     size: (height, width) of the images. dim: numbers of a feature.
     flip: whether to add the mirrored image's output. flips_inside: whether an exported file does.
     resize: the filter. sides: cameras that the network has side information on.
-    engine: whether another program than PyTorch computes.
+    engine: whether a program other than PyTorch computes.
     """
 
     extract: Callable[..., Features]
@@ -104,7 +104,7 @@ def open_source(
 
 
 def extraction_of_file(file: Path, settings: FeatureSettings) -> Extraction:
-    """Open an exported file. Raises UserError for what the file has decided otherwise."""
+    """Open an exported file. Raises UserError for arguments that contradict the file."""
     engine = Engine(
         file,
         settings.device,
@@ -128,7 +128,7 @@ def _extraction(
     name: str,
     settings: FeatureSettings,
 ) -> Extraction:
-    """Load a network for images of a size, or export it to the runtime that is asked for."""
+    """Load a network for images of a size, or export it to the requested runtime."""
     device, dtype = settings.device, settings.dtype
     flip = architecture.flips if settings.flip is None else settings.flip
     runtime = settings.runtime or "torch"
@@ -179,7 +179,7 @@ def _network(
 
 
 def _of_name(weights: str | Path | None, which_epoch: str | int) -> dict[str, bool]:
-    """Return which arguments that only the name of a network or a run takes were given."""
+    """Return the given arguments that only apply to the name of a network or a run."""
     return {"weights": weights is not None, "which_epoch": which_epoch != "last"}
 
 

@@ -111,10 +111,10 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
 
 
 def run_to_test(options: TrainedNetwork) -> NetworkOptions:
-    """Return the network of the run that is meant, with the image size that is asked for.
+    """Return the network of the selected run, with the requested image size.
 
-    Raises UserError if there is no such run, and OptionError for options that contradict it or mean
-    nothing to it.
+    Raises UserError if there is no such run, and OptionError for options that contradict it or do
+    not apply to it.
     """
     run = RunFolder(run_of(options) or "")
     if options.from_run and options.name not in (None, run.name):
@@ -166,7 +166,7 @@ def _refuse_contradictions(
 def refuse_ignored(options: Options, names: Iterable[str], reason: str, **others: Any) -> None:
     """Raise OptionError if one of these options was given, which would be ignored for a reason.
 
-    others: the options that the reason names.
+    others: the options in the reason.
     """
     if given := options.not_default(names):
         raise OptionError(f"{listed(given)} would be ignored: {reason}", **others)
@@ -203,7 +203,7 @@ def open_embedder(
 
 
 def embedder_settings(options: TestConfig) -> dict[str, Any]:
-    """Return the arguments of Embedder, without network and device, that options stand for."""
+    """Return the arguments of Embedder, without network and device, from options."""
     if options.engine and (decided := options.not_default(DECIDED)):
         raise OptionError(
             f"{{engine}}: {listed(decided)} was decided when the file was written; leave it out.",
@@ -223,7 +223,7 @@ def embedder_settings(options: TestConfig) -> dict[str, Any]:
 
 
 def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
-    """Return how an exported file wants its pixels."""
+    """Return the preprocessing of an exported file."""
     mean, std = (
         tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std)
     )
@@ -236,7 +236,7 @@ def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
 def reestimate_batch_norms(
     network: Network, bank: torch.Tensor, device: torch.device, dtype: torch.dtype | None = None
 ) -> None:
-    """Measure the running statistics of all batch norms anew, in place, on a bank of images.
+    """Estimate the running statistics of all batch norms anew, in place, on a bank of images.
 
     bank: (N, H, W, 3) uint8.
 

@@ -1,8 +1,8 @@
 """Describe the input and the output of an exported network.
 
 A file of ours describes itself in JSON (exported_files.py). A file of another program only declares
-the shape and type of its input. You must know how it wants its pixels (Preparation). Which of its
-outputs is the feature is guessed, unless you name it.
+the shape and type of its input. You must know its preprocessing (Preparation). Unless you name the
+output that is the feature, it is guessed.
 """
 
 import logging
@@ -27,14 +27,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a network wants its pixels: (pixel · scale - mean) / std, in float32.
+    """The preprocessing of a network: (pixel · scale - mean) / std, in float32.
 
     mean, std: three channels each, in the network's order. None means ImageNet's for 0..1, and 0
         and 1 for 0..255.
     bgr: the channels are blue, green and red.
     up_to: 1 or 255, the highest value of a scaled pixel.
-    size: (height, width), for a file that does not say it.
-    given: what to call it in messages.
+    size: (height, width), for a file that leaves it open. given: its name in messages.
     """
 
     mean: tuple[float, ...] | None = None
@@ -77,8 +76,8 @@ class Preparation:
 class DeclaredInterface(NamedTuple):
     """The declarations of an ONNX or OpenVINO file.
 
-    shape, dtype: the input's, with None for a length that is free.
-    remark: which of several outputs is taken; "" without doubt.
+    shape, dtype: the input's, with None for a variable length. remark: which of several outputs is
+    used; "" if there is no doubt.
     """
 
     shape: Sequence[int | None]
@@ -89,12 +88,12 @@ class DeclaredInterface(NamedTuple):
 def adapt_interface(
     path: Path, declared: DeclaredInterface, run: Run, preparation: Preparation
 ) -> tuple[Contents, Run]:
-    """Make a network of another program look like one of ours; log what is assumed of it.
+    """Adapt a network of another program to our interface; log the assumptions.
 
     It then takes uint8 images (B, H, W, 3), in batches of any size.
 
     run: the function of the network. Raises UserError if its input is not a batch of colour images,
-    or if it does not give a feature of each.
+    or if it does not return a feature for each.
     """
     shape, dtype, remark = declared
     if remark:
@@ -154,11 +153,11 @@ def chosen_output(
 ) -> tuple[str, str]:
     """Return the output that is the feature, and a remark that names it if it had to be guessed.
 
-    shapes: {output: its shape}; a length that is not a number is free.
-    asked: the name of --output. Without one, an output called like an embedding is preferred, then
-        one that is not called like class scores, then one whose length is a multiple of 64 (usual
-        for embeddings, rare for numbers of classes), then a longer one. A map, which has a height
-        and a width, comes last.
+    shapes: {output: its shape}; a length that is not a number is variable. asked: the name of
+        --output. Without one, an output named like an embedding is preferred, then one that is not
+        named like class scores, then one whose length is a multiple of 64 (usual for embeddings,
+        rare for numbers of classes), then a longer one. A map, which has a height and a width,
+        comes last.
 
     Raises UserError if no output has that name.
     """

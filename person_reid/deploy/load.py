@@ -31,11 +31,10 @@ log = logging.getLogger(__name__)
 class NetworkToTest:
     """A network to test that is not a run: its NetworkOptions and its weights.
 
-    spec: its layers and the size of its images; a size that it leaves open becomes the network's
-        own.
+    spec: its layers and the size of its images; by default, the network's own size.
     weights: "imagenet", "none" or a file.
-    num_classes: outputs of its classifier; None leaves the classifier out.
-    seed: draws the weights that no file holds; None for a run, which holds all.
+    num_classes: outputs of its classifier; None for no classifier. seed: for weights that are in no
+    file; None for a run, which has all.
     """
 
     __test__ = False  # for pytest, which would take a class of this name for tests
@@ -63,7 +62,7 @@ class NetworkToTest:
     def resized(self, size: tuple[int | None, int | None]) -> "NetworkToTest":
         """Return the same network for images of another (height, width).
 
-        None leaves a side as it is.
+        None does not change a side.
         """
         height, width = self.size
         return replace(
@@ -86,8 +85,7 @@ def network_of_run(
 def options_of_run(run: RunFolder, otherwise: Mapping[str, Any] | None = None) -> NetworkOptions:
     """Return the resolved options of the network of a run.
 
-    otherwise: see RunFolder.config. Raises UserError if they name what only a plugin has, and it is
-    not loaded.
+    otherwise: see RunFolder.config. Raises UserError if they need a plugin that is not loaded.
     """
     config = run.config(otherwise)
     try:

@@ -1,4 +1,4 @@
-"""Name the network of some options, as a result, a log or an index calls it."""
+"""Name the network of some options, for a result, a log or an index."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +11,7 @@ from person_reid.text import as_command
 
 
 def run_of(options: TrainedNetwork) -> str | None:
-    """Return the name of the run whose network is meant, or None for a network without a run."""
+    """Return the name of the selected run, or None for a network without a run."""
     if getattr(options, "engine", None):
         return None
     if options.from_run:
@@ -20,17 +20,17 @@ def run_of(options: TrainedNetwork) -> str | None:
 
 
 def title(options: TrainedNetwork) -> str:
-    """Return the network in words."""
+    """Describe the network."""
     if name := run_of(options):
         return f"{name} {options.which_epoch}"
     return options.from_run or f"{options.backbone} {options.weights}"
 
 
 def network_name(options: TrainedNetwork) -> str:
-    """Return the network as a result file notes it.
+    """Return the network's entry in a result file.
 
-    A run's name comes with that of its checkpoint, as `--which_epoch 59` and `60` may mean one
-    file. A file's name comes with that of its folder.
+    A run's name includes its checkpoint, because `--which_epoch 59` and `60` may mean one file. A
+    file's name includes its folder.
     """
     if run := run_of(options):
         with suppress(FileNotFoundError):  # the run was tested elsewhere

@@ -17,12 +17,12 @@ BATCH = 32  # images at a time
 
 
 class OnnxEmbedder:
-    """As much of an Embedder as the service needs, by ONNX Runtime and without PyTorch.
+    """The part of an Embedder that the service needs, with ONNX Runtime and without PyTorch.
 
     path: an ONNX file that tools/export.py --normalise_input wrote, so that it takes pixels.
     flip: add the mirrored image's output, unless the file does so itself.
 
-    The features differ from what Embedder(path) returns by the rounding of a sum and a length.
+    The features equal those of Embedder(path) up to rounding.
     Raises UserError for another file, and if onnxruntime is not installed.
     """
 

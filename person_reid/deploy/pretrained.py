@@ -1,4 +1,4 @@
-"""Read a folder that save_pretrained wrote, or one like it on the Hugging Face hub.
+"""Read a folder of save_pretrained, or a similar model on the Hugging Face hub.
 
 Nothing in it is executed.
 """
@@ -71,7 +71,7 @@ def find_folder(source: str | Path) -> Path:
 
 @cache
 def _tell_terms(folder: Path) -> None:
-    """Log, once in a process, what a network in this package was trained on."""
+    """Log, once per process, what a network in this package was trained on."""
     log.info(
         "%s: a network in this package. Its training images are for research only: %s",
         folder.name,
@@ -80,7 +80,7 @@ def _tell_terms(folder: Path) -> None:
 
 
 def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
-    """Return how config.json says that images are prepared. size: (height, width)."""
+    """Return the preprocessing in config.json. size: (height, width)."""
     return {
         "height": size[0], "width": size[1], "resize": "bicubic", "channels": "RGB",
         "mean": list(MEAN), "std": list(STD), "mirrored_image_added": True,
@@ -91,7 +91,7 @@ def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
 def _described(config: dict[str, Any], weights: Path) -> NetworkToTest:
     """Return the network in a config.
 
-    Raises UserError, ValueError, TypeError or KeyError if there cannot be one.
+    Raises UserError, ValueError, TypeError or KeyError for an invalid one.
     """
     spec = NetworkOptions(**{name: config["network"][name] for name in NetworkOptions.declared()})
     classes, width = config["num_classes"], config["feature_size"]

@@ -1,4 +1,4 @@
-"""A network as a folder that explains itself: weights, what they need, and a card for people.
+"""A network as a self-describing folder: weights, configuration, and a model card.
 
     save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")])
     embed = Embedder.from_pretrained("osnet_market")       # or a model of the Hugging Face hub
@@ -47,7 +47,7 @@ TEMPLATE = Path(__file__).parent / "card.md.jinja"
 
 
 class Accuracy(NamedTuple):
-    """How well a network does on a test set; figures in percent.
+    """The accuracy of a network on a test set; metrics in percent.
 
     data_set: its name. terms: its licence. queries, gallery: numbers of images.
     """
@@ -83,8 +83,8 @@ def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
 def about_data(folder: str | Path) -> tuple[str, str]:
     """Return name and terms of the data set that prepare.py laid out in a folder, if known.
 
-    One that looks like a known data set and has other numbers of images, as a part of it, is called
-    by its folder.
+    One that looks like a known data set but has other numbers of images, such as a part of it, is
+    named after its folder.
     """
     record, place = read_record(Path(folder)), real(folder)
     own_name = place.parent.name if place.name == "pytorch" else place.name
@@ -98,7 +98,7 @@ def about_data(folder: str | Path) -> tuple[str, str]:
 
 
 def check_output(folder: str | Path) -> None:
-    """Raise UserError if save_pretrained would replace a file that it has not written."""
+    """Raise UserError if save_pretrained would replace a file of another program."""
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
@@ -138,7 +138,7 @@ def save_pretrained(
     trained_on: name and terms of the training data.
     threshold: the cosine similarity from which two images show the same person.
     bound: the bound on its errors.
-    track_cosines: how alike tracks are with it, from which they are linked across cameras.
+    track_cosines: the similarity of tracks with it, for linking across cameras.
     half: store matrices and kernels in half precision. Vectors, such as the statistics of batch
         norms, need single precision and little space.
 
@@ -190,7 +190,7 @@ def save_pretrained(
 
 
 def milliseconds(embedder: Embedder) -> float:
-    """Return the time in which an embedder turns an image into a feature, without decoding."""
+    """Return the time that an embedder takes per image, without decoding."""
     images = torch.zeros(TIMED_IMAGES, *embedder.size, 3, dtype=torch.uint8)
     embedder.features(images)
     began = time.perf_counter()

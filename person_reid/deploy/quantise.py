@@ -50,9 +50,9 @@ def int8(content: bytes, images: torch.Tensor | None = None) -> bytes:
 
     content: a float32 file, images → features.
     images: on which the ranges of the activations are measured, in the form that the file expects.
-        The log then says the mean cosine between the features and the float32 ones of images that
-        were held out. Without images, the file itself measures each batch, which is slow, and a
-        feature depends a little on the other images of its batch.
+        The log then reports the mean cosine between the int8 and float32 features of held-out
+        images. Without images, the file itself measures each batch, which is slow, and a feature
+        depends slightly on the other images of its batch.
     """
     import onnx
 
@@ -109,7 +109,7 @@ def _quantise(plain: Path, quantised: Path, batches: "_Batches") -> None:
 
 
 class _Batches:
-    """The images in batches, as ONNX Runtime's quantiser asks for them (CalibrationDataReader)."""
+    """The images in batches, for ONNX Runtime's quantiser (CalibrationDataReader)."""
 
     def __init__(self, images: np.ndarray[Any, Any]) -> None:
         self.batches = [
@@ -121,7 +121,7 @@ class _Batches:
         return len(self.batches)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Hand out these batches next."""
+        """Return these batches next."""
         self.left = iter(self.batches[start_index:end_index])
 
     def get_next(self) -> dict[str, Any] | None:
@@ -131,7 +131,7 @@ class _Batches:
 
 
 def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the images for the ranges, and others that are held out to measure the result.
+    """Return the images for the ranges, and held-out ones to measure the result.
 
     If there are few, the ranges are measured on all of them.
     """

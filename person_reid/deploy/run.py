@@ -5,7 +5,7 @@
     features = engine.features(bank)        # uint8 (N, H, W, 3) → (N, D), of unit length
 
 tools/export.py writes such files, for ONNX, OpenVINO, TorchScript and torch.export. interface.py
-says what goes into them and what comes out.
+describes their input and output.
 """
 
 import logging
@@ -52,7 +52,7 @@ class OpenedFile(NamedTuple):
     """An exported file as its library opens it.
 
     run: computes the features of images. text: the JSON that tools/export.py wrote into the file.
-    declared: what a file of another program says of its input.
+    declared: the declarations of a file of another program.
     """
 
     run: Run
@@ -68,11 +68,11 @@ class Engine:
         else on the CPU.
     kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default the file's suffix
         decides.
-    preparation: how a file of another program wants its pixels; for ONNX and OpenVINO.
+    preparation: the preprocessing of a file of another program, ONNX or OpenVINO.
     dtype: torch.bfloat16 or torch.float16, in which OpenVINO then computes what is float32 in the
         file.
     output: which of several outputs of a file of another program is the feature; by default one is
-        chosen, and said.
+        chosen and logged.
 
     Raises FileNotFoundError. Raises UserError for a file that is not a network, for one that does
     not behave as it declares, for a preparation, dtype or output that would be ignored, and if
@@ -133,7 +133,7 @@ class Engine:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return the features (B, D) float32, on the CPU, of images in the form of `contents`.
 
-        Raises UserError if the network in the file fails or gives something else.
+        Raises UserError if the network in the file fails or returns something else.
         """
         try:
             features = self.run(images).float().cpu()
@@ -183,9 +183,9 @@ class Engine:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the notices that libraries give, and undo what they change in logging.
+    """Silence the notices of libraries, and undo their changes to logging.
 
-    One thread at a time. What other threads log meanwhile, but for errors, is lost as well.
+    Only one thread at a time. Messages of other threads below errors are lost as well.
     """
     with SILENCE, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -241,8 +241,9 @@ def _open_openvino(
 ) -> OpenedFile:
     """Compile a network for several batches at a time, each on its own cores.
 
-    It is compiled once for any number of images, and again when the first full batch comes: a fixed
-    shape is faster. Raises UserError if the processor cannot compute in the type asked for.
+    It is compiled once for any number of images, and again when the first full batch arrives,
+    because a fixed shape is faster. Raises UserError if the processor does not support the
+    requested type.
     """
     if device.type != "cpu":
         raise OptionError(f"{path}: OpenVINO computes on the CPU: {{gpu_ids}}.", gpu_ids="-1")
@@ -296,7 +297,7 @@ def _open_openvino(
 
 
 def _lengths(port: Any) -> list[int | None]:
-    """Return the shape of an input or output of OpenVINO, with None for a length that is free."""
+    """Return the shape of an input or output of OpenVINO, with None for a variable length."""
     shape = port.get_partial_shape()
     return [length.get_length() if length.is_static else None for length in shape]
 

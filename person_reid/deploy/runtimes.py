@@ -1,4 +1,4 @@
-"""Run a network on the CPU by OpenVINO or ONNX Runtime: the same features as PyTorch's, sooner.
+"""Run a network on the CPU with OpenVINO or ONNX Runtime: PyTorch's features, but faster.
 
     engine = fast_engine(load, "osnet", "auto", device)    # None means PyTorch
     features = engine.features(bank)
@@ -57,22 +57,22 @@ def fast_engine(
     scales: Sequence[float] = (1.0,),
     level: int = logging.INFO,
 ) -> Engine | None:
-    """Return an Engine that gives the features of a network on the CPU; None if PyTorch should.
+    """Return an Engine for the features of a network on the CPU; None for PyTorch.
 
-    load: returns the network, of which the Engine keeps no part.
-    source: its name and weights, in words.
+    load: returns the network, to which the Engine keeps no reference.
+    source: a description of its name and weights.
     runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with
         PyTorch.
     device: where the network would run; other runtimes are for the CPU.
-    dtype: in which to compute; None is float32, which auto also takes in place of a type that
-        PyTorch would emulate.
+    dtype: in which to compute; None is float32, which auto also uses instead of a type that PyTorch
+        would emulate.
     scales: see fused_embedding.
-    level: at which the log says what computes the features.
+    level: of the log message that names the runtime.
 
     An Engine is used only if its features deviate from PyTorch's in float32 by at most the
-    TOLERANCE_OF_DTYPE of its precision, 1e-4 of their scale in float32. For auto, every other
-    outcome means PyTorch, and the log says why. Raises UserError or OSError if another runtime that
-    was asked for is not installed, does not agree, or cannot be used; also for an unknown one.
+    TOLERANCE_OF_DTYPE of its precision, 1e-4 of their scale in float32. For auto, any other outcome
+    means PyTorch, and the log gives the reason. Raises UserError or OSError if another requested
+    runtime is not installed, does not agree, or cannot be used; also for an unknown one.
     """
     if runtime == "torch":
         return None
@@ -106,9 +106,9 @@ def present_extractor(
     runtime: str = "torch",
     dtype: torch.dtype | None = None,
 ) -> Callable[..., Features]:
-    """Return extract_features for the present weights of a network, in evaluation mode.
+    """Return extract_features for the current weights of a network, in evaluation mode.
 
-    runtime: as in fast_engine; the network is exported anew, and nothing of it stays on the disk.
+    runtime: as in fast_engine; the network is exported anew, and the file is deleted afterwards.
     dtype: see extract_features; another runtime than PyTorch computes in float32.
     """
     copy = partial(deepcopy, network)  # its own parameters go on being trained
@@ -149,9 +149,9 @@ def _first_agreeing(
     dtype: torch.dtype | None,
     scales: Sequence[float],
 ) -> tuple[Engine, str]:
-    """Return the Engine of the first of some runtimes that agrees with PyTorch, and how near it is.
+    """Return the Engine of the first runtime that agrees with PyTorch, and its deviation.
 
-    The network is exported to a file that is gone again. Raises UserError if no Engine agrees.
+    The network is exported to a temporary file. Raises UserError if no Engine agrees.
     """
     cpu, precision = torch.device("cpu"), str(dtype or torch.float32).removeprefix("torch.")
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps files in use

@@ -29,7 +29,7 @@ Config = TypeVar("Config", bound=NetworkOfIndex)
 
 
 def with_adapted(index: Gallery, config: Config) -> Config:
-    """Return options without a network if the index has an adapted one, which takes its place."""
+    """Return options without a network if the index has an adapted one, which replaces it."""
     known = known_network(index)
     if not known or not Path(known.place).name.startswith(NETWORK):
         return config
@@ -40,8 +40,8 @@ def with_adapted(index: Gallery, config: Config) -> Config:
 def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptConfig | None:
     """Return how to adapt the network of an index to the images that were cut from its tracks.
 
-    Returns None if that was done. folder: where the run and the network are to be written. Raises
-    UserError for a network that cannot be trained.
+    Returns None if this was done before. folder: for the run and the network. Raises UserError for
+    a network that cannot be trained.
     """
     images = sorted(path for some in index.images() for path, about in some if about.track)
     digest = fingerprint(images, times=False)[:8]
@@ -79,5 +79,5 @@ def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, f
 
 
 def _done(folder: str | Path, digest: str) -> Path:
-    """Return the file that says that a network was adapted to images, and what came of it."""
+    """Return the file that records an adaptation to these images, and its result."""
     return Path(folder) / RUN / f"{digest}.txt"

@@ -57,7 +57,7 @@ def checked_features(
 def checked_paths(paths: Iterable[str | Path], place: str | Path) -> list[str | Path]:
     """Return the paths of images as a list.
 
-    Raises UserError for anything else; the letters of a text are not paths.
+    Raises UserError for anything else, such as a single string.
     """
     if not isinstance(paths, Iterable) or isinstance(paths, str | bytes | Mapping):
         raise UserError(f"{place}: expected a list of paths, found {paths!r:.60}.")
@@ -69,9 +69,10 @@ def checked_paths(paths: Iterable[str | Path], place: str | Path) -> list[str | 
 
 
 def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[About]:
-    """Return what is known about each of some images, as it is stored.
+    """Return the facts about each of some images, as they are stored.
 
-    abouts: of some of them, by the path as a text or a Path. Raises UserError for anything else.
+    abouts: facts about some of them, by path, a string or a Path. Raises UserError for anything
+    else.
     """
     if not isinstance(abouts, Mapping):
         raise UserError(f"abouts: expected {{path: About}}, found {abouts!r:.60}.")
@@ -91,13 +92,13 @@ def check_filter(which: Filter) -> None:
 
 
 def check_count(k: int) -> None:
-    """Raise UserError for a number of answers that is not whole, or not positive."""
+    """Raise UserError unless a number of answers is a positive integer."""
     if whole_number(k, "k") < 1:
         raise UserError(f"k {k}: expected 1 or more.")
 
 
 def check_version(place: str | Path, version: int, known: int) -> None:
-    """Raise UserError for what a later version of this program has written."""
+    """Raise UserError for a gallery that a later version of this program has written."""
     if version > known:
         raise UserError(
             f"{place}: of version {version}; this program knows versions up to {known}. "
@@ -112,7 +113,7 @@ def are_different(pair: Features) -> bool:
 
 
 def log_stripped(place: str | Path, count: int) -> None:
-    """Remark that images lost their identity and track, if any did."""
+    """Log how many images lost their identity and track, if any."""
     if count > 0:
         log.warning(
             "%s: another picture than before in %s; the old identity and track are dropped.",
@@ -122,7 +123,7 @@ def log_stripped(place: str | Path, count: int) -> None:
 
 
 def state_of(path: str | Path) -> str:
-    """Return a file's size and the time of its last change, or "" if it is missing."""
+    """Return a file's size and modification time, or "" if it is missing."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):  # the latter for a name with a zero byte

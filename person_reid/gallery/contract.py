@@ -1,4 +1,4 @@
-"""What a gallery does: the contract of an index file and of every other engine."""
+"""The contract of galleries: the methods of an index file and of every other engine."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ ASKED_AT_ONCE = 500  # images of one filter
 
 
 class ReadGallery(Protocol):
-    """What is asked of a gallery that is only read and searched."""
+    """The methods of a gallery that is only read and searched."""
 
     @property
     def path(self) -> str | Path:
@@ -47,7 +47,7 @@ class ReadGallery(Protocol):
                 found = True
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: what is known} of those images that are there."""
+        """Return {path: facts} of the images in the gallery, among these."""
         every = (self.images(some) for some in filters_of(paths, ASKED_AT_ONCE))
         return {path: about for found in every for images in found for path, about in images}
 
@@ -58,20 +58,20 @@ class ReadGallery(Protocol):
 
 
 class Gallery(ReadGallery, Protocol):
-    """What the commands ask of a gallery; a custom engine derives from it.
+    """The methods of a gallery that the commands use; a custom engine derives from it.
 
     Images are known by their paths, features are rows of unit length, and every method raises
-    UserError for what a person can mend. Methods with a body below need not be written again.
+    UserError for faults that a user can fix. Methods with a body below can be inherited.
     docs/extending.md shows an engine of thirty lines; tests/gallery/test_contract.py holds for all.
     """
 
     @property
     def new(self) -> bool:
-        """Whether nothing had been stored there when it was opened."""
+        """Whether it was empty when it was opened."""
 
     @property
     def file(self) -> Path | None:
-        """The file on this machine beside which the images of tracks are cut, if it is one."""
+        """The file on this machine beside which the crops of tracks are stored, if any."""
         return None
 
     def add(
@@ -84,10 +84,10 @@ class Gallery(ReadGallery, Protocol):
         """Add or replace N images: see SearchIndex.add."""
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known of images that are there, and return how many are."""
+        """Record facts about images in the gallery, and return their number."""
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that are not there, or whose files have changed."""
+        """Return the paths that are not in the gallery, or whose files have changed."""
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images and return how many there were: see SearchIndex.forget."""
@@ -101,10 +101,10 @@ class Gallery(ReadGallery, Protocol):
         return True
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store values under keys that hold none yet, and return what the keys hold."""
+        """Store values under new keys, and return the values of all keys."""
 
     def recall(self, key: str) -> Any:
-        """Return what a key holds, or None."""
+        """Return the value of a key, or None."""
 
     def note(self, kind: str, notes: Mapping[str, Any]) -> None:
         """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
@@ -121,11 +121,11 @@ class Gallery(ReadGallery, Protocol):
         return set()
 
     def allow(self, keys: Sequence[bytes]) -> None:
-        """Let what was forgotten come back."""
+        """Allow forgotten images to return."""
         return
 
     def prepare(self) -> None:
-        """Do what would otherwise slow the next search down."""
+        """Do the work that would otherwise slow down the next search."""
         return
 
     def remove(self) -> None:

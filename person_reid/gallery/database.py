@@ -1,7 +1,7 @@
-"""The SQLite file of an index: its tables, commands, transactions, and what was read lately.
+"""The SQLite file of an index: its tables, commands, transactions, and a cache of reads.
 
-Others may read while one process writes, and see the state before: the file has a write-ahead log,
-NAME-wal and NAME-shm beside it, which vanish with the last process that closes it.
+While one process writes, others may read, and see the previous state: the file has a write-ahead
+log, NAME-wal and NAME-shm beside it, which the last process to close it deletes.
 """
 
 import logging
@@ -95,7 +95,7 @@ class Database:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """What tells the open file from all others, whatever their paths."""
+        """The identity of the open file, whatever its path."""
         return self._opened.st_dev, self._opened.st_ino
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Database:
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        """Return a connection; where nobody may write, one that takes the file as it is."""
+        """Return a connection; for a read-only file, one that ignores the log."""
         with self.explained():
             database = self._prepared(self.path)
             try:
@@ -150,7 +150,7 @@ class Database:
         return database
 
     def version(self) -> int:
-        """Return the version of the file, 0 for one in which there is nothing yet.
+        """Return the version of the file, 0 for an empty one.
 
         Raises UserError for a file that is not an index, or of another version than this program's.
         """
@@ -195,9 +195,9 @@ class Database:
             return cursor.fetchmany(size)
 
     def kept(self, read: Callable[..., T], *arguments: Any) -> T:
-        """Return read(*arguments), or what it returned since the file last changed.
+        """Return read(*arguments), or its result since the file last changed.
 
-        It does not matter whether this process or another has changed the file.
+        The change may be by this process or another.
         """
         state = self._state or self._current_state()
         if self._cache[0] != state:
@@ -210,14 +210,14 @@ class Database:
         return value
 
     def _current_state(self) -> State:
-        """Return what changes when this process or another changes the file."""
+        """Return a value that changes when this process or another changes the file."""
         return self.rows("PRAGMA data_version")[0][0], self.connection.total_changes
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
         """Run a block whose changes are all on the disk afterwards.
 
-        An error or a kill leaves none of them.
+        After an error or a kill, none of them is.
 
         kind: DEFERRED for a block that only reads. It sees one state of the file.
         Raises StoreError if another file has taken the place of this one.
@@ -247,7 +247,7 @@ class Database:
     def _check_place(self) -> None:
         """Raise StoreError if the open file is not at its path.
 
-        All that is added to it would be lost.
+        Anything added to it would be lost.
         """
         try:
             same = os.path.samestat(self.place.stat(), self._opened)
@@ -260,7 +260,7 @@ class Database:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn SQLite's errors in a block into a StoreError that says what to do."""
+        """Turn SQLite's errors in a block into a StoreError with a remedy."""
         try:
             yield
         # A UnicodeDecodeError comes from a message that quotes a damaged schema.
@@ -273,7 +273,7 @@ class Database:
             raise
 
     def damaged(self, what: str) -> StoreError:
-        """Return the error for a file of which some value cannot be."""
+        """Return the error for a file with an impossible value."""
         return StoreError(f"{self.path}: damaged: {what}. {INDEX_AGAIN}")
 
 

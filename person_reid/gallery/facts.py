@@ -1,4 +1,4 @@
-"""Facts about the images that somebody asks about, the tracks among them, and when people came.
+"""Facts about images, the tracks among them, and when people were seen.
 
 for track, images in one_person_each(paths, gallery.abouts(paths)).items():
     ...
@@ -22,7 +22,7 @@ APART = 60  # seconds between images of a person who was away in the meantime
 
 
 def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, About]:
-    """Return what a list says of the images in a gallery, see listed_again."""
+    """Return the facts of a list about the images in a gallery, see listed_again."""
     known = gallery.abouts([*listed])
     for source in sorted({about.source for about in listed.values() if about.source}):
         for images in gallery.images(Filter(source=source)):
@@ -33,10 +33,10 @@ def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, 
 def listed_again(
     listed: Mapping[Path, About], images: Iterable[tuple[Path, About]]
 ) -> dict[Path, About]:
-    """Return what a list says of images that are there: {path: facts}.
+    """Return the facts of a list about images in the gallery: {path: facts}.
 
-    A list may name a folder that has moved since. An image that is not there by its path is the one
-    of the same source and file name, if there is a single one.
+    The folder in a list may have moved since. An unknown path then means the image with the same
+    source and file name, if there is exactly one.
     """
     paths = set()
     named: dict[tuple[str | None, str], list[Path]] = defaultdict(list)
@@ -52,9 +52,9 @@ def listed_again(
 
 
 def one_person_each(paths: Sequence[Path], abouts: Mapping[Path, About]) -> dict[str, list[Path]]:
-    """Return {track: its images}; images of no track come under "", as one person.
+    """Return {track: its images}; images without a track are under "", as one person.
 
-    What is known of an image says its track, or else its name, as `search.py index --tracks` cuts.
+    The track is among an image's facts or, for crops of `search.py index --tracks`, in its name.
     """
     groups: dict[str, list[Path]] = {}
     for path in paths:
@@ -63,7 +63,7 @@ def one_person_each(paths: Sequence[Path], abouts: Mapping[Path, About]) -> dict
 
 
 def _track(path: Path, about: About) -> str:
-    """Return what tells the track of an image from others, in words."""
+    """Return a unique name for the track of an image."""
     if about.track:
         return f"track {about.track}" + (f" of {about.source}" if about.source else "")
     if CROP_NAME.fullmatch(path.name):
@@ -72,7 +72,7 @@ def _track(path: Path, about: About) -> str:
 
 
 class Sighting(NamedTuple):
-    """A person before a camera.
+    """One appearance of a person in a camera.
 
     about: identity, camera, track and source of its images. images: in the order of their times.
     first, last: seconds since 1970, or None for images without a time.

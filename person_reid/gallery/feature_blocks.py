@@ -1,11 +1,11 @@
-"""The features of an index in memory, which all who search its file in this process share.
+"""The features of an index in memory, shared by all searches of its file in this process.
 
     blocks = blocks_of(table, after=0)
     for ids, gallery in blocks.now(table):              # as this connection sees the file
         ...
 
-The feature of an id never changes, and no id is used twice. So the number of images and the last id
-name a state of the file, and after an addition only what is new has to be read.
+The feature of an id never changes, and no id is used twice. The number of images and the last id
+therefore identify a state of the file, and after an addition, only the new features are read.
 """
 
 from threading import Lock
@@ -23,7 +23,7 @@ Block = tuple[npt.NDArray[np.int64], PreparedGallery]
 
 
 class FeatureBlocks:
-    """The images of a file with ids above a number, in blocks that nobody changes."""
+    """The images of a file with ids above a number, in immutable blocks."""
 
     def __init__(self, after: int) -> None:
         self._after = after
@@ -33,7 +33,7 @@ class FeatureBlocks:
     def now(self, table: ImageTable) -> list[Block]:
         """Return (ids (n,), features (n, D)) in blocks, by ids, within a transaction.
 
-        Raises StoreError if not all images can be read that the file has by its own account.
+        Raises StoreError if fewer images can be read than the file counts.
         """
         count = table.count_after(self._after)
         with self._lock:
@@ -42,7 +42,7 @@ class FeatureBlocks:
             return self._blocks
 
     def _renewed(self, table: ImageTable, count: int) -> list[Block]:
-        """Return the blocks without what is gone, and with what was added."""
+        """Return the blocks without deleted images and with added ones."""
         known, last = self._blocks, last_of(self._blocks, self._after)
         older = count - table.count_after(last)
         if counted(known) != older:
@@ -76,7 +76,7 @@ def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
 
 
 def joined(blocks: list[Block]) -> list[Block]:
-    """Return blocks of which none is much smaller than the one after it, so that they stay few."""
+    """Merge blocks that are much smaller than the next one, so that there are few."""
     found: list[Block] = []
     for block in blocks:
         found.append(block)
@@ -99,7 +99,7 @@ OPENING = Lock()
 
 
 def blocks_of(table: ImageTable, after: int) -> FeatureBlocks:
-    """Return the blocks of a file, the same for all who have it open and keep them."""
+    """Return the blocks of a file, shared by all that have it open."""
     key = table.db.identity, table.token, table.features_token, after
     with OPENING:
         return OPEN.setdefault(key, FeatureBlocks(after))

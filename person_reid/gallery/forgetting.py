@@ -1,10 +1,10 @@
-"""Forget images, so that no file holds them, and know them again, so that they do not come back.
+"""Forget images, so that no file contains them, and recognise them, so that they do not return.
 
     forget(index.store, Filter(identity="Anna"), "Anna asked for it")
-    paths = not_forgotten(index, paths)                   # what may be added
+    paths = not_forgotten(index, paths)                   # those that may be added
 
-A gallery keeps a hash of each image and track that was forgotten. It tells neither a path nor a
-name; whoever has the index and guesses a path can check it.
+A gallery keeps a hash of each image and track that was forgotten. It reveals neither a path nor a
+name, but somebody who has the index and guesses a path can verify it.
 """
 
 import logging
@@ -80,7 +80,7 @@ def forget(
 
 
 def _forget_next(store: ImageTable, which: Filter, asked: str) -> None:
-    """Forget the images in the file where features of another network are gathered."""
+    """Forget the images in the file that collects features of another network."""
     if not next_file(store.path).exists():
         return
     following = ImageTable(next_file(store.path))
@@ -101,7 +101,7 @@ def _identified(
 
 
 def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
-    """Record hashes of images that were deleted, and of tracks of which none is left.
+    """Record hashes of deleted images, and of tracks without images.
 
     The records of track files without images are deleted. rows: see _identified.
     """
@@ -121,9 +121,9 @@ def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
 
 
 def _rewrite(db: Database, wait: bool) -> None:
-    """Write the file anew, without what was replaced before and its system has kept.
+    """Rewrite the file without replaced content that SQLite has kept.
 
-    It needs as much room as the file; a remark says if that is not there.
+    It needs as much free space as the size of the file, and warns if there is less.
     """
     try:
         try:
@@ -141,7 +141,7 @@ def _rewrite(db: Database, wait: bool) -> None:
 
 
 def _empty_log(db: Database, seconds: int) -> None:
-    """Bring what was written into the file, and wait for a search that reads the old state."""
+    """Write the log into the file, and wait for a search that reads the old state."""
     for waited in range(seconds):
         time.sleep(1 if waited else 0)
         if settled(db):
@@ -172,13 +172,13 @@ def settled(db: Database) -> bool:
 
 
 def forgotten(store: ImageTable, keys: Sequence[bytes]) -> set[bytes]:
-    """Return those of some keys of which something was forgotten."""
+    """Return those of some keys that belong to something forgotten."""
     hashes = {hash_of_key(key, store.token): key for key in keys}
     return {hashes[each] for each, _ in store.where("hash", [*hashes], "hash", "barred")}
 
 
 def allow(store: ImageTable, keys: Iterable[bytes]) -> None:
-    """Let what was forgotten come back."""
+    """Allow forgotten images to return."""
     with store.db.transaction():
         store.db.connection.executemany(
             "DELETE FROM barred WHERE hash = ?", ((hash_of_key(key, store.token),) for key in keys)
@@ -186,7 +186,7 @@ def allow(store: ImageTable, keys: Iterable[bytes]) -> None:
 
 
 def forgettings(store: ImageTable) -> list[dict[str, Any]]:
-    """Return when images were forgotten, by which words, and how many."""
+    """Return when images were forgotten, with which words, and how many."""
     rows = store.db.rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
     return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
 
@@ -194,9 +194,9 @@ def forgettings(store: ImageTable) -> list[dict[str, Any]]:
 def not_forgotten(
     index: Gallery, paths: Sequence[str | Path], allowed: bool = False
 ) -> list[str | Path]:
-    """Return the images that were not forgotten, and remark on the others.
+    """Return the images that were not forgotten, and log the others.
 
-    allowed: all may come back.
+    allowed: all may return.
     """
     return _left(index, paths, [_image_key(index, path) for path in paths], allowed, "image", str)
 
@@ -204,13 +204,13 @@ def not_forgotten(
 def tracks_not_forgotten(
     index: Gallery, source: str, tracks: Sequence[Track], allowed: bool = False
 ) -> list[Track]:
-    """Return the tracks of a source that were not forgotten, and remark on the others."""
+    """Return the tracks of a source that were not forgotten, and log the others."""
     keys = [track_key(source, str(track.number)) for track in tracks]
     return _left(index, tracks, keys, allowed, "track", lambda track: str(track.number))
 
 
 def _image_key(index: Gallery, path: str | Path) -> bytes:
-    """Return the key of an image, whose path below the folder of the index survives a move."""
+    """Return the key of an image, with a path relative to the index, which survives a move."""
     return image_key(IndexFolder(index.file).stored(path), state_of(path))
 
 
@@ -222,7 +222,7 @@ def _left(
     kind: str,
     name: Callable[[Thing], str],
 ) -> list[Thing]:
-    """Return the things whose keys were not forgotten, or all if they are allowed."""
+    """Return the items whose keys were not forgotten, or all if allowed."""
     known = index.forgotten(sorted({*keys}))
     if known and allowed:
         index.allow([*known])

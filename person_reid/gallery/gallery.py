@@ -1,4 +1,4 @@
-"""What a gallery does, and how one is opened by its address: a file, or an engine by its scheme."""
+"""Galleries by address: a file, or an engine by its scheme."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def file_at(place: str) -> Path | None:
 def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gallery:
     """Return the gallery at an address: a file, or postgresql://HOST/DATABASE/NAME.
 
-    new: make the gallery if it does not exist; otherwise a UserError says how to make it.
+    new: create the gallery if it does not exist; otherwise, UserError tells how.
     codes: how a new file holds features, see SearchIndex.
     """
     if scheme := scheme_of(place):
@@ -61,7 +61,7 @@ def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gall
 def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
     """Yield the gallery at an address, and make it if it does not exist; codes: see open_gallery.
 
-    If the block fails before any image is in a new one, nothing of it stays.
+    If the block fails before a new one contains any image, it is deleted.
     """
     gallery = open_gallery(place, codes=codes)
     try:
@@ -75,7 +75,7 @@ def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
 def nobody_has(gallery: ReadGallery, which: Filter) -> list[str]:
     """Return a sentence for each value of a filter that no image of a gallery has.
 
-    It names the nearest value that some image has, or else what there is.
+    It suggests the nearest existing value, or lists them.
     """
     names = ("identity", "camera", "track", "source")
     asked = {name: value for name in names if (value := getattr(which, name)) is not None}

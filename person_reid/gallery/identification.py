@@ -1,9 +1,9 @@
-"""Say who a person is, by the images of the people whom a gallery knows.
+"""Identify people by the images of the known people in a gallery.
 
     found = identify(index, embed(["someone.jpg"]), threshold=0.8)
     found[0].identity                   # "Anna", or None for a stranger
 
-An image has an identity if it was enrolled, or if a table or a corrected list says whom it shows.
+An image has an identity if it was enrolled, or if a table or a corrected list names it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,11 +33,11 @@ Named = tuple[Sequence[str], Features]  # whom each of n images shows, and their
 
 @dataclass(frozen=True)
 class Identification:
-    """Who one person may be.
+    """The possible identity of a person.
 
     nearest, score: the known person with the highest score, and this score, from -1 to 1.
-    second, margin: the person who comes next, and by how much lower that score is; None if only one
-        person is known.
+    second, margin: the next person, and how much lower that score is; None if only one person is
+        known.
     known: whether the score reaches the threshold; None without a threshold.
     """
 
@@ -51,7 +51,7 @@ class Identification:
     def identity(self) -> str | None:
         """The name, or None for a stranger.
 
-        Nobody is named without a threshold: a stranger also has somebody nearest.
+        Without a threshold, no name is given, because even a stranger has a nearest person.
         """
         return self.nearest if self.known else None
 
@@ -72,15 +72,15 @@ def identify(
     threshold: float | None = None,
     among: Filter = EVERYTHING,
 ) -> list[Identification]:
-    """Return who of the gallery each of some people is, as an Identification.
+    """Return the Identification of each of some people.
 
     people: features (Q, D), one image of each person, or a list with the features (n, D) of all
         images of each, such as a track.
-    threshold: the lowest score of a known person. None names nobody, and only says who is nearest.
-    among: compare with these images alone.
-
-    The score is explained at person_scores. Raises UserError if no person is known, if no image of
-    a known person passes the filter, and for features that the gallery cannot compare with its own.
+    threshold: the lowest score of a known person. With None, no name is given, only the nearest
+    person.
+    among: compare only with these images. For the score, see person_scores. Raises UserError if no
+    person is known, if no image of a known person passes the filter, and for features that the
+    gallery cannot compare with its own.
 
     >>> identify(index, embed(["someone.jpg"]), threshold=0.8)[0].identity
     'Anna'

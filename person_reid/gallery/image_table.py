@@ -52,16 +52,16 @@ ROW_FACTS = f"path, state, {COLUMNS}, more"  # all of a row but its id and featu
 
 
 def next_file(index: str | Path) -> Path:
-    """Return the file beside an index in which features of another network are gathered."""
+    """Return the file beside an index that collects features of another network."""
     return Path(f"{index}.next")
 
 
 class ImageTable:
     """The images in the file of an index, opened, or created if it does not exist.
 
-    codes: how a new index holds features, one of CODE_NAMES, by default the first. They name what
-    the inverted lists hold; the file holds float32 for "float32", and float16 for the others. An
-    index keeps its codes.
+    codes: how a new index holds features, one of CODE_NAMES, by default the first. The inverted
+    lists hold these codes; the file holds float32 for "float32", otherwise float16. An index keeps
+    its codes.
 
     Every method raises UserError if the file is damaged or not an index, if the disk is full, or if
     another process keeps writing to it for BUSY seconds.
@@ -100,8 +100,8 @@ class ImageTable:
 
         Returns {key: the value it holds}.
 
-        If several processes do so at once, one of them stores all of its values, and the others are
-        told these.
+        If several processes do so at the same time, one of them stores all of its values, and the
+        others get these.
         """
         if any(self.recall(key) is None for key in values):
             with self.db.transaction():
@@ -140,7 +140,7 @@ class ImageTable:
         return json.dumps(self.folder.stored_value(value))
 
     def check_features(self) -> None:
-        """Raise StoreError if the features are of another network than when the file was opened."""
+        """Raise StoreError if the network of the features has changed since the file was opened."""
         if self.recall(REINDEXED) != self.features_token:
             raise StoreError(
                 f"{self.path}: reindexed with another network since it was opened. Run this again."
@@ -191,15 +191,15 @@ class ImageTable:
         log_stripped(self.path, stripped)
 
     def _before(self, keys: list[bytes]) -> dict[bytes, tuple[About, bytes]]:
-        """Return {path: (what is known, feature as it is stored)} of those that are there."""
+        """Return {path: (facts, stored feature)} of the images in the index, among these."""
         rows = self.where("path", keys, f"id, {ROW_FACTS}, feature")
         known = self._known([row[1:-1] for row in rows])
         return {row[0]: (known[row[1]][1], row[-1]) for row in rows}
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known about images; a None leaves the old value.
+        """Record facts about images; None keeps the old value.
 
-        Returns how many of the images are there.
+        Returns how many of the images are in the index.
         """
         known_facts = known_of(abouts, abouts)
         paths = checked_paths([*abouts], self.path)
@@ -251,7 +251,7 @@ class ImageTable:
             yield [*self._known(rows).values()]
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: what is known} of those images that are there, without reading others."""
+        """Return {path: facts} of these images, if in the index, without reading others."""
         rows = self.where("path", [*map(self.folder.stored, paths)], f"id, {ROW_FACTS}")
         return dict(self._known([row[1:] for row in rows]).values())
 
@@ -330,7 +330,7 @@ class ImageTable:
         return (self._named(rows[0][0]), rows[0][1]) if rows else ("", 0)
 
     def reached(self, token: str) -> int:
-        """Return the last id of the addition with this token, 0 if it is not one of this file's."""
+        """Return the last id of the addition with this token, 0 if it is not in this file."""
         rows = self.db.rows("SELECT last FROM additions WHERE token = ?", (token,))
         return int(rows[0][0]) if rows else 0
 
@@ -342,12 +342,12 @@ class ImageTable:
         return token == self.latest()[0] or bool(self.reached(token))
 
     def mark(self) -> None:
-        """Give what was added or forgotten in this transaction a token."""
+        """Give the changes of this transaction a token."""
         command = "INSERT OR IGNORE INTO additions SELECT coalesce(max(id), 0), ? FROM images"
         self.db.rows(command, (secrets.token_hex(8),))
 
     def by_id(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
-        """Return {id: (path, what is known)} of those of the images that are still there."""
+        """Return {id: (path, facts)} of the images that still exist."""
         return self._known(self.where("id", ids, ROW_FACTS))
 
     def _known(self, rows: Sequence[Any]) -> dict[int, tuple[Path, About]]:
@@ -361,7 +361,7 @@ class ImageTable:
         return found
 
     def _about(self, facts: Sequence[str | None]) -> About:
-        """Return what is known, of the columns of a row."""
+        """Return the facts in the columns of a row."""
         *facts, more = facts
         if more is None:
             return About(*facts)
@@ -375,7 +375,7 @@ class ImageTable:
     def where(
         self, key: str, values: Sequence[Any], columns: str, table: str = "images"
     ) -> list[Any]:
-        """Return the rows (key, *columns) of the images that are there, by ids or paths."""
+        """Return the rows (key, *columns) of existing images, by ids or paths."""
         rows = []
         for start in range(0, len(values), 500):  # SQLite limits the number of question marks
             some = values[start : start + 500]
@@ -456,7 +456,7 @@ class ImageTable:
         return features if self.codes == "float32" else features / np.sqrt(squares)[:, None]
 
     def _named(self, token: Any) -> str:
-        """Return a token, which becomes part of the names of files."""
+        """Return a token, which is used in names of files."""
         if not isinstance(token, str) or not TOKEN.fullmatch(token):
             raise self.db.damaged(f"{token!r:.60} is not a token")
         return token

@@ -1,13 +1,13 @@
-"""The saved search index: path, feature and facts of each image, in a file that survives crashes.
+"""The saved search index: path, feature and facts of each image, in a crash-safe file.
 
     index = SearchIndex("people.index")
     index.add(paths, features)                        # one transaction: all of them or none
     matches = index.search(queries, k=10)             # a list of Found for every query
 
-The file is an SQLite database, so a process killed during an addition loses nothing that was there
-before. A query is compared with all images if there are at most MOST_COMPARED of them. Beyond that,
-FAISS answers from inverted lists, saved beside the file under a name that gives the last addition
-in them; they can always be rebuilt.
+The file is an SQLite database, so a process killed during an addition loses no earlier image. A
+query is compared with all images if there are at most MOST_COMPARED of them. Beyond that, FAISS
+answers from inverted lists, saved beside the file under a name that gives the last addition in
+them; they can always be rebuilt.
 """
 
 import json
@@ -58,8 +58,8 @@ class SearchIndex:
     """A gallery on disk that can grow; open it once in each thread.
 
     store: its images, see ImageTable, which has the database. codes: see ImageTable.
-    network: the Embedder of its features. The index remembers it, so that the commands can search;
-    UserError says if the index is of another network.
+    network: the Embedder of its features. The index remembers it for the commands. Raises UserError
+    if the index is of another network.
     """
 
     def __init__(
@@ -94,18 +94,18 @@ class SearchIndex:
 
         They replace those whose path is already there.
 
-        abouts: what is known about some of them. The others keep what was known before, but lose
-        identity and track if the file now shows another picture. states: the files' states before
-        they were read, see state_of; by default, the present ones. Everything is on the disk when
-        this returns. Raises UserError for features that are not finite or are all zero, if their
-        width differs from the index's, and if their number is not the number of paths.
+        abouts: facts about some of them. The others keep their facts, but lose identity and track
+        if the file now shows another picture. states: the files' states before they were read, see
+        state_of; by default, the present ones. Everything is on the disk when this returns. Raises
+        UserError for features that are not finite or are all zero, if their width differs from the
+        index's, and if their number is not the number of paths.
         """
         self.store.add(paths, features, abouts, states)
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known about images; a None leaves the old value.
+        """Record facts about images; None keeps the old value.
 
-        Returns how many of the images are there.
+        Returns how many of the images are in the index.
         """
         return self.store.describe(abouts)
 
@@ -156,14 +156,13 @@ class SearchIndex:
         return self.store.notes(kind)
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
-        """Delete images so that no file holds their paths or features any more.
+        """Delete images so that no file contains their paths or features.
 
         Returns how many there were. Images that were cut from the frames of tracks, into the folder
         beside the index, are deleted as well.
 
-        keep_crops: leave these where they are.
-        asked: words for the table `forgotten`, which records that and when images were forgotten,
-        but not which.
+        keep_crops: do not delete these. asked: words for the table `forgotten`, which records when
+        images were forgotten, but not which.
         """
         self._lists = None  # a deleted file of lists stays on the disk while it is open
         return forgetting.forget(self.store, which, asked, keep_crops)
@@ -177,11 +176,11 @@ class SearchIndex:
         return forgetting.settled(self.store.db)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of some keys, see forgetting.py, of which something was forgotten."""
+        """Return those of some keys, see forgetting.py, that belong to something forgotten."""
         return forgetting.forgotten(self.store, keys)
 
     def allow(self, keys: Sequence[bytes]) -> None:
-        """Let what was forgotten come back."""
+        """Allow forgotten images to return."""
         forgetting.allow(self.store, keys)
 
     def close(self) -> None:
@@ -194,10 +193,11 @@ class SearchIndex:
         self.store.db.remove()
 
     def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
-        """Replace all features by those that another index holds of the same files.
+        """Replace all features by another index's features of the same files.
 
-        notes: the keys of what is remembered of its network, which replace one's own. Who has this
-        index open is told so. Returns False, and changes nothing, if an image is not there.
+        notes: keys of the remembered facts about its network, which are also replaced. Processes
+        that have this index open get an error. Returns False, without a change, if the other index
+        lacks an image.
         """
         db = self.store.db
         token = secrets.token_hex(8)
@@ -228,7 +228,7 @@ class SearchIndex:
     ) -> list[list[Found]]:
         """Return at most k Found for each of the queries (Q, D), the most similar image first.
 
-        exact: compare with all images, however many there are. among: search only these. Raises
+        exact: compare with all images, regardless of their number. among: search only these. Raises
         UserError if k is not positive, and for queries that the index cannot compare with its
         features.
         """
@@ -318,7 +318,7 @@ class SearchIndex:
     def prepare(self) -> None:
         """Bring the inverted lists up to date if there are enough images.
 
-        Otherwise the next search would do it.
+        Otherwise, the next search would do it.
         """
         if self._is_large() and faiss_is_installed():
             self.lists()

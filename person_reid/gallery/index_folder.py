@@ -1,12 +1,11 @@
-"""Paths as the file of an index holds them: those below its folder are relative to it.
+"""Paths in the file of an index: those below its folder are relative to it.
 
     folder = IndexFolder(Path("/people/a.index"))
     folder.stored("/people/crops/1.jpg")                  # b"./crops/1.jpg"
     folder.path(b"./crops/1.jpg")                         # Path("/people/crops/1.jpg")
 
-So a folder may be moved or renamed with the index in it. All other paths stay as they were given.
-Images that were cut from tracks, or uploaded, lie beside the file, and are deleted with what it
-holds of them.
+The folder may therefore be moved or renamed with the index in it. All other paths are kept as
+given. Crops of tracks and uploads are beside the file, and are deleted with their rows.
 """
 
 import logging
@@ -29,7 +28,7 @@ UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that the service was 
 
 
 class IndexFolder:
-    """The folder of the file of an index, or of what takes its place; None has no folder."""
+    """The folder of the file of an index, or of its equivalent; None has no folder."""
 
     def __init__(self, file: Path | None) -> None:
         # how all paths in it begin; no path begins with a zero byte
@@ -83,10 +82,10 @@ def folder_beside(index: str | Path, source: str) -> Path:
 
 
 def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
-    """Delete those of some images that were cut, or uploaded, into the folder beside an index.
+    """Delete the crops and uploads among some images in the folder beside an index.
 
-    A remark names other folders with such images, which stay. A folder that a record names
-    is not deleted on its word alone: it may be another user's.
+    The log lists other folders with such images, which are kept: a folder named by a record may
+    belong to another user.
 
     images: (path, source). index: the file of the index; None for a server.
     """

@@ -1,4 +1,4 @@
-"""The network of an index: which one it remembers, and the Embedder for its images."""
+"""The network that an index remembers, and the Embedder for its images."""
 
 import logging
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ NETWORK_NOTES = ("network", "probe")  # the keys of what an index says of it
 
 
 class ProbedNetwork(Protocol):
-    """A network that describes the synthetic image by which an index recognises it."""
+    """A network that computes the synthetic image's feature, which identifies it."""
 
     def probe(self) -> Features:
         """Return the feature (D,) of probe_image()."""
@@ -53,9 +53,9 @@ class ProbedNetwork(Protocol):
 
 @dataclass(frozen=True)
 class NetworkRef:
-    """The network of an index: where it is, and the options that its features depend on.
+    """The network of an index: its place, and the options that affect its features.
 
-    kind: the option of test.py that says where it is: name (of a run), from, weights or engine.
+    kind: the option of test.py for its place: name (of a run), from, weights or engine.
     place: the value of that option.
     options: (option, value) of the others that are set, in alphabetical order.
     """
@@ -80,17 +80,16 @@ class NetworkRef:
         return {self.kind: self.place, **dict(self.options)}
 
     def config(self) -> TestConfig:
-        """Return the options of test.py; those that it does not know are skipped."""
+        """Return the options of test.py; unknown ones are skipped."""
         values = self.to_json()
         values["from_run"] = values.pop("from", None)
         known = {name: value for name, value in values.items() if name in TestConfig.declared()}
         return configured(TestConfig, {k: v for k, v in known.items() if v is not None})
 
     def contradicted(self, asked: Mapping[str, Any]) -> list[str]:
-        """Return, in words, which of the options {option: value} contradict this network.
+        """Describe which of the options {option: value} contradict this network.
 
-        It may have moved: what tells whether a network at another place is the same one is a
-        feature.
+        It may have moved: its feature of the synthetic image identifies it.
         """
         own = self.to_json()
         return [
@@ -113,7 +112,7 @@ def open_network(
     >>> embed = open_network(SearchIndex("people.index"))
 
     Raises UserError for options that name another network than the index remembers, and if its
-    features or those of its run's weights are others by now.
+    features have changed since.
     """
     from person_reid.deploy.find import open_embedder  # loads torch
 
@@ -160,7 +159,7 @@ def open_onnx_network(index: Gallery, options: NetworkOfIndex) -> "OnnxEmbedder"
 
 
 def check_place(index: Gallery, network: NetworkRef) -> None:
-    """Raise UserError if the network that an index remembers is not where it was."""
+    """Raise UserError if the network that an index remembers has moved."""
     place = Path(network.place)
     missing = network.kind in MOVED_FILES and place.is_absolute() and not place.exists()
     if missing and known_network(index):
@@ -172,9 +171,9 @@ def check_place(index: Gallery, network: NetworkRef) -> None:
 
 
 def ref_of(embedder: "Embedder") -> NetworkRef:
-    """Return the network of an Embedder that was made in Python, as an index remembers it.
+    """Return the network of an Embedder made in Python, as an index would remember it.
 
-    Raises UserError if no options name it: a command could not open it again.
+    Raises UserError if no options describe it, because a command could not open it.
     """
     from person_reid.models.factory import options_of  # loads torch
 
@@ -200,7 +199,7 @@ def ref_of(embedder: "Embedder") -> NetworkRef:
 def check_same_embedder(index: Gallery, embedder: "Embedder") -> None:
     """Check that an index holds features of an Embedder's network; a new one remembers it.
 
-    Raises UserError if it does not, and, for a new index, if no options name the network.
+    Raises UserError if it does not, and, for a new index, if no options describe the network.
     """
     check_same_network(index, embedder, known_network(index) or ref_of(embedder))
 
@@ -213,9 +212,9 @@ def network_options(index: Gallery) -> TestConfig:
 def measured_threshold(
     given: str | None, index: Gallery, score: str, camera_norm: bool = False
 ) -> float | None:
-    """Return the threshold that an option gives, which is of the network of an index.
+    """Return the threshold of an option, for the network of an index.
 
-    score, camera_norm: what it is compared with, see load_threshold.
+    score, camera_norm: see load_threshold.
     Raises UserError for one that was measured on another network, or for another score.
     """
     if given is None:
@@ -224,7 +223,7 @@ def measured_threshold(
 
 
 def track_cosines_of(index: Gallery) -> TrackCosines | None:
-    """Return how alike tracks are with the network of an index, if its config.json says it.
+    """Return the TrackCosines of the network of an index, if its config.json has them.
 
     The file is in the folder of the network, or beside its weights. Raises UserError if it is
     damaged.
@@ -241,7 +240,7 @@ def track_cosines_of(index: Gallery) -> TrackCosines | None:
 
 
 def measured_on(index: Gallery) -> tuple[str, str]:
-    """Return the network of an index and the flags of its features, as a result file says them."""
+    """Return the network of an index and the flags of its features, as in a result file."""
     network = network_options(index)
     return network_name(network), feature_flags(network)
 
@@ -266,7 +265,7 @@ def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
 
 
 def _defaults() -> dict[str, Any]:
-    """Return {option: its default} of those on which features depend."""
+    """Return {option: its default} of the options on which features depend."""
     known = TestConfig.declared()
     return {name: known[name].default for name in OF_FEATURES if name != "from_run"}
 
@@ -274,7 +273,7 @@ def _defaults() -> dict[str, Any]:
 def known_network(index: Gallery) -> NetworkRef | None:
     """Return the network that an index remembers, or None for a new index.
 
-    Raises UserError if the index holds something else in its place.
+    Raises UserError for an invalid entry.
     """
     flags = index.recall("network")
     if flags is None:
@@ -287,10 +286,10 @@ def known_network(index: Gallery) -> NetworkRef | None:
 
 
 def check_same_network(index: Gallery, embedder: ProbedNetwork, network: NetworkRef) -> None:
-    """Check by a synthetic image, whose feature the index keeps, that this is its network.
+    """Check that this is an index's network, by the stored feature of a synthetic image.
 
-    network: what the embedder embeds with; a new index remembers it. Raises UserError if the index
-    belongs to another network, to other weights, or to other options.
+    network: that of the embedder; a new index remembers it. Raises UserError if the index belongs
+    to another network, to other weights, or to other options.
     """
     probe = embedder.probe()
     if len(index) and index.recall("network") is None:
@@ -321,7 +320,7 @@ def check_agrees(index: Gallery, known: NetworkRef, asked: Mapping[str, Any]) ->
 
 
 def _again(index: Gallery) -> str:
-    """Return how to go on with another network."""
+    """Return advice on continuing with another network."""
     if not len(index):
         return "Index the images (it holds none yet): --index ANOTHER_FILE"
     words = f", or give all this network: {as_command('tools/gallery.py')} reindex"
@@ -329,5 +328,5 @@ def _again(index: Gallery) -> str:
 
 
 def _value(value: Any) -> str:
-    """Return the value of a flag in words."""
+    """Describe the value of a flag."""
     return "off" if value is None or value is False else "on" if value is True else str(value)

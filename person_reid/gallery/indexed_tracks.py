@@ -1,4 +1,4 @@
-"""The tracks of an index, to be linked into people, and what a user has said about them.
+"""The tracks of an index, to be linked into people, and a user's statements about them.
 
 tracks, features = indexed_tracks(index)              # those without an image come last
 starts, ends = spans(tracks)
@@ -70,16 +70,16 @@ class IndexedTrack:
     piece: int | None = None
 
     def __str__(self) -> str:
-        """Return what to call it in a message."""
+        """Return its name for a message."""
         return f"{self.name} of {self.record.path}"
 
     @property
     def name(self) -> str:
-        """What to call it beside its file."""
+        """Its name beside that of its file."""
         return f"track {self.track.number}" + (f", piece {self.piece}" if self.piece else "")
 
     def frames(self) -> list[int]:
-        """Return the frame that each image was cut from; others stand for the first frame."""
+        """Return the frame of each image; for those without, the first frame."""
         return [
             number_and_frame(path)[1]
             if CROP_NAME.fullmatch(path.name)
@@ -88,13 +88,13 @@ class IndexedTrack:
         ]
 
     def in_order(self) -> "IndexedTrack":
-        """Return it with its images in the order of time."""
+        """Return a copy with its images in the order of time."""
         order = np.argsort(self.frames(), kind="stable")
         images = [self.images[place] for place in order.tolist()]
         return replace(self, images=images, features=self.features[order])
 
     def times(self) -> tuple[str, str]:
-        """Return when the person is first and last seen: local times, or seconds of the video."""
+        """Return when the person was first and last seen: local times, or seconds of the video."""
         first, last = self.track.first, self.track.last
         if not self.record.start:
             return f"{first:.3f}", f"{last:.3f}"
@@ -113,7 +113,7 @@ class Corrections:
     """Facts that a user has stated about tracks, by their numbers.
 
     same, different: pairs that are one person, and two. twice: those of `same` that share a moment,
-    as a detector may see somebody twice. names: {track: what its person is called}.
+    as a detector may see somebody twice. names: {track: the name of its person}.
     """
 
     same: TrackPairs = ()
@@ -127,8 +127,8 @@ def indexed_tracks(
 ) -> tuple[list[IndexedTrack], Features]:
     """Return the T tracks of all track files of an index, and the features (S, D) of the first S.
 
-    The others have no image in the index. period: its `after` and `before` say when the tracks
-    begin; a track without a time does so in no period. Raises UserError if there are no features.
+    The others have no image in the index. period: the tracks begin between its `after` and
+    `before`; tracks without a time are excluded. Raises UserError if there are no features.
     """
     every: list[IndexedTrack] = []
     for record in recorded_tracks(index):
@@ -182,7 +182,7 @@ def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[Inde
 
 
 def _begins_within(track: Track, record: TrackRecord, period: Filter) -> bool:
-    """Return whether a track begins in a period, as an image of its first moment would be in it."""
+    """Return whether a track begins in a period."""
     begins = stored(EPOCH + timedelta(seconds=track.first)) if record.start else None
     return period.admits(record.path, About(time=begins))
 
@@ -207,8 +207,8 @@ def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
 def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]:
     """Return (camera, identity, track) of the people in the truth of the cameras of tracks.
 
-    folder: holds CAMERA/gt/gt.txt, in which an identity is one person in all cameras. Remarks name
-    its cameras without tracks, and those whose boxes are elsewhere than the tracks.
+    folder: contains CAMERA/gt/gt.txt, in which an identity is one person in all cameras. The log
+    lists its cameras without tracks, and those whose boxes do not match the tracks.
 
     Raises UserError if a file is missing or cannot be read, and if a camera has several track
     files.
@@ -241,7 +241,7 @@ def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]
 def _remark_on_places(
     folder: Path, truth: Sequence[NamedTrack], tracks: Sequence[IndexedTrack]
 ) -> None:
-    """Name the cameras whose true boxes hardly ever meet a track."""
+    """Log the cameras whose true boxes hardly ever match a track."""
     found = [(each.record.camera, "", each.track) for each in tracks]
     for camera in sorted({name for name, *_ in truth}):
         known = [each for each in truth if each[0] == camera]
@@ -292,7 +292,7 @@ def _matched(truth: Iterable[NamedTrack], found: Iterable[NamedTrack]) -> tuple[
 
 
 def remark_on_times(tracks: Sequence[IndexedTrack]) -> None:
-    """Say if the times of files, or of cameras, have nothing to do with one another."""
+    """Warn if the times of files or cameras seem unrelated."""
     files = {each.record.path: each.record.start for each in tracks}
     unknown = [path for path, start in files.items() if not start]
     if unknown and len(files) > 1:
@@ -313,7 +313,7 @@ def remark_on_times(tracks: Sequence[IndexedTrack]) -> None:
 
 
 def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
-    """Raise UserError unless it is known when each file begins."""
+    """Raise UserError unless the start of each file is known."""
     for each in tracks:
         if not each.record.start:
             raise OptionError(
@@ -324,9 +324,9 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
 
 
 def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
-    """Return {image: identity} by a list of images with the columns path and identity.
+    """Return {image: identity} from a list of images with the columns path and identity.
 
-    Images without an identity say nothing. Raises UserError if the list says nothing of any track.
+    Images without an identity are ignored. Raises UserError if the list identifies no track.
     """
     images = (image for each in tracks for image in each.images)
     listed = listed_again(read_abouts(file, ("path", "identity")), images)
@@ -342,7 +342,7 @@ def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
 def names_of_tracks(
     said: Mapping[Path, str], tracks: Sequence[IndexedTrack], origin: object
 ) -> dict[int, str]:
-    """Return {track: its identity} by the identities of images.
+    """Return {track: its identity} from the identities of images.
 
     origin: where this is written, for messages. Raises UserError if the images of a track have two.
     """
@@ -365,11 +365,11 @@ def corrections_of(
     travel: Travel | None = None,
     origin: object = "corrections",
 ) -> Corrections:
-    """Return which tracks are one person, and which two people, by the identities of some.
+    """Return which tracks are one person, and which are two, by the identities of some.
 
     Tracks of one identity are one person; different identities are different people.
-    origin: where this is written, for messages. Raises UserError, with all of them, for
-    tracks that cannot be whom it says: see cannot_be_one.
+    origin: where this is written, for messages. Raises UserError that lists all impossible pairs:
+    see cannot_be_one.
     """
     people = defaultdict(list)
     for i, name in who.items():
@@ -399,7 +399,7 @@ def corrections_of(
 
 
 def cannot_be_one(tracks: Sequence[IndexedTrack], at_once: Apart) -> Apart:
-    """Return which pairs of T tracks nobody may call one person, (T, T).
+    """Return which pairs of T tracks cannot be one person, (T, T).
 
     Two tracks of one file may be one person, seen twice, if their boxes touch in most of the frames
     that they share, or if they share none. at_once: the pairs of two_people.
@@ -420,7 +420,7 @@ def _touch(first: IndexedTrack, second: IndexedTrack) -> bool:
 
 
 def _contradictions(name: str, tracks: Sequence[IndexedTrack], apart: Apart) -> Iterator[str]:
-    """Yield a line for each track that is not with the longer ones of its name."""
+    """Yield a line for each track that is incompatible with longer ones of its name."""
     kept: list[int] = []
     for i in sorted(range(len(tracks)), key=lambda i: -len(tracks[i].track.frames)):
         other = next((j for j in kept if apart[i, j]), None)

@@ -44,15 +44,15 @@ def add_images(
     abouts: Mapping[Any, About] | None = None,
     skip_unreadable: bool = False,
 ) -> int:
-    """Add the images that are new to the index or have changed, and what is known about them.
+    """Add new and changed images to the index, with the facts about them.
 
     Returns their number.
 
     A chunk of images is on the disk before the next begins: FIRST_CHUNK images, and more on a fast
     machine. Raises UserError naming all images of a chunk that cannot be read; earlier chunks stay.
 
-    skip_unreadable: list such images and pass over them; every new image is then decoded twice.
-    Only an index that would stay empty raises UserError.
+    skip_unreadable: list and skip such images; every new image is then decoded twice. UserError is
+    then raised only if the index would stay empty.
     """
     missing = new = index.missing(paths)
     if skip_unreadable:
@@ -76,7 +76,7 @@ def add_images(
 def find_images(places: Iterable[str | Path]) -> list[Path]:
     """Return the absolute paths of image files and of all images below folders, each once.
 
-    Raises UserError if a place has none, and for a video, of which people are indexed otherwise.
+    Raises UserError if a place has none, and for a video, which needs other commands.
     """
     found: list[Path] = []
     for place in map(Path, places):
@@ -114,7 +114,7 @@ def describe_answers(
 
 
 class AddedTracks(NamedTuple):
-    """How many tracks of a camera were added, with how many images, new and known ones."""
+    """The numbers of added tracks of a camera, and of their new and known images."""
 
     camera: str
     tracks: int
@@ -125,7 +125,7 @@ class AddedTracks(NamedTuple):
 def index_tracks(
     index: Gallery, config: IndexConfig, embedder: "Embedder | None" = None
 ) -> AddedTracks:
-    """Add some images of each track of a file, which are cut from its frames.
+    """Add a few images of each track of a file, cut from its frames.
 
     embedder: the network of the index; opened if it is not given.
     """

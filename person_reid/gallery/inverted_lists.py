@@ -1,4 +1,4 @@
-"""Inverted lists by FAISS: a query looks at some ten thousand of a million images.
+"""Inverted lists by FAISS: a query visits about ten thousand of a million images.
 
 Features are grouped around √N centres, and a query is compared with the images of the few centres
 nearest to it. Codes of fewer bytes than a feature find candidates among them, and the features in
@@ -49,11 +49,11 @@ def faiss_is_installed() -> bool:
 
 
 class Codec(NamedTuple):
-    """How lists hold features.
+    """How lists store features.
 
-    factory: as faiss.index_factory calls it. error: the largest of a cosine; codes cut off what is
-    beyond the range of the images they were learnt from. each, least: candidates for each answer,
-    and at least, whose cosines are computed again.
+    factory: in the notation of faiss.index_factory. error: the largest error of a cosine; codes
+    clip values outside the range of their training images. each, least: the number of candidates
+    per answer, and at least, whose cosines are computed again.
     """
 
     factory: str
@@ -75,7 +75,7 @@ CODECS = {
 
 
 def codec_of(source: ImageTable) -> Codec:
-    """Return how the lists of an ImageTable hold features.
+    """Return how the lists of an ImageTable store features.
 
     64 codes need a width that 64 divides, and 256 images to learn from; else it is as sq8.
     """
@@ -87,12 +87,12 @@ class InvertedLists:
     """The up-to-date lists of an ImageTable.
 
     They are read from `NAME.TOKEN-ADDITION.lists` beside the index, where ADDITION is the token of
-    the last addition in them. If they are behind, they take in the newer images and lose the
-    replaced ones; if the index has outgrown them, they are rebuilt. Either way the file is
-    replaced. If the index does not know the addition, the file belongs to another state of the
-    index, such as the one before it was restored from a copy.
+    the last addition in them. Outdated lists get the newer images and lose the replaced ones; if
+    the index has outgrown them, they are rebuilt. In both cases, the file is replaced. If the index
+    does not know the addition, the file belongs to another state of the index, such as the one
+    before it was restored from a copy.
 
-    Once made, the lists hold all images with ids up to `last`, whatever other processes do: no id
+    The lists then hold all images with ids up to `last`, whatever other processes do, because no id
     is used twice. They are in memory only while they change.
     """
 
@@ -109,7 +109,7 @@ class InvertedLists:
             self._renew(source, _read(file, mapped=False) if fits else None)
 
     def _renew(self, source: ImageTable, index: Any) -> None:
-        """Bring lists in memory up to date, or make them, and write them."""
+        """Update lists in memory, or create them, and write them."""
         after = self.last
         if index is None:
             index, after = _train(source), 0
@@ -139,7 +139,7 @@ class InvertedLists:
     def is_behind(self, source: ImageTable) -> bool:
         """Return whether too many images of an ImageTable are not in the lists.
 
-        Lists that still hold too many replaced images are behind as well.
+        Lists with too many replaced images are also outdated.
         """
         return source.count_after(self.last) > MOST_NEWER or self.replaced(source) > MOST_REPLACED
 
@@ -178,11 +178,11 @@ class InvertedLists:
 def rescored(
     source: ImageTable, queries: Features, found: tuple[Features, npt.NDArray[np.int64]]
 ) -> tuple[Features, npt.NDArray[np.int64]]:
-    """Return the finds of lists with the cosines of the features that the file holds.
+    """Return the candidates with the cosines of the features in the file.
 
     found: similarities and ids (Q, C). A similarity becomes −∞ where no image has the id any more.
 
-    Raises UserError if the codes of the lists differ more than they can.
+    Raises UserError if the codes deviate more than possible, which means damage.
     """
     similarities, ids = found
     cosines = source.cosines(queries, ids)
@@ -193,7 +193,7 @@ def rescored(
 
 
 def damaged_lists(source: ImageTable, what: str) -> UserError:
-    """Return the error for lists that do not fit their index."""
+    """Return the error for lists that do not match their index."""
     return UserError(
         f"{source.path}: its inverted lists are damaged: {what}. "
         f"Delete {source.path}.{source.token}-*.lists; the next search makes them again."
@@ -260,9 +260,9 @@ def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
 
 
 def _told_apart(index: Any, source: ImageTable, after: int) -> float:
-    """Return which share of the nearest images codes find among those with ids above `after`.
+    """Return the share of the nearest images that codes find among those with ids above `after`.
 
-    It is 1 for codes that are not learnt from images.
+    It is 1 for codes that are not learned from images.
     """
     if codec_of(source).each == 1 or source.count_after(after) <= NEIGHBOURS:
         return 1.0
@@ -282,7 +282,7 @@ def _told_apart(index: Any, source: ImageTable, after: int) -> float:
 
 
 def _tune(index: Any, source: ImageTable, until: int) -> str:
-    """Look at as few lists as reach RECALL of the nearest images, the image itself excluded.
+    """Find the fewest lists that reach RECALL of the nearest images, the image itself excluded.
 
     Returns the outcome.
     """
@@ -304,9 +304,9 @@ def _tune(index: Any, source: ImageTable, until: int) -> str:
 
 
 def _read(file: Path | None, mapped: bool) -> Any:
-    """Read lists; None stands for a missing or a damaged file.
+    """Read lists; return None for a missing or damaged file.
 
-    mapped: leave them on the disk, where they cannot be extended.
+    mapped: keep them on the disk, where they cannot be extended.
     """
     import faiss
 
@@ -326,7 +326,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
 
 
 def _write(index: Any, source: ImageTable, token: str) -> Path | None:
-    """Write lists in place of older ones, and return their file, or None if it cannot be kept."""
+    """Write lists, replacing older ones, and return their file, or None if it cannot be written."""
     import faiss
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{token}.lists")

@@ -1,4 +1,4 @@
-"""Link the tracks of an index into people, and remember who they are.
+"""Link the tracks of an index into people, and record these.
 
 every, features = indexed_tracks(index)
 linked = link_indexed(index, every[: len(features)], options)
@@ -65,13 +65,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LinkedTracks:
-    """The tracks of an index that have images, and who they show.
+    """The tracks of an index with images, and their people.
 
-    found: what links them. said: what a user has said about them. stays: the tracks as pages and
-    pictures show them, with numbers that people keep. shown: (track, place) of each image of the
-    page; places after the tracks are of nobody. identities: all in the index, whose numbers no new
-    person gets. nobody: further tracks, which are not of people, as a user has said. options: by
-    which they were linked.
+    found: their links. said: the user's statements about them. stays: the tracks as pages and
+    pictures show them, with the permanent numbers of people. shown: (track, index) of each image of
+    the page; indices after the tracks show no person. identities: all in the index, whose numbers
+    no new person gets. nobody: further tracks that a user has marked as no person. options: of the
+    linking.
     """
 
     tracks: list[IndexedTrack]
@@ -85,11 +85,11 @@ class LinkedTracks:
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """The names of the people who have one: {person of a stay: name}."""
+        """The names of named people: {person of a stay: name}."""
         return name_people(*zip(*((stay.person, stay.known) for stay in self.stays), strict=True))
 
     def faces(self) -> dict[int, tuple[Path, str]]:
-        """Return a large image of each person that is like the others, and the name or ""."""
+        """Return a large, typical image of each person, and the name or ""."""
         images: dict[int, list[tuple[Path, Features, float]]] = defaultdict(list)
         for each, stay in zip(self.tracks, self.stays, strict=True):
             places = np.searchsorted(each.track.frames, each.frames()).clip(
@@ -113,7 +113,7 @@ class LinkedTracks:
 def seen_twice(tracks: Sequence[IndexedTrack], names: Mapping[int, str]) -> list[tuple[int, int]]:
     """Return the pairs of tracks of one video that show one person twice, see doubled.
 
-    names: {track: what its person is called}. Tracks of two names are two people.
+    names: {track: the name of its person}. Tracks with two names are two people.
     """
     sources: dict[str, list[int]] = defaultdict(list)
     for i, each in enumerate(tracks):
@@ -127,7 +127,7 @@ def seen_twice(tracks: Sequence[IndexedTrack], names: Mapping[int, str]) -> list
 
 
 def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOptions) -> LinkedTracks:
-    """Return who the tracks of an index show, which all have images."""
+    """Return the people on the tracks of an index, which all have images."""
     travel = times_between(options.travel, tracks) if options.travel else None
     threshold = measured_threshold(options.threshold, index, "track")
     remark_on_times(tracks)
@@ -182,7 +182,7 @@ def _with_photographs(
 ) -> tuple[TrackPairs, TrackPairs]:
     """Return which pairs are one person, and which two, with photographs after the tracks.
 
-    names: whom each photograph shows.
+    names: of the person in each photograph.
     """
     photographs = {name: tracks + i for i, name in enumerate(names)}
     both = [(i, photographs[name]) for i, name in said.names.items() if name in photographs]
@@ -191,9 +191,9 @@ def _with_photographs(
 
 
 def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
-    """Return the least seconds between the cameras of tracks, see read_travel.
+    """Return the minimum seconds between the cameras of tracks, see read_travel.
 
-    Raises UserError unless it is known when each file begins.
+    Raises UserError unless the start of each file is known.
     """
     travel = read_travel(Path(file), {each.record.camera for each in tracks})
     check_clocks(tracks)
@@ -203,9 +203,9 @@ def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
 def _said_of_images(
     index: Gallery, tracks: list[IndexedTrack], options: LinkOptions
 ) -> tuple[dict[Path, str], str]:
-    """Return the identities that a user gave to images of tracks, and where that is written.
+    """Return the identities that a user gave to images of tracks, and their source.
 
-    A list counts more than what the index remembers of a track.
+    A list takes precedence over the index.
     """
     listed = listed_names(Path(options.corrections), tracks) if options.corrections else {}
     others = [each for each in tracks if not any(path in listed for path, _ in each.images)]
@@ -225,7 +225,7 @@ def _describe(
     recognized: dict[int, str],
     travel: Travel | None,
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
-    """Return the tracks as a page shows them, and which images it shows: (track, place) each.
+    """Return the tracks of a page, and its images: (track, index) each.
 
     The tracks after those of found are not of people. numbers: one for each person of found.
     recognized: {person of found: name} by photographs.
@@ -276,19 +276,19 @@ def _describe(
 
 
 def some_places(images: int) -> list[int]:
-    """Return the places of a few images that stand for all of a track."""
+    """Return the indices of a few images that represent a track."""
     places = np.linspace(0, images - 1, SHOWN_IMAGES).round().astype(int)
     return np.unique(places).tolist() if images else []
 
 
 def begin_of(tracks: list[IndexedTrack]) -> datetime | None:
-    """Return when the first track begins, in local time, if the time of any is known."""
+    """Return when the first track begins, in local time, if known."""
     known = [each.track.first for each in tracks if each.record.start]
     return (EPOCH + timedelta(seconds=min(known))).astimezone() if known else None
 
 
 def in_words(linked: LinkedTracks) -> str:
-    """Return how many people were found, and how."""
+    """Describe how many people were found, and how."""
     cameras: dict[int, set[str]] = defaultdict(set)
     for stay in linked.stays:
         cameras[stay.person].add(stay.camera)
@@ -306,10 +306,10 @@ def in_words(linked: LinkedTracks) -> str:
 
 
 def record_people(index: Gallery, linked: LinkedTracks, everybody: bool = True) -> int:
-    """Record in the index who the images show, unless a user has given them a name.
+    """Record the people of images in the index, unless a user has named them.
 
-    A list's statements about tracks are recorded as they are. everybody: also record the people of
-    whom nothing was said, by their numbers. Returns how many images there are.
+    A list's identities are recorded unchanged. everybody: also record unnamed people, by their
+    numbers. Returns the number of images.
     """
     names, said = {}, {}
     for i, (each, stay) in enumerate(zip(linked.tracks, linked.stays, strict=True)):

@@ -1,14 +1,14 @@
-"""Keep in a gallery whom live cameras see, and say who appears by the names that it has.
+"""Store the people of live cameras in a gallery, and report who appears by its names.
 
     kept = open_live(gallery, detector, embedder, options, streams.addresses)
     for looked in kept.follow(streams, lambda act: act(gallery)):
         for appeared in kept.keep(gallery, looked):
             print(appeared.person, appeared.corrected_from)
 
-Each image of a track is stored beside the index, with its feature. So the tracks of a stream are in
-the index like those of a video, in a track file that has a line for each image. Its frames are
-hundredths of a second. An image has the identity of its person, "person 0007", until somebody gives
-another name, which the person keeps from then on.
+Each image of a track is stored beside the index, with its feature. The tracks of a stream are
+therefore in the index like those of a video, in a track file with a line for each image. Its frames
+are hundredths of a second. The identity of an image is that of its person, "person 0007", until a
+user gives another name, which the person then keeps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -69,7 +69,7 @@ class Appeared:
     corrected_from: str | None = None
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Describe it."""
         was = f", and not {self.corrected_from}" if self.corrected_from else ""
         return f"{self.camera}: track {self.track} is {self.person}{was}"
 
@@ -85,7 +85,7 @@ def open_live(
     options: VideosConfig | CameraOptions,
     addresses: Mapping[str, str],
 ) -> "LiveGallery":
-    """Return what a gallery holds of cameras {name: address}, for its network.
+    """Return the LiveGallery of cameras {name: address}, for the gallery's network.
 
     Raises UserError for a threshold of another network, and for a travel file of other cameras.
     """
@@ -102,7 +102,7 @@ def open_live(
 
 
 class LiveGallery:
-    """What a gallery holds of live cameras.
+    """The people of live cameras in a gallery.
 
     live: finds the people. addresses: {camera: where it is}.
     """
@@ -121,10 +121,10 @@ class LiveGallery:
         write: Callable[[Callable[[Gallery], None]], None],
         look: Callable[[Frame, float, str], FrameResult | None] | None = None,
     ) -> Iterator[FrameResult]:
-        """Yield what frames say of people, to be kept, and in the end who is still there.
+        """Yield the results of frames, to be stored, and in the end of those who are still there.
 
         frames: (camera, frame, seconds), such as Streams. write: calls a function with the gallery.
-        look: takes the place of LivePeople.feed; it returns None for a frame to be skipped.
+        look: replaces LivePeople.feed; it returns None to skip a frame.
         """
         write(self.know)
         for camera, frame, seconds in frames:
@@ -135,7 +135,7 @@ class LiveGallery:
         yield from self.live.end()
 
     def know(self, gallery: Gallery) -> None:
-        """Let the links know the people of a gallery, first those who have names."""
+        """Add the people of a gallery to the links, first those with names."""
         sums: dict[tuple[str, str], Features] = {}
         for images, features in gallery.entries(Filter(has_identity=True)):
             for (_, about), feature in zip(images, features, strict=True):
@@ -149,7 +149,7 @@ class LiveGallery:
             self._links.know(("known", *key), self._number_of(key[0]), key[1], mean)
 
     def keep(self, gallery: Gallery, looked: FrameResult) -> list[Appeared]:
-        """Store the images of a look, and return who appeared."""
+        """Store the images of a result, and return who appeared."""
         if looked.images and looked.time >= self._refreshed + REFRESH_SECONDS:
             self.refresh(gallery)
             self._refreshed = looked.time
@@ -161,7 +161,7 @@ class LiveGallery:
         return [self._appeared(gallery, said) for said in looked.said]
 
     def marks(self, looked: FrameResult) -> list[Mark]:
-        """Return what to draw around the people of a look, in grey as long as nobody knows them."""
+        """Return the marks around the people of a result, in grey until they are identified."""
         return [
             Mark(box, self._label(person), MANY[person % len(MANY)] if person else FAINT)
             for box, track, person in zip(looked.boxes, looked.tracks, looked.people, strict=True)
@@ -270,7 +270,7 @@ class LiveGallery:
         )
 
     def refresh(self, gallery: Gallery) -> None:
-        """Take over the names that a user has given, and forget who was forgotten."""
+        """Adopt the names that a user has given, and forget forgotten people."""
         people = {row.person for row in self._links.tracks.values()}
         self._shown = {person: path for person, path in self._shown.items() if person in people}
         self._paths = {
@@ -295,21 +295,21 @@ class LiveGallery:
             del self._shown[person]
 
     def _take_enrolled(self, gallery: Gallery) -> None:
-        """Let the links know the people who were enrolled meanwhile."""
+        """Add newly enrolled people to the links."""
         known = {*self._names.values()}
         for name in gallery.values("identity"):
             if not number_in(name) and name not in known:
                 self._enrolled(gallery, name)
 
     def _enrolled(self, gallery: Gallery, name: str) -> None:
-        """Let the links know a person who was enrolled meanwhile."""
+        """Add a newly enrolled person to the links."""
         for images, features in gallery.entries(Filter(identity=name)):
             camera = images[0][1].camera or ""
             (mean,) = unit_rows_or_zeros(features.sum(axis=0, keepdims=True))
             self._links.know(("known", name, camera), self._number_of(name), camera, mean)
 
     def _number_of(self, identity: str) -> int:
-        """Return the number of a person in the links; a new one for somebody with a name."""
+        """Return the number of a person in the links; a new one for a named person."""
         for number, name in self._names.items():
             if name == identity:
                 return number
@@ -320,10 +320,10 @@ class LiveGallery:
         return self._links.last
 
     def _identity(self, person: int) -> str:
-        """Return what a person is called in the gallery."""
+        """Return the identity of a person in the gallery."""
         return self._names.get(person) or numbered_person(person)
 
 
 def _instant(seconds: float) -> datetime:
-    """Return the time that is so many seconds after 1970, to a hundredth of a second."""
+    """Return the time of seconds since 1970, to a hundredth of a second."""
     return datetime.fromtimestamp(round(seconds, 2), timezone.utc)

@@ -1,4 +1,4 @@
-"""Who an indexed image shows, from which camera and when, and filters by these."""
+"""Facts about an indexed image: identity, camera, time and so on, and filters by these."""
 
 import logging
 import numbers
@@ -33,8 +33,8 @@ class About(NamedTuple):
 
     Each of these is a column of an index, of the CSV files, and a key in JSON files.
 
-    time: UTC, such as "2026-11-01 08:30:00Z", so that text sorts by time. track: images of one
-    person in a row, by a tracker. source: the video or collection that the image was cut from.
+    time: UTC, such as "2026-11-01 08:30:00Z", so that text sorts by time. track: consecutive images
+    of one person, from a tracker. source: the video or collection that the image was cut from.
     more: further columns, {name: value}, such as {"store": "3"}.
     """
 
@@ -46,7 +46,7 @@ class About(NamedTuple):
     more: Any = None
 
     def facts(self) -> dict[str, str]:
-        """Return {name: value} of all that is known, the further columns among them."""
+        """Return {name: value} of all known facts, including further columns."""
         *known, more = self
         facts = zip(self._fields, known, strict=False)
         return {**{name: value for name, value in facts if value}, **(more or {})}
@@ -56,7 +56,7 @@ FACT_NAMES = About._fields[:5]  # of all images; `more` holds the others
 
 
 def merged_about(old: About, new: About) -> About:
-    """Return what is known: the new facts, and the old ones where a new one is None."""
+    """Return the new facts, and the old ones where a new one is None."""
     both = zip(old, new, strict=True)
     merged = About(*(before if now is None else now for before, now in both))
     return merged._replace(more={**old.more, **new.more}) if old.more and new.more else merged
@@ -111,13 +111,13 @@ def _stored(value: Any, name: str) -> str:
 
 
 def _bound(value: Any, name: str) -> str:
-    """Return the first whole second that is not before a time, since indexes hold whole seconds."""
+    """Return the first whole second not before a time, because indexes store whole seconds."""
     time = _instant(value, name)
     return stored(time + timedelta(microseconds=-time.microsecond % 10**6))
 
 
 def _instant(value: Any, name: str) -> datetime:
-    """Return the instant of a date, of a datetime, or of a text that says one."""
+    """Return the instant of a date, a datetime, or a text."""
     if isinstance(value, str | date):
         return parsed(value if isinstance(value, str) else value.isoformat())
     raise UserError(f"{name}: expected a datetime, or a text such as 2026-11-01, found {value!r}.")
@@ -136,9 +136,8 @@ class Filter:
 
     None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
     without an offset, it is local time. image: the path as it was added. has_identity: only images
-    of somebody. where: values of further columns, such as {"store": "3"}. images: paths as they
-    were added. Raises UserError for other values, and if no time is both from `after` on and before
-    `before`.
+    with an identity. where: values of further columns, such as {"store": "3"}. images: paths as
+    they were added. Raises UserError for other values, and if `after` is not before `before`.
     """
 
     identity: str | None = None
@@ -173,7 +172,7 @@ class Filter:
     def comparisons(self) -> list[tuple[str, str, Any]]:
         """Return (column, operator, value) of each, in SQL.
 
-        An image of which a value is not known fulfils none.
+        An image with an unknown value matches none.
         """
         others = {
             "after": ("time", ">="),
@@ -226,7 +225,7 @@ UNKNOWN_ABOUT, EVERYTHING = About(), Filter()
 
 @dataclass(frozen=True)
 class Found:
-    """One image of an answer, its similarity to the query, a cosine, and what is known about it."""
+    """One image of an answer, its cosine similarity to the query, and the facts about it."""
 
     path: Path
     similarity: float
@@ -246,8 +245,8 @@ def about_images(
     regular expression with some of the groups id, camera, track and source, searched in the name of
     a file, then in its path below the one of `folders` that holds it, then in all of its path.
     dated: those that get the time of EXIF or of the file if the list gives none; by default all.
-    Raises UserError for an invalid time or pattern, and for a list of
-    other images. A remark says if a pattern matches none.
+    Raises UserError for an invalid time or pattern, and for a list of other images. The log warns
+    if a pattern matches none.
     """
     paths = list(paths)
     listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "")
@@ -293,7 +292,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def listed_path(path: Path) -> str:
     """Return an absolute path as a list names it.
 
-    It is a file: URI if a terminal or a spreadsheet would change the path.
+    It is a file: URI if a terminal or a spreadsheet would alter the path.
 
     read_abouts reads it back.
     """

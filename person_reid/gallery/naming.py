@@ -1,14 +1,14 @@
-"""Names and numbers of the people of linked tracks: given, of an earlier linking, or new.
+"""Names and numbers of the people of linked tracks: given, from an earlier linking, or new.
 
 numbers = number_people(tracks, people, said, index.values("identity"))
 names = name_people(people, [known_name(track, None) for track in tracks])
 
-An index remembers the tracks whose person a user has decided, so that no linking changes it:
+An index remembers the tracks that a user has identified, so that no linking changes them:
 
 decide(index, {path: "Anna", other: ""})      # as tools/search.py apply does
 names = decided_names(index, tracks)          # {image of a track: name}
 
-The names stay with their images: forgotten images leave none behind.
+The names belong to images: forgotten images leave none behind.
 """
 
 from collections import Counter
@@ -36,8 +36,8 @@ def photographed_people(
 ) -> tuple[list[str], Features]:
     """Return the names of P people, and the mean feature (P, D) of their images.
 
-    They are those whom a user has named on images that are of none of the tracks, such as the
-    photographs that search.py enroll adds.
+    They are the named people on images outside the tracks, such as the photographs of search.py
+    enroll.
     """
     of_tracks = {(each.record.source, str(each.track.number)) for each in tracks}
     names, rows = [], [tracks[0].features[:0]]
@@ -78,9 +78,9 @@ def number_people(
 
 
 def known_name(track: IndexedTrack, said: str | None) -> str:
-    """Return what a user has called the person of a track, "" if no user has.
+    """Return the name that a user gave the person of a track, or "".
 
-    said: in the corrections; by default, what most of its images are called in the index.
+    said: in the corrections; by default, the name of most of its images in the index.
     """
     texts = [said] if said else [about.identity or "" for _, about in track.images]
     names = Counter(text for text in texts if text and not number_in(text))
@@ -88,7 +88,7 @@ def known_name(track: IndexedTrack, said: str | None) -> str:
 
 
 def name_people(people: Sequence[int], names: Sequence[str]) -> dict[int, str]:
-    """Return {person: name} of those whom a user has named.
+    """Return {person: name} of the people named by a user.
 
     people, names: (T,) of tracks, see known_name. A person has the name of most of its tracks, and
     a name the person with most of its tracks.
@@ -113,9 +113,9 @@ def decide(index: Gallery, names: Mapping[Path, str]) -> None:
 
 
 def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
-    """Return {image: the identity that a user gave it} of the tracks that were decided.
+    """Return {image: the identity that a user gave it} of identified tracks.
 
-    A name counts more than a number.
+    A name takes precedence over a number.
     """
     decided = index.notes(DECISIONS)
     found: dict[Path, str] = {}

@@ -1,10 +1,10 @@
-"""A gallery as it looks when the features of every camera have one mean.
+"""A gallery in which the features of all cameras have the same mean.
 
     index = NormalizedGallery(open_gallery("people.index", new=False))
     answers = index.search(index.normalized(features, ["3"]), k=10)
 
-The same person then looks more alike on two cameras. All images are compared, however many there
-are, since inverted lists hold the features as they were.
+The same person then looks more alike in two cameras. All images are compared, because inverted
+lists hold the original features.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ MOST_FITTED = 100_000  # images from which the means are estimated
 
 
 class NormalizedGallery(ReadGallery):
-    """A gallery, to be read and searched, whose features CameraNorm has moved.
+    """A gallery for reading and searching, with features changed by CameraNorm.
 
     Images without a camera get the statistics of all. Raises UserError if no image has a camera.
     """
@@ -65,7 +65,7 @@ class NormalizedGallery(ReadGallery):
         return self.gallery.values(name)
 
     def normalized(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:
-        """Return features (N, D) as they are compared here; None is an unknown camera."""
+        """Return features (N, D) as they are compared here; None means an unknown camera."""
         features = checked_features(features, self.width(), self.path)
         return self.norm(features, [camera or "" for camera in cameras])
 

@@ -6,8 +6,8 @@ renew_people(index)                                         # after some were fo
 for count in count_people(linked):
     print(count.date, count.camera, count.people, count.fewest, count.most)
 
-A count is the number of groups of linked tracks, and `fewest` and `most` are what People.count says
-of it: the true number lay between them in nine of ten draws of people, see docs/accuracy.md.
+A count is the number of groups of linked tracks, and `fewest` and `most` are its range by
+People.count, which contained the true number in nine of ten draws of people, see docs/accuracy.md.
 """
 
 import shutil
@@ -100,10 +100,10 @@ def write_people_folder(
 
 
 def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
-    """Write the people anew in the folders beside the file of an index, after some were forgotten.
+    """Rewrite the folders of people beside the file of an index, after some were forgotten.
 
-    Returns what was written, and what may still show somebody: folders that cannot be written
-    again, tracks, and parts that a killed call left.
+    Returns what was written, and what may still show forgotten people: folders that cannot be
+    rewritten, tracks, and remains of a killed call.
     """
     if index.file is None:
         return [], []
@@ -122,7 +122,7 @@ def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
 
 
 def _renewed(index: Gallery, folder: Path, options: LinkOptions) -> list[Path]:
-    """Write a folder of people anew, and the picture of tools/people.py; delete both of nobody."""
+    """Rewrite a folder of people, and the picture of tools/people.py; delete both if empty."""
     beside = folder.parent / PICTURE
     pictures = [beside] if beside.exists() and (folder.parent / VIDEOS_MARK).exists() else []
     if recorded_tracks(index):
@@ -140,7 +140,7 @@ def _renewed(index: Gallery, folder: Path, options: LinkOptions) -> list[Path]:
 
 
 def _write_tracks(folder: Path, linked: LinkedTracks) -> None:
-    """Write each track file again, with the number of a person as the identity of its tracks."""
+    """Write each track file with the numbers of people as identities."""
     tracks, stays = linked.tracks, linked.stays
     # Numbers for tracks of other things than people, such as cars; trackers may count each class.
     others = count(max(stay.person for stay in stays) + 2)
@@ -191,7 +191,7 @@ def _write_people(
 
 
 def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int, str]) -> None:
-    """Write people.html, or a folder of that name for more images than one file should hold."""
+    """Write people.html, or a folder of that name if there are too many images for one file."""
     tracks = [*linked.tracks, *(each for each, _ in linked.nobody)]
     stays = [*linked.stays, *(stay for _, stay in linked.nobody)]
     shown = linked.shown
@@ -213,7 +213,7 @@ def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int,
 
 
 def _shown_name(person: int, names: dict[int, str]) -> str:
-    """Return what the page's filter and map call a person."""
+    """Return the name of a person in the page's filter and map."""
     if person < 0:
         return JUNK_NAME
     return names.get(person) or numbered_person(person + 1)
@@ -222,8 +222,8 @@ def _shown_name(person: int, names: dict[int, str]) -> str:
 class PeopleCount(NamedTuple):
     """The distinct people of a local date, "" if it is unknown, and of a camera, or of all.
 
-    fewest, most: the range of the true number, None where it cannot be said. named: how many of
-    them have a name.
+    fewest, most: the range of the true number, None if unknown. named: how many of them have a
+    name.
     """
 
     date: str
@@ -275,7 +275,7 @@ def _lines_of_dates(counts: Sequence[PeopleCount]) -> list[str]:
 
 
 def _lines_of_named(linked: LinkedTracks) -> list[str]:
-    """Return a line for each person who has a name: before which camera, from when to when."""
+    """Return a line for each named person: the cameras and times."""
     stays: dict[int, list[tuple[IndexedTrack, Stay]]] = defaultdict(list)
     for both in zip(linked.tracks, linked.stays, strict=True):
         stays[both[1].person].append(both)

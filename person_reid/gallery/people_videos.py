@@ -1,4 +1,4 @@
-"""Draw people into copies of their videos: boxes, identities and names, in the lanes' colours.
+"""Draw people into copies of their videos: boxes, identities and names, in the charts' colours.
 
 write_people_videos(Path("people"), linked)       # people/hall-1a2b3c4d.mp4, beside its tracks
 """
@@ -31,7 +31,7 @@ ENCODERS = {  # the first that PyAV was built with
 
 
 class Mark(NamedTuple):
-    """What is drawn around a person: a box of left, top, right and bottom, and a label."""
+    """The mark of a person: a box of left, top, right and bottom, and a label."""
 
     box: npt.NDArray[np.float64]
     label: str
@@ -59,9 +59,9 @@ def write_people_videos(
 
 
 def marks_of(linked: LinkedTracks, source: str, fps: float) -> Mapping[int, list[Mark]]:
-    """Return what to draw in the frames of a source: {number of a frame: marks}.
+    """Return the marks in the frames of a source: {number of a frame: marks}.
 
-    A box between two of a track, in a frame that the tracker did not see, is interpolated.
+    Boxes are interpolated in frames that the tracker skipped.
     """
     colours = colours_of_people(linked.stays)
     marks: dict[int, list[Mark]] = defaultdict(list)

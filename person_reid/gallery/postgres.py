@@ -1,12 +1,12 @@
-"""A gallery in PostgreSQL with pgvector, which several machines write and search at once.
+"""A gallery in PostgreSQL with pgvector, which several machines write and search.
 
     gallery = PostgresGallery("postgresql://anna@db.example/shop/people?crops=/mnt/crops")
 
 The address is one of libpq, and the name of the gallery follows the database: the tables
 `people_images`, `people_about`, `people_notes` and `people_barred` of `shop`. `crops` names a
 folder that all machines see; images below it are stored by their path in it, so each machine may
-mount it elsewhere. The gallery remembers the first one. Passwords are where libpq looks for them,
-such as PGPASSWORD or ~/.pgpass, and TLS is as `sslmode` says. Each method is one transaction.
+mount it elsewhere. The gallery remembers the first one. Passwords come from libpq's places, such as
+PGPASSWORD or ~/.pgpass; `sslmode` controls TLS. Each method is one transaction.
 """
 
 import json
@@ -149,7 +149,7 @@ class PostgresGallery(Gallery):
 
     @cached_property
     def file(self) -> Path | None:
-        """The place beside which images are kept that were cut or sent, if a folder is named."""
+        """The place beside which crops and uploads are kept, if a folder is named."""
         folder = self._folder or self.recall("crops")
         return real(folder) / self.name if folder else None
 
@@ -171,7 +171,7 @@ class PostgresGallery(Gallery):
         return connection
 
     def _register(self, connection: Any) -> None:
-        """Let arrays travel as halfvec: its number of values, and float16 in the net's order."""
+        """Send arrays as halfvec: the number of values, and float16 in network byte order."""
         kind = self.psycopg.types.TypeInfo.fetch(connection, "halfvec")
         if kind is None:  # until the first gallery of the database is made
             return
@@ -389,7 +389,7 @@ class PostgresGallery(Gallery):
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images: no search finds them from now on. See SearchIndex.forget.
 
-        Their bytes leave the server's files when VACUUM has run, which a remark says.
+        Their bytes leave the server's files when VACUUM has run, which the log mentions.
         """
         words, values = self._condition(which)
         if not self._there():
@@ -438,7 +438,7 @@ class PostgresGallery(Gallery):
         return {hashes[each] for (each,) in found}
 
     def allow(self, keys: Sequence[bytes]) -> None:
-        """Let what was forgotten come back."""
+        """Allow forgotten images to return."""
         hashes = [hash_of_key(key, self.recall("token") or "") for key in keys]
         self._rows('DELETE FROM "{name}_barred" WHERE hash = ANY(%s)', hashes)
 
@@ -483,7 +483,7 @@ class PostgresGallery(Gallery):
         """Return for each query (Q, D) the k most similar images, nearest first.
 
         Up to SMALL admitted images are compared one by one. Among more, the graph is searched, as
-        far as the trial of `prepare` found necessary.
+        deeply as the trial of `prepare` found necessary.
         """
         check_count(k)
         words, values = self._condition(among)
@@ -519,7 +519,8 @@ class PostgresGallery(Gallery):
     def prepare(self) -> None:
         """Build the graph if there are enough images; from then on, each addition extends it.
 
-        Others may read and write meanwhile. The trial is repeated when there are twice as many.
+        Other processes may read and write meanwhile. The trial is repeated when there are twice as
+        many.
         """
         count, width = len(self), self.width()
         known = self.recall("graph")
@@ -540,7 +541,7 @@ class PostgresGallery(Gallery):
             self._try_efforts(count)
 
     def _try_efforts(self, count: int) -> None:
-        """Look at as few images as find RECALL of the nearest of some images; remember how many."""
+        """Find and remember the fewest visits that find RECALL of the nearest of some images."""
         images = f'"{self.name}_images"'
         share = min(100, 300 * SAMPLED / count)
         chosen = self._rows(
@@ -584,7 +585,7 @@ class PostgresGallery(Gallery):
 
     @property
     def tools(self) -> str:
-        """What copies and checks the gallery."""
+        """The tools that copy and check the gallery."""
         return (
             f"copy it by pg_dump --table '{self.name}_*' '{self.place}' >FILE, "
             "and check the server's own files by pg_amcheck"

@@ -1,4 +1,4 @@
-"""The scores of people and of tracks, genuine and impostor, for a threshold of each.
+"""Genuine and impostor scores of people and of tracks, to measure thresholds.
 
     found = person_similarities(query, gallery)      # as identify compares
     found = track_similarities(query, gallery)       # as tools/across.py compares
@@ -32,11 +32,11 @@ def person_similarities(
 ) -> PairSimilarities:
     """Return the similarities of each query and each person, see person_scores.
 
-    A person is known by the gallery images from other cameras than the query's. Distractors and
-    junk, whose identity is unknown, are skipped.
+    A person is represented by the gallery images from other cameras than the query's. Distractors
+    and junk, whose identity is unknown, are skipped.
 
-    ignore_cameras: known by all gallery images. Raises UserError without a genuine or without an
-    impostor score.
+    ignore_cameras: by all gallery images. Raises UserError without a genuine or without an impostor
+    score.
     """
     query, gallery = map(_people, (query, gallery))
     parts = []
@@ -55,7 +55,7 @@ def threshold_among(features: Features, names: Sequence[str]) -> float | None:
     """Return the threshold with equal errors for images of known people and these people.
 
     An image is compared with all others of its person. Returns None for fewer than FEWEST_KNOWN
-    people with several images, which would say little.
+    people with several images, which are too few.
 
     features: (N, D), of unit length. names: N of them.
     """
@@ -98,7 +98,8 @@ def track_similarities(
 ) -> PairSimilarities:
     """Return the cosines of all pairs of tracks from different cameras, as link_tracks levels them.
 
-    The names of the images say their tracks, see tracklets_of. Distractors and junk are skipped.
+    The tracks come from the names of the images, see tracklets_of. Distractors and junk are
+    skipped.
 
     ignore_cameras: also pairs from one camera. Raises UserError if no name says a track, and
     without a genuine or without an impostor pair.

@@ -2,8 +2,8 @@
 
 pieces, features = split_indexed(tracks)      # as they are to be linked
 
-A cut lies in the middle between two images. A piece is only sure to show its person from its first
-to its last image. Those are its times, so that the pieces of two tracks that exchanged their people
+A cut is in the middle between two images. A piece certainly shows its person only from its first to
+its last image. Those are its times, so that the pieces of two tracks that exchanged their people
 never seem to share a moment.
 """
 
@@ -22,7 +22,7 @@ from person_reid.retrieval.track_splitting import split_tracks
 def split_indexed(
     tracks: Sequence[IndexedTrack], said: Mapping[Path, str] | None = None
 ) -> tuple[list[IndexedTrack], Features]:
-    """Return the pieces of tracks, each track's in a row, and a feature (P, D) of each piece.
+    """Return the pieces of tracks, track by track, and a feature (P, D) of each piece.
 
     said: the identity a user gave each image, if any. A track is cut where that changes, and not
     where it stays.
@@ -42,7 +42,7 @@ def split_indexed(
 def _as_said(
     each: IndexedTrack, changes: Collection[int], said: Mapping[Path, str]
 ) -> Iterator[int]:
-    """Yield the places of the images with which a track is to be cut.
+    """Yield the indices of the images at which to cut a track.
 
     An image without such an identity shows the person of the image before it.
     """
@@ -55,7 +55,7 @@ def _as_said(
 
 
 def _cut(each: IndexedTrack, places: Sequence[int]) -> list[IndexedTrack]:
-    """Return the pieces of a track, of which all but the first begin with the images at places."""
+    """Return the pieces of a track; all but the first begin at the images with these indices."""
     shown, boxes = each.frames(), each.track.frames
     places = [k for k in places if shown[k - 1] < shown[k]]  # a frame shows a person once
     middles = [(shown[k - 1] + shown[k]) / 2 for k in places]

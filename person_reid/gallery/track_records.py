@@ -1,4 +1,4 @@
-"""The track files of an index: where its images were cut from, and when.
+"""The track files of an index: the sources and times of its images.
 
 index = open_gallery("people.index", new=False)
 for record in recorded_tracks(index):
@@ -79,7 +79,7 @@ class TrackRecord:
     def tracks_among(self, form: Format, boxes: Sequence[Box]) -> list[Track]:
         """Return the tracks among the boxes of the file, see tracks_among.
 
-        Raises UserError also if its frames lie in no year that can be written.
+        Also raises UserError for frames in an impossible year.
         """
         tracks = tracks_among(
             Path(self.path),
@@ -118,7 +118,7 @@ class TrackRecord:
         )
 
     def seconds(self, frames: Sequence[int]) -> list[float]:
-        """Return when frames are shown, as Track says of the first and the last of its own."""
+        """Return the times of frames, as for `first` and `last` of Track."""
         begun = (parsed(self.start) - EPOCH).total_seconds() if self.start else 0
         return (seconds_of(frames, self.fps, self.times or ()) + begun).tolist()
 
@@ -147,7 +147,7 @@ def describe_tracks(
 ) -> tuple[TrackRecord, FrameFolder | Video, list[Track]]:
     """Return the record of a track file, its frames, and its tracks.
 
-    Camera, rate and start need not be given again for a file that the index knows.
+    Camera, rate and start are optional for a file that the index knows.
     Raises UserError if one of them is not known, and if images of another content of the file are
     still in the index.
     """
@@ -227,7 +227,7 @@ def _source(tracks: Path, frames: Path, digest: str) -> str:
 def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRecord | None) -> str:
     """Return the folder for the crops of a source, below the one given or beside the index.
 
-    A record alone names no folder to write to, since the index may be another user's.
+    A folder named only by a record is not used, because the index may be another user's.
     """
     if given:
         return str(real(given) / source)
@@ -246,13 +246,13 @@ def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRe
 def crops_beside(index: Gallery, source: str) -> Path | None:
     """Return the folder for the crops of a source beside the file of an index, if there is one.
 
-    Here alone, and in a folder that was given, are crops written and deleted.
+    Crops are written and deleted only here and in a given folder.
     """
     return folder_beside(index.file, source) if index.file else None
 
 
 def recorded_tracks(index: Gallery) -> list[TrackRecord]:
-    """Return the record of each track file that was indexed, as it was indexed last.
+    """Return the latest record of each indexed track file.
 
     Raises StoreError if a record is damaged.
     """
@@ -273,6 +273,6 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
 
 
 def record_tracks(index: Gallery, record: TrackRecord) -> None:
-    """Keep a record in an index. It takes the place of an earlier one of the same track file."""
+    """Store a record in an index, replacing an earlier one of the same track file."""
     if record not in recorded_tracks(index):
         index.note(TRACK_RECORDS, {record.source: asdict(record)})

@@ -1,8 +1,8 @@
-"""What keeps the file of an index in good order over years: checks, copies, moves, reindexing.
+"""Maintenance of the file of an index: checks, copies, moves, reindexing.
 
     reindex_images(index, ReindexConfig(index="people.index", name="better"))
 
-gives it the features of another network; all that is known of its images stays.
+gives it the features of another network, and keeps all facts about its images.
 """
 
 import sqlite3
@@ -38,15 +38,15 @@ def open_file(place: str) -> SearchIndex:
 
 
 def tools_of(index: Gallery) -> str:
-    """Return what copies and checks a gallery that is not a file."""
+    """Return advice on copying and checking a gallery that is not a file."""
     return index.tools if isinstance(index, PostgresGallery) else "use the tools of its engine"
 
 
 def faults_of(index: Gallery) -> Iterator[str]:
     """Yield a sentence for each damage of a gallery; it reads every byte.
 
-    Damaged are, in a file, what SQLite says of it, and the first feature that is not finite or not
-    of unit length.
+    In a file, these are SQLite's findings, and the first feature that is not finite or not of unit
+    length.
     """
     if not isinstance(index, SearchIndex):
         for images, features in index.entries():
@@ -76,9 +76,9 @@ def _token_of(place: Path) -> str | None:
 
 
 def back_up(index: SearchIndex, place: str | Path) -> None:
-    """Write a copy of one state of an index, while others read and write.
+    """Write a consistent copy of an index, while other processes read and write.
 
-    Raises UserError if anything but an older copy is there.
+    Raises UserError if the file exists and is not an older copy.
     """
     if (
         Path(place).exists()
@@ -95,7 +95,7 @@ def back_up(index: SearchIndex, place: str | Path) -> None:
 
 
 def facts_of_index(index: Gallery) -> dict[str, Any]:
-    """Return what an index holds: its network, images, values of columns, and size."""
+    """Return a summary of an index: its network, images, values of columns, and size."""
     columns = {name: index.values(name) for name in FACT_NAMES if name != "time"}
     facts: dict[str, Any] = {
         "index": str(index.path),
@@ -122,15 +122,16 @@ def _some(values: list[str]) -> list[str]:
 
 
 def gone(index: Gallery) -> list[Path]:
-    """Return the images whose files are not there any more."""
+    """Return the images whose files are missing."""
     return [path for images in index.images() for path, _ in images if not path.exists()]
 
 
 def reindex_images(index: SearchIndex, config: ReindexConfig) -> int:
     """Replace the features of an index by those of the network that the options name.
 
-    The new ones are gathered in a file beside it, where an interrupted run goes on; until all are
-    there, the index stays as it is. Images that others add meanwhile join in. Returns their number.
+    The new ones are collected in a file beside it, from which an interrupted run resumes; until it
+    is complete, the index does not change. Images that other processes add meanwhile are included.
+    Returns their number.
 
     Raises UserError if images have changed or are gone.
     """

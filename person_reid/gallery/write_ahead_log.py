@@ -1,9 +1,9 @@
 """Whether the write-ahead log beside the file of an index belongs to this file.
 
-A log stays if a process was killed. SQLite would apply it to any file that is put in the place of
-its own. So every transaction gives the file a stamp, the number that SQLite calls application_id,
-whose lower half is new and whose upper half is the lower half of the stamp before. SQLite keeps it
-in the first page, of which the log has a copy for each transaction.
+A killed process leaves its log behind, and SQLite would apply it to any file that replaces the
+original. So every transaction gives the file a stamp, the number that SQLite calls application_id:
+its lower half is new, its upper half is the lower half of the previous stamp. SQLite keeps it in
+the first page, of which the log has a copy for each transaction.
 """
 
 import secrets
@@ -31,7 +31,7 @@ def stamp(run: Callable[..., list[Any]]) -> None:
 
 
 def check_log(path: Path) -> None:
-    """Raise UserError if the log beside a file is of another file, or of another state of it."""
+    """Raise UserError if the log beside a file belongs to another file or state."""
     log = path.with_name(f"{path.name}-wal")
     if not log.is_file() or any(_fits(_stamp_of(path), log) for _ in range(TRIES)):
         return
@@ -44,9 +44,9 @@ def check_log(path: Path) -> None:
 
 
 def _stamp_of(path: Path) -> int | None:
-    """Return the stamp of a file without its log, or None if it says none.
+    """Return the stamp of a file without its log, or None if it has none.
 
-    SQLite reads it: to open and close the file here would release the locks of this process.
+    SQLite reads it, because opening and closing the file here would release this process's locks.
     """
     with suppress(sqlite3.Error):
         place = f"{path.absolute().as_uri()}?immutable=1"

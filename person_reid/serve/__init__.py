@@ -1,1 +1,1 @@
-"""A service over HTTP: other programs embed, search, identify, add, name and forget."""
+"""An HTTP service that embeds, searches, identifies, adds, names and forgets."""

@@ -1,4 +1,4 @@
-"""Who may ask the service for what: tokens, their roles, and how often they are used."""
+"""Access to the service: tokens, their roles, and rate limits."""
 
 import hmac
 import re
@@ -56,7 +56,7 @@ class Access:
         self._times: dict[bytes, deque[float]] = defaultdict(deque)
 
     def admit(self, authorization: str | None, role: str) -> str:
-        """Return a name for the token of a request, which tells nothing of it.
+        """Return a name for the token of a request, which reveals nothing of it.
 
         Raises Problem without a token, with a wrong one, with one that does not allow the role, and
         if it was used too often.

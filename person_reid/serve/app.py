@@ -41,9 +41,9 @@ Respond = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starlette:
-    """Return the application of a service, which it closes at its end.
+    """Return the application of a service, which it closes when it ends.
 
-    cameras: which it follows meanwhile.
+    cameras: those that it follows.
     """
 
     @asynccontextmanager
@@ -86,7 +86,7 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
 
 
 def _by_method(responds: Mapping[str, Respond]) -> Respond:
-    """Return what answers the requests of an address, of which GET also answers HEAD."""
+    """Return the endpoint of an address, where GET also answers HEAD."""
 
     async def respond(request: Request) -> Response:
         return await responds["GET" if request.method == "HEAD" else request.method](request)
@@ -95,7 +95,7 @@ def _by_method(responds: Mapping[str, Respond]) -> Respond:
 
 
 def _respond(service: Service, operation: Operation) -> Respond:
-    """Return what answers the requests of an operation."""
+    """Return the endpoint of an operation."""
 
     async def respond(request: Request) -> Response:
         began = time.perf_counter()

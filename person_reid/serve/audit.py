@@ -16,14 +16,14 @@ ROOM = 64  # bytes for what is known of a change only when it is made
 
 
 class Audit:
-    """What was done, in a file, or nowhere. To be used by one thread."""
+    """The audit file, if any. For use by one thread."""
 
     def __init__(self, file: str | Path | None) -> None:
         self._file = Path(file) if file else None
 
     @contextmanager
     def line(self, who: str, action: str, **details: Any) -> Iterator[dict[str, Any]]:
-        """Write a line about what a block does, which adds details to it; a failed block has none.
+        """Write a line about a block, which adds details to it; a failed block leaves no line.
 
         It is written before, so that a full disk changes nothing, and completed afterwards. A kill
         meanwhile leaves it without these details.
@@ -47,7 +47,7 @@ class Audit:
             os.fsync(file.fileno())
 
     def forget_names(self, known: Collection[str]) -> None:
-        """Take the names that are not known any more out of all lines."""
+        """Remove names that are no longer known from all lines."""
         if self._file is None or not self._file.is_file():
             return
         before = self._file.read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ class Audit:
 
 
 def _write(file: BinaryIO, content: bytes) -> None:
-    """Write all of a content, of which a disk that fills takes only a part at first."""
+    """Write all of a content, even if a filling disk takes it in parts."""
     while content:
         content = content[file.write(content) :]
 
@@ -67,7 +67,7 @@ def _line(said: dict[str, Any], room: int = 0) -> bytes:
 
 
 def _without_names(line: str, known: Collection[str]) -> str:
-    """Return a line without the names that are not known."""
+    """Return a line without unknown names."""
     names = {"identity", "to"}
     try:
         values: dict[str, Any] = parse_json(line)

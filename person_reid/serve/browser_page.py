@@ -1,4 +1,4 @@
-"""The page of the service: a few files that ask /v1 as any other program does."""
+"""The page of the service: a few files that use /v1 like any other program."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

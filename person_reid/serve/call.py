@@ -1,4 +1,4 @@
-"""What every operation needs: the request that was let in, and how it is declared.
+"""Operations: their declaration, and the authorised request that each gets.
 
 @operation("POST /v1/search", role="read", sends="features", answers="Answers", takes=("k",))
 async def search(call: Call) -> Answer:
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call:
-    """A request that was let in: who asks, and the parameters of its address."""
+    """An authorised request: the caller, and the parameters of its address."""
 
     service: Service
     request: Request
@@ -46,13 +46,13 @@ class Call:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     async def images(self, keep: bool = False) -> list[SentImage]:
-        """Return the images that were sent. keep: also as the files that store them."""
+        """Return the images in the request. keep: also as the files that store them."""
         body = await body_of(self.request, self.service.most_bytes)
         contents = await sent_images(self.request, body, self.service.limits.most_images)
         return await self.service.decode(contents, keep)
 
     async def features(self) -> Features:
-        """Return the features (N, D) of the images that were sent, or those sent as JSON."""
+        """Return the features (N, D) of the images in the request, or those in its JSON."""
         if not self.request.headers.get("content-type", "").startswith("application/json"):
             return await self.service.embed(await self.images())
         body = await body_of(self.request, MOST_JSON)
@@ -60,38 +60,38 @@ class Call:
         return await self.service.compute(partial(sent_features, body, most))
 
     async def values(self, *expected: str) -> dict[str, Any]:
-        """Return the object of JSON that was sent; its keys are among those expected."""
+        """Return the JSON object in the request; all of its keys are expected ones."""
         body = await body_of(self.request, MOST_JSON)
         return await self.service.compute(lambda: json_object(body, expected))
 
     async def read(self, ask: Callable[[Gallery], dict[str, Any]]) -> Response:
-        """Return the answer to a question, which a thread asks and writes as JSON."""
+        """Return the answer to a question, which a reader thread computes and writes as JSON."""
         return await self.service.galleries.read(lambda gallery: JSONResponse(ask(gallery)))
 
     async def stream(
         self, parts: Callable[[], Awaitable[AsyncGenerator[bytes, None]]], kind: str
     ) -> Response:
-        """Return an answer of parts without an end; HEAD does not begin them. kind: their media."""
+        """Return an endless answer in parts; HEAD does not begin it. kind: its media type."""
         if self.request.method == "HEAD":
             return Response(media_type=kind)
         unbuffered = {"X-Accel-Buffering": "no"}  # nginx would send them when there are 4 kB
         return StreamingResponse(await parts(), media_type=kind, headers=unbuffered)
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Return those of some parameters that were given."""
+        """Return the given ones of some parameters."""
         return {name: self.parameters[name] for name in names if name in self.parameters}
 
     async def said(self) -> About:
-        """Return what was sent of images; an empty text says that it is not known."""
+        """Return the facts about images in the request; an empty text clears one."""
         values = await self.values(*CLIENT_FACTS)
         return About(**{name: client_text(name, value) for name, value in values.items()})
 
     def shown(self, path: Path, about: About) -> dict[str, Any]:
-        """Return what is known of an image."""
+        """Return the facts about an image."""
         return {"id": self.service.ids.of(path)} | about.facts()
 
     def which(self, all_of_them: bool = True) -> Filter:
-        """Return the filter that the parameters describe. Raises Problem if it has to be one."""
+        """Return the filter in the parameters. Raises Problem if one is required and missing."""
         if not (all_of_them or self.parameters.keys() & {*FILTER_NAMES}):
             raise Problem(400, f"Say which images: {', '.join(FILTER_NAMES)}.")
         return Filter(**self.given(*FILTER_NAMES))
@@ -101,9 +101,9 @@ class Call:
 class Operation:
     """A method of an address, and the function that answers.
 
-    role: what a token has to allow; None asks for no token. takes: names in PARAMETERS. sends:
-    "images", "features" (images or features), or {key: its JSON Schema} of an object. answers: the
-    name of a schema in openapi.py, or a media type. header: one that a client may send.
+    role: required of the token; None for no token. takes: names in PARAMETERS. sends: "images",
+    "features" (images or features), or {key: its JSON Schema} of an object. answers: the name of a
+    schema in openapi.py, or a media type. header: one that a client may send.
     """
 
     method: str
@@ -117,7 +117,7 @@ class Operation:
 
     @property
     def name(self) -> str:
-        """The name of the operation, for figures and clients."""
+        """The name of the operation, for metrics and clients."""
         return self.act.__name__
 
     @property
@@ -135,7 +135,7 @@ def operation(
 
 
 def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:
-    """Return the answers that a call asks for, under a name, and where the next page starts."""
+    """Return the requested page of answers, under a name, and the start of the next one."""
     limit, text = call.parameters.get("limit", 100), call.parameters.get("start", "") or "0"
     if not re.fullmatch(r"\d{1,15}", text):
         raise Problem(400, "start: expected what `next` of the page before says.")
@@ -145,14 +145,14 @@ def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:
 
 
 def not_listed() -> Problem:
-    """Return what a client is told of an image that the gallery does not hold."""
+    """Return the Problem for an image that is not in the gallery."""
     return Problem(404, "There is no image with this id.")
 
 
 async def listed(call: Call) -> tuple[Path, About]:
-    """Return the image that an address names. Raises Problem if the gallery does not hold it.
+    """Return the image in an address. Raises Problem if it is not in the gallery.
 
-    No path of a client is opened: it is one of the gallery's.
+    The path is one of the gallery's, never one from a client.
     """
     if (path := call.service.ids.path(call.request.path_params["id"])) is None:
         raise not_listed()

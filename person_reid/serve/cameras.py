@@ -1,10 +1,10 @@
-"""The live cameras of a service: a thread looks at their frames, and events tell who appears.
+"""The live cameras of a service: a thread processes their frames, and events tell who appears.
 
     cameras = LiveCameras(service, Streams({"door": "rtsp://10.0.0.7/main"}), detector, config)
     await cameras.run()                                   # until the streams are stopped
 
-The thread embeds and writes as requests do: in the batches of the network, and by the one writer of
-the gallery. While these are busy it waits, and frames are dropped.
+The thread embeds and writes as requests do: in the batches of the network, and through the
+gallery's single writer. While these are busy, it waits, and frames are dropped.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Trouble(NamedTuple):
-    """Why the frames of a camera cannot be looked at, and when they are again."""
+    """Why the frames of a camera cannot be processed, and when to try again."""
 
     reason: str
     pause: float
@@ -45,7 +45,7 @@ class Trouble(NamedTuple):
 
 
 class LiveCameras:
-    """The streams of a service, and what finds people in them.
+    """The streams of a service, and their detector.
 
     options: how their tracks are linked. Raises UserError for a threshold of another network, and
     for a travel file of other cameras.
@@ -67,16 +67,16 @@ class LiveCameras:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def states(self) -> dict[str, str]:
-        """Return {camera: what is wrong with it}, "" for one that is well."""
+        """Return {camera: its fault}, "" for a working one."""
         troubles = {camera: each.reason for camera, each in [*self._troubles.items()]}
         return self._streams.states() | self._unstored | troubles
 
     def try_again(self, camera: str) -> None:
-        """Open a camera again whose password was refused too often."""
+        """Open a camera again after its password was rejected too often."""
         self._streams.try_again(camera)
 
     async def run(self) -> None:
-        """Look at the frames until the streams end. An error ends the cameras, not the service."""
+        """Process the frames until the streams end. An error ends the cameras, not the service."""
         self._loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, "cameras") as thread:
             try:
@@ -87,17 +87,17 @@ class LiveCameras:
                 log.exception("The cameras have stopped")
 
     def stop(self) -> None:
-        """End the frames; `run` then says who is still there, and ends."""
+        """End the streams; `run` then reports who is still there, and ends."""
         self._streams.stop()
 
     def _look(self) -> None:
-        """Look at frames, in the thread."""
+        """Process frames, in the thread."""
         with self._streams:
             for looked in self._kept.follow(self._streams, self._write, self._look_at):
                 self._tell(looked)
 
     def _look_at(self, frame: Frame, seconds: float, camera: str) -> FrameResult | None:
-        """Look at a frame. A camera whose frames cannot be looked at is left alone for a while."""
+        """Process a frame. If that fails, the camera is paused for a while."""
         trouble = self._troubles.get(camera)
         if trouble and seconds < trouble.until:
             return None
@@ -118,7 +118,7 @@ class LiveCameras:
         return looked
 
     def _tell(self, looked: FrameResult) -> None:
-        """Store the images of a look, and tell who appeared."""
+        """Store the images of a result, and send events about who appeared."""
         try:
             appeared = self._write(lambda gallery: self._kept.keep(gallery, looked))
         except Exception as error:  # a full disk, say, which somebody may mend
@@ -140,7 +140,7 @@ class LiveCameras:
         return self._ask(lambda: self._service.galleries.write(act))
 
     def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what the event loop answers, asked again while it is busy."""
+        """Return the event loop's answer, trying again while it is busy."""
         assert self._loop
         while True:
             try:
@@ -152,6 +152,6 @@ class LiveCameras:
 
 
 def event_of(ids: ImageIds, appeared: Appeared) -> tuple[str, dict[str, Any]]:
-    """Return the kind and the data of the event that somebody appeared."""
+    """Return the kind and the data of the event that a person appeared."""
     data = appeared.facts() | {"image": ids.of(appeared.image) if appeared.image else None}
     return "corrected" if appeared.corrected_from else "appeared", data

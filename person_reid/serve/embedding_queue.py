@@ -1,4 +1,4 @@
-"""Images of requests that come together are embedded in one batch."""
+"""Images of requests that arrive together are embedded in one batch."""
 
 import asyncio
 from collections import deque
@@ -14,10 +14,10 @@ Waiting = tuple[list[Pixels], "asyncio.Future[Features]"]
 
 
 class EmbeddingQueue:
-    """A queue before a network: what arrives while it computes becomes the next batch.
+    """A queue in front of a network: images that arrive while it computes form the next batch.
 
     embed: images of the network's size → features (N, D); it is called in one thread. batch_size:
-    images of a batch; a request of more is a batch by itself. most_waiting: images in the queue.
+    images per batch; a larger request is its own batch. most_waiting: the limit of waiting images.
     """
 
     def __init__(self, embed: Embed, batch_size: int, most_waiting: int) -> None:
@@ -34,7 +34,7 @@ class EmbeddingQueue:
         return sum(len(images) for images, _ in self._queue)
 
     async def __call__(self, images: list[Pixels]) -> Features:
-        """Return the features (N, D) of images. Raises Problem if too many wait already."""
+        """Return the features (N, D) of images. Raises Problem if too many are waiting."""
         if self._queue and self.waiting + len(images) > self._most:
             raise too_busy(f"{self.waiting} images wait to be embedded")
         future: asyncio.Future[Features] = asyncio.get_running_loop().create_future()
@@ -44,7 +44,7 @@ class EmbeddingQueue:
         return await future
 
     def close(self) -> None:
-        """Wait for the network, and end its thread."""
+        """Wait for the network, and then end its thread."""
         self._thread.shutdown()
 
     async def _work(self) -> None:
@@ -61,7 +61,7 @@ class EmbeddingQueue:
         return size + len(self._queue[0][0]) <= self._batch_size
 
     async def _answer(self, batch: list[Waiting]) -> None:
-        """Embed a batch; if that fails, each of its requests alone, so that one spoils no other."""
+        """Embed a batch; if that fails, embed each request alone, to isolate the faulty one."""
         images = [image for some, _ in batch for image in some]
         loop = asyncio.get_running_loop()
         try:

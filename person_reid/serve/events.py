@@ -4,8 +4,8 @@
     events.tell("appeared", {"camera": "door"})
     StreamingResponse(await events.listen(after=None), media_type="text/event-stream")
 
-The last events are kept once for all listeners, each of whom knows the last one that it has read.
-So a listener that is slow, or was cut off, costs no memory, and misses only what is older.
+The last events are kept once for all listeners, each of which knows the last one that it has read.
+So a slow or disconnected listener costs no memory, and misses only older events.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ KEPT_EVENTS = 500  # events
 
 
 class Feed:
-    """Something that changes, and those who follow it. To be used in the thread of an event loop.
+    """Something that changes, and its followers. For use in the thread of an event loop.
 
-    most: how many may follow it at once.
+    most: the maximum number of followers.
     """
 
     doing = "follow"  # what a follower does, in words
@@ -35,7 +35,7 @@ class Feed:
         self._changes: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)  # by camera
 
     def close(self) -> None:
-        """End what the followers read."""
+        """End the streams of the followers."""
         self._closed = True
         for camera in [*self._changes]:
             self._wake(camera)
@@ -55,7 +55,7 @@ class Feed:
         self._changes.pop(camera, asyncio.Event()).set()
 
     async def _comes(self, change: asyncio.Event) -> bool:
-        """Wait for a change, and return whether it comes before the next sign of life is due."""
+        """Wait for a change, and return whether it comes before the next keep-alive is due."""
         try:
             return await asyncio.wait_for(change.wait(), HEARTBEAT)
         except asyncio.TimeoutError:
@@ -63,13 +63,13 @@ class Feed:
 
 
 async def begun(parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Return what a follower reads, after its first part: from here on the follower is counted."""
+    """Return a follower's stream, after its first part: from here on, the follower is counted."""
     await anext(parts)
     return parts
 
 
 class Events(Feed):
-    """What happened last, and who listens."""
+    """The latest events, and their listeners."""
 
     doing = "listen"
 
@@ -80,7 +80,7 @@ class Events(Feed):
         self._last = 0
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Tell all listeners that something of a kind happened."""
+        """Send an event of a kind to all listeners."""
         self._last += 1
         text = json.dumps(data, ensure_ascii=False)  # which holds no line breaks
         self._kept.append(
@@ -89,10 +89,10 @@ class Events(Feed):
         self._wake()
 
     async def listen(self, after: str | None = None) -> AsyncGenerator[bytes, None]:
-        """Return the text of the events from now on, or of those after the one of an id.
+        """Return the text of the events from now on, or of those after the one with an id.
 
-        To somebody whose last event was of an earlier service, all that are kept are new.
-        Raises Problem if too many listen.
+        For an id from before a restart, all kept events are new.
+        Raises Problem if there are too many listeners.
         """
         run, _, number = (after or "").rpartition("-")
         same = run == self._run and number.isdecimal()

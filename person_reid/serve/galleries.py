@@ -1,4 +1,4 @@
-"""The gallery of a service: some threads read, each by its own connection, and one writes."""
+"""The gallery of a service: several threads read, each with its own connection, and one writes."""
 
 import asyncio
 import threading
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class Galleries:
-    """A gallery by its address, asked from an event loop.
+    """A gallery by its address, for use from an event loop.
 
-    readers: how many questions are answered at once. most_waiting: how many wait.
+    readers: how many questions are answered at once. most_waiting: how many may wait.
     """
 
     def __init__(self, address: str, readers: int, most_waiting: int) -> None:
@@ -32,9 +32,9 @@ class Galleries:
         self.waiting = 0
 
     async def open(self) -> None:
-        """Open the gallery in every thread that reads, with all that its first search would read.
+        """Open the gallery in every reader thread, and load what its first search would read.
 
-        What is wrong with the gallery is told to those who ask.
+        Faults of the gallery are reported in answers to requests.
         """
 
         def opened() -> None:
@@ -45,15 +45,15 @@ class Galleries:
         await asyncio.gather(*map(asyncio.wrap_future, readers))
 
     async def read(self, ask: Callable[[Gallery], T]) -> T:
-        """Return ask(gallery), computed in a thread that reads."""
+        """Return ask(gallery), computed in a reader thread."""
         return await self._run(self._readers, ask)
 
     async def write(self, act: Callable[[Gallery], T]) -> T:
-        """Return act(gallery), computed in the thread that writes: all of it is on the disk."""
+        """Return act(gallery), computed in the writer thread; its changes are then on the disk."""
         return await self._run(self._writer, act)
 
     def close(self) -> None:
-        """Let what has begun end, and close the gallery in every thread, which then ends."""
+        """Complete what has begun, and close the gallery and end every thread."""
         for pool, count in ((self._readers, self._count), (self._writer, 1)):
             in_every_thread(pool, count, self._close)
             pool.shutdown()
@@ -68,7 +68,7 @@ class Galleries:
             self.waiting -= 1
 
     def _open(self) -> Gallery:
-        """Open the gallery. Raises StoreError if it cannot be, or is of another network by now."""
+        """Open the gallery. Raises StoreError if that fails, or if its network has changed."""
         try:
             gallery = open_gallery(self.address)
         except UserError as error:
@@ -91,7 +91,7 @@ class Galleries:
     def _called(self, call: Callable[[Gallery], Any]) -> Any:
         """Call a function with the gallery of this thread.
 
-        After an error of the gallery it is opened again: its file may have been replaced.
+        After an error of the gallery, it is opened again, because its file may have been replaced.
         """
         if not hasattr(self._opened, "gallery"):
             self._opened.gallery = self._open()
@@ -103,7 +103,7 @@ class Galleries:
 
 
 def in_every_thread(pool: ThreadPoolExecutor, count: int, act: Callable[[], None]) -> list[Any]:
-    """Let each of the threads of a pool act once, and return what it promises to return."""
+    """Run a function once in each thread of a pool, and return the futures."""
     together = threading.Barrier(count)  # no thread takes the turn of another
 
     def called() -> None:
@@ -114,6 +114,6 @@ def in_every_thread(pool: ThreadPoolExecutor, count: int, act: Callable[[], None
 
 
 def first_search(gallery: Gallery) -> None:
-    """Search for anything, so that the next search finds in memory what it needs."""
+    """Run any search, so that the next one finds its data in memory."""
     if width := gallery.width():
         gallery.search(np.eye(1, width, dtype=np.float32), 1)

@@ -1,13 +1,13 @@
-"""Ids of images, which tell nothing of their paths.
+"""Ids of images, which reveal nothing of their paths.
 
     ids = ImageIds(secret_of(gallery))
     ids.of(Path("/home/anna/crops/0001.jpg"))       # "oPZ3n…"
     ids.path("oPZ3n…")                              # the path again, or None
 
-An id is the encrypted path, so that it is found again without a list, and no id of one image ever
-names another. The seal of the path, which only the key can make, is also the number with which the
-path is encrypted, so that an image always has the same id. Rogaway and Shrimpton, A Provable-
-Security Treatment of the Key-Wrap Problem (SIV), EUROCRYPT 2006.
+An id is the encrypted path, so it needs no list, and never means another image. The path's
+authentication tag, which only the key can make, is also the initialisation vector of the
+encryption, so an image always has the same id. Rogaway and Shrimpton, A Provable- Security
+Treatment of the Key-Wrap Problem (SIV), EUROCRYPT 2006.
 """
 
 import base64
@@ -30,7 +30,7 @@ PADDED_BYTES = 64  # an id tells the length of a path in these
 
 
 class ImageIds:
-    """The ids of a gallery's images. secret: letters that are known to the service alone."""
+    """The ids of a gallery's images. secret: known only to the service."""
 
     def __init__(self, secret: str) -> None:
         self._key = sha256(secret.encode()).digest()
@@ -43,7 +43,7 @@ class ImageIds:
         return base64.urlsafe_b64encode(seal + self._masked(seal, text)).decode().rstrip("=")
 
     def path(self, image_id: str) -> Path | None:
-        """Return the path that an id stands for, or None if no image ever had it."""
+        """Return the path of an id, or None if no image ever had it."""
         try:
             padded = image_id + "=" * (-len(image_id) % 4)
             content = base64.b64decode(padded, b"-_", validate=True)
@@ -59,14 +59,14 @@ class ImageIds:
         return blake2b(text, digest_size=SEAL_BYTES, key=self._key).digest()
 
     def _masked(self, seal: bytes, text: bytes) -> bytes:
-        """Return a text combined with the stream of its seal; twice gives the text again."""
+        """Return a text combined with the key stream of its tag; applied twice, the text again."""
         stream = shake_256(self._key + seal).digest(len(text))
         both = int.from_bytes(text, "big") ^ int.from_bytes(stream, "big")
         return both.to_bytes(len(text), "big")
 
 
 def secret_of(gallery: Gallery) -> str:
-    """Return the secret that a gallery remembers. Where nobody may write, it is a new one."""
+    """Return the secret of a gallery; for a read-only one, a new secret."""
     secret = secrets.token_hex(32)
     try:
         return str(gallery.remember({ID_SECRET: secret})[ID_SECRET])

@@ -13,7 +13,7 @@ REQUESTS = "person_reid_requests"
 
 
 class JsonLines(logging.Formatter):
-    """Write a record as an object of JSON: what it says, and the fields that it brings."""
+    """Write a record as a JSON object: its message and its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""

@@ -1,11 +1,11 @@
-"""What the cameras of a service see, as pictures for those who look.
+"""Pictures from the cameras of a service, for viewers.
 
     pictures = LivePictures(8)                          # programs at most
     pictures.show("door", draw)                         # with each frame; draw() → PIL image
     StreamingResponse(await pictures.watch("door", 640), media_type=MOTION)
 
-A picture is drawn and encoded once for all who look, and never if nobody does. Whoever reads slowly
-gets the newest picture next, and misses those in between.
+A picture is drawn and encoded once for all viewers, and never without any. A slow viewer gets the
+newest picture next, and misses those in between.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ class LivePictures(Feed):
         self._thread = ThreadPoolExecutor(1, "drawing")  # more would take time from the cameras
 
     def show(self, camera: str, draw: Draw) -> None:
-        """Show what draw() returns as the newest picture of a camera."""
+        """Show the result of draw() as the newest picture of a camera."""
         self._newest[camera] = cache(lambda size: encoded(draw(), size))
         self._wake(camera)
 
     async def watch(self, camera: str, size: int) -> AsyncGenerator[bytes, None]:
         """Return the parts of a stream of pictures, none of whose sides is longer than a size.
 
-        Raises Problem if too many look.
+        Raises Problem if there are too many viewers.
         """
         return await begun(self._parts(camera, size))
 
@@ -70,7 +70,7 @@ class LivePictures(Feed):
 
 
 def encoded(picture: Image.Image, size: int) -> bytes:
-    """Return a picture in JPEG, of at most so many pixels a side."""
+    """Return a picture in JPEG, of at most so many pixels per side."""
     out = io.BytesIO()
     picture.thumbnail((size, size))
     picture.save(out, "JPEG", quality=QUALITY)

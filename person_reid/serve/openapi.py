@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the service, made of the table of its operations."""
+"""The OpenAPI 3.1 document of the service, generated from the table of its operations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -146,7 +146,7 @@ def openapi_document(root_path: str = "") -> dict[str, Any]:
 
 
 def _described(operation: Operation) -> dict[str, Any]:
-    """Return what the document says of an operation."""
+    """Return the document's entry for an operation."""
     parameters: list[dict[str, Any]] = [
         {
             "name": name,

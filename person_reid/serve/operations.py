@@ -1,4 +1,4 @@
-"""The operations of the service: one function for each, below what it takes and answers.
+"""The operations of the service: a function for each, below its declaration.
 
 A function takes a Call and returns an answer of JSON, or a Response.
 """
@@ -74,7 +74,7 @@ async def embed(call: Call) -> Answer:
     answers="Answers",
 )
 async def search(call: Call) -> Answer:
-    """Return the images of the gallery that are most similar to each image."""
+    """Return the images of the gallery most similar to each image."""
     features, which = await call.features(), call.which()
     k, threshold = call.parameters.get("k", 10), call.parameters.get("threshold")
 
@@ -103,7 +103,7 @@ def _answer(call: Call, found: Sequence[Found], threshold: float | None) -> dict
     answers="Identifications",
 )
 async def identify(call: Call) -> Answer:
-    """Return whom each image shows, or all of them together."""
+    """Return the person in each image, or in all of them together."""
     features, which = await call.features(), call.which()
     people = [features] if call.parameters.get("together") else list(features)
     threshold = call.parameters.get("threshold")
@@ -136,13 +136,13 @@ async def list_images(call: Call) -> Answer:
 
 @operation("GET /v1/images/{id}", role="read", answers="Image")
 async def show_image(call: Call) -> Answer:
-    """Return what is known of an image."""
+    """Return the facts about an image."""
     return call.shown(*await listed(call))
 
 
 @operation("GET /v1/images/{id}/picture", role="read", takes=("size",), answers="image/jpeg")
 async def show_picture(call: Call) -> Answer:
-    """Return the picture of an image, in JPEG, and not larger than a size."""
+    """Return the picture of an image, in JPEG, no larger than a size."""
     path, _ = await listed(call)
     size = call.parameters.get("size", MOST_PIXELS)
 
@@ -166,7 +166,7 @@ async def show_picture(call: Call) -> Answer:
     answers="Answer",
 )
 async def similar_images(call: Call) -> Answer:
-    """Return the images that are most similar to an image of the gallery, without itself."""
+    """Return the images most similar to an image of the gallery, without itself."""
     (path, _), which = await listed(call), call.which()
     k, threshold = call.parameters.get("k", 10), call.parameters.get("threshold")
 
@@ -181,7 +181,7 @@ async def similar_images(call: Call) -> Answer:
 
 @operation("GET /v1/people", role="read", answers="People")
 async def list_people(call: Call) -> Answer:
-    """Return whom the gallery knows."""
+    """Return the people in the gallery."""
     names = await call.service.galleries.read(lambda gallery: gallery.values("identity"))
     return {"people": [name for name in names if name != NOT_A_PERSON]}
 
@@ -204,7 +204,7 @@ async def list_cameras(call: Call) -> Answer:
     answers="Images",
 )
 async def add_images(call: Call) -> Answer:
-    """Add images with what is known of them; the same image is added once."""
+    """Add images with facts about them; the same image is added once."""
     more = call.parameters.get("where")
     about = stored_facts(About(**call.given(*CLIENT_FACTS), source=SOURCE, more=more))
     images = await call.images(keep=True)
@@ -247,7 +247,7 @@ async def add_images(call: Call) -> Answer:
 
 
 def check_new_name(gallery: Gallery, name: str, renamed: str | None = None) -> None:
-    """Raise Problem if somebody but the one whom it renames has nearly this name."""
+    """Raise Problem if a person other than the renamed one has nearly this name."""
     others = [other for other in gallery.values("identity") if other != renamed]
     for _, other in near_names([name], others):
         raise Problem(409, f"Somebody is called {other!r} already. Use that name, or another one.")
@@ -255,7 +255,7 @@ def check_new_name(gallery: Gallery, name: str, renamed: str | None = None) -> N
 
 @operation("PATCH /v1/images", role="write", takes=FILTER_NAMES, sends=IMAGE_FACTS, answers="Count")
 async def describe_images(call: Call) -> Answer:
-    """Change what is known of the images that all parameters together describe."""
+    """Change facts about the images that match all parameters."""
     about = await call.said()
     words = {name: str(value) for name, value in call.parameters.items()}
     return {"images": await _describe(call, call.which(all_of_them=False), about, words)}
@@ -263,7 +263,7 @@ async def describe_images(call: Call) -> Answer:
 
 @operation("PATCH /v1/images/{id}", role="write", sends=IMAGE_FACTS, answers="Image")
 async def describe_image(call: Call) -> Answer:
-    """Change what is known of an image; an empty identity clears the name."""
+    """Change facts about an image; an empty identity clears the name."""
     path, _ = await listed(call)
     about, words = await call.said(), {"image": call.service.ids.of(path)}
     await _describe(call, Filter(image=path), about, words)
@@ -293,7 +293,7 @@ async def _describe(call: Call, which: Filter, about: About, words: Mapping[str,
 
 
 def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) -> None:
-    """Raise Problem if images are of a track file, which alone says their tracks."""
+    """Raise Problem if images belong to a track file, which alone determines their tracks."""
     files = {record.source for record in recorded_tracks(gallery)}
     for _, about in images:
         if about.source in files:
@@ -302,7 +302,7 @@ def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) ->
 
 @operation("POST /v1/people/rename", role="write", sends=RENAMING, answers="Count")
 async def rename_person(call: Call) -> Answer:
-    """Give the images of a person another name; merge says that both are one person."""
+    """Give the images of a person another name; merge means that both are one person."""
     values = await call.values("identity", "to", "merge")
     old, new, merge = values.get("identity"), values.get("to"), values.get("merge", False)
     if not (isinstance(old, str) and isinstance(new, str) and old and new.strip()):
@@ -330,14 +330,14 @@ async def rename_person(call: Call) -> Answer:
 
 @operation("DELETE /v1/images", role="forget", takes=FILTER_NAMES, answers="Count")
 async def forget(call: Call) -> Answer:
-    """Delete the images that all parameters together describe, and what is known of them."""
+    """Delete the images that match all parameters, and the facts about them."""
     which, words = call.which(all_of_them=False), ", ".join(call.parameters)
     return {"images": await call.service.forget(call.who, which, words, by=words)}
 
 
 @operation("DELETE /v1/images/{id}", role="forget", answers="Count")
 async def forget_image(call: Call) -> Answer:
-    """Delete an image, and what is known of it."""
+    """Delete an image, and the facts about it."""
     path, _ = await listed(call)
     return {"images": await call.service.forget(call.who, Filter(image=path), "id", by="id")}
 
@@ -347,20 +347,20 @@ async def forget_image(call: Call) -> Answer:
 
 @operation("GET /v1/events", role="read", header=LAST_EVENT, answers="text/event-stream")
 async def events(call: Call) -> Answer:
-    """Return who appears in front of the cameras, as server-sent events that do not end."""
+    """Return who appears in front of the cameras, as an endless stream of server-sent events."""
     last = call.request.headers.get(LAST_EVENT)
     return await call.stream(lambda: call.service.events.listen(last), "text/event-stream")
 
 
 @operation("GET /v1/health/live", role=None, answers="Health")
 async def alive(_: Call) -> Answer:
-    """Return that the service runs."""
+    """Return that the service is running."""
     return {"status": "alive"}
 
 
 @operation("GET /v1/health/ready", role=None, answers="Health")
 async def ready(call: Call) -> Answer:
-    """Return that the gallery can be asked, how many images it holds, and how cameras are."""
+    """Return that the gallery is ready, its number of images, and the state of cameras."""
     troubles = [*call.service.cameras.states().values()] if call.service.cameras else []
     cameras = {"cameras": len(troubles), "cameras_in_trouble": sum(map(bool, troubles))}
     answer = {"status": "ready", "images": await call.service.galleries.read(len)}
@@ -369,14 +369,14 @@ async def ready(call: Call) -> Answer:
 
 @operation("GET /v1/live", role="read", answers="LiveCameras")
 async def list_live(call: Call) -> Answer:
-    """Return the live cameras that the service follows, and what is wrong with them."""
+    """Return the live cameras that the service follows, and their faults."""
     states = call.service.cameras.states() if call.service.cameras else {}
     return {"cameras": [{"camera": name, "trouble": each} for name, each in states.items()]}
 
 
 @operation("POST /v1/live", role="write", sends={"camera": NAME_SCHEMA}, answers="LiveCameras")
 async def try_live(call: Call) -> Answer:
-    """Open a live camera again whose password was refused."""
+    """Open a live camera again after its password was rejected."""
     camera = (await call.values("camera")).get("camera")
     followed(call, camera).try_again(str(camera))
     return await list_live.act(call)
@@ -384,7 +384,7 @@ async def try_live(call: Call) -> Answer:
 
 @operation("GET /v1/live/pictures", role="read", takes=("camera", "size"), answers=MOTION)
 async def show_live(call: Call) -> Answer:
-    """Return what a live camera sees, as pictures in JPEG that do not end."""
+    """Return an endless stream of JPEG pictures from a live camera."""
     camera, size = call.parameters.get("camera", ""), call.parameters.get("size", MOST_PIXELS)
     followed(call, camera)
     watch = partial(call.service.pictures.watch, camera, size)
@@ -400,7 +400,7 @@ def followed(call: Call, camera: object) -> Cameras:
 
 @operation("GET /v1/metrics", role="read", answers="text/plain")
 async def metrics(call: Call) -> Answer:
-    """Return figures about the requests, for Prometheus."""
+    """Return metrics of the requests, for Prometheus."""
     return Response(call.service.usage.text(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -24,7 +24,7 @@ FILTER_NAMES = ("identity", "camera", "track", "source", "after", "before", "whe
 class Parameter:
     """A parameter of a request's address.
 
-    read: text → value; ValueError says what was expected. schema: its JSON Schema.
+    read: text → value, or ValueError with what was expected. schema: its JSON Schema.
     """
 
     read: Callable[[str], Any]
@@ -37,7 +37,7 @@ class Parameter:
 def read_parameters(given: QueryParams, known: Mapping[str, Parameter]) -> dict[str, Any]:
     """Return {name: value}; pairs of several values come as {key: value}.
 
-    Raises Problem for any other parameter, for one that is given twice, and for too many.
+    Raises Problem for an unknown or repeated parameter, and for too many.
     """
     found: dict[str, Any] = {}
     if len(given.multi_items()) > MOST_PARAMETERS:
@@ -63,7 +63,7 @@ def read_parameters(given: QueryParams, known: Mapping[str, Parameter]) -> dict[
 
 
 def plain_text(text: str) -> str:
-    """Return a text of a client. Raises ValueError for a long one, or one that a terminal obeys."""
+    """Return a client's text. Raises ValueError for a long one, or one with control characters."""
     if len(text) > LONGEST_PARAMETER:
         raise ValueError(f"expected at most {LONGEST_PARAMETER} letters")
     if UNSEEN.search(text) or "\n" in text or "\t" in text:

@@ -25,12 +25,12 @@ class Problem(Exception):
 
 
 def too_busy(what: str) -> Problem:
-    """Return what a client is told when too much waits already."""
+    """Return the Problem for a full queue."""
     return Problem(503, f"{what}. Ask again in a second.", {"Retry-After": "1"})
 
 
 def as_problem(error: UserError, gallery: str) -> Problem:
-    """Return what a client is told of an error: names of files, but not in which folders they are.
+    """Return the message about an error for a client: with names of files, but not their folders.
 
     gallery: its address.
     """

@@ -1,4 +1,4 @@
-"""Read requests: bounded bodies, and the images and the JSON in them."""
+"""Read requests: bodies of limited size, and the images and the JSON in them."""
 
 import io
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -22,7 +22,7 @@ MOST_JSON = 4 * MEGABYTE  # bytes
 
 
 class SentImage(NamedTuple):
-    """An image that was sent: as the network sees it, and name and content of its file, if kept."""
+    """An image in a request: the network's input, and name and content of its file, if kept."""
 
     pixels: Pixels
     name: str = ""
@@ -44,7 +44,7 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
 
 
 def json_object(body: bytes, expected: Sequence[str]) -> dict[str, Any]:
-    """Return the object in a body of JSON, whose keys are among those expected."""
+    """Return the object in a JSON body, all of whose keys are expected ones."""
     try:
         found = parse_json(body)
     except ValueError:
@@ -95,10 +95,10 @@ def decoded(
     most_megapixels: int,
     keep: bool = False,
 ) -> list[SentImage]:
-    """Return the images in image files, of which one at a time is in memory.
+    """Return the images in image files; only one at a time is in memory.
 
-    fit: makes of an image what the network sees. keep: also return their files.
-    Raises Problem, which names those that are not images, and for too many pixels of all together.
+    fit: turns an image into the network's input. keep: also return their files.
+    Raises Problem, which lists those that are not images, and for too many pixels in total.
     """
     images, wrong, pixels = [], [], 0
     for number, content in enumerate(contents, 1):

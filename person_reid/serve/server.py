@@ -1,4 +1,4 @@
-"""The server of the service: uvicorn, with limits on connections that say nothing."""
+"""The server of the service: uvicorn, with limits on silent connections."""
 
 import asyncio
 import math
@@ -17,7 +17,7 @@ LENGTHS = {b"content-length", b"transfer-encoding"}  # of a body: one of them
 class Connection(H11Protocol):
     """A connection, which is closed if no whole request comes, or to make room for others.
 
-    uvicorn alone waits for a head forever, and answers nobody once all files are open.
+    uvicorn alone waits for a head forever, and accepts no connection once all files are open.
     """
 
     since = 0.0  # when the connection was last used, by the clock of the event loop
@@ -30,7 +30,7 @@ class Connection(H11Protocol):
         return not self.cycle or bool(self.cycle.response_complete)
 
     def connection_made(self, transport: Any) -> None:
-        """Close the connection that has been idle for longest if there are too many."""
+        """Close the connection that has been idle the longest if there are too many."""
         super().connection_made(transport)
         self._wait_for_head()
         there: list[Any] = [each for each in self.connections if not each.transport.is_closing()]
@@ -39,7 +39,7 @@ class Connection(H11Protocol):
             min(idle, key=lambda each: each.since).transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Read data; parts of a head give its sender no more time."""
+        """Read data; parts of a head do not extend its deadline."""
         super().data_received(data)
         if self.idle:
             self._wait_for_head()
@@ -49,18 +49,18 @@ class Connection(H11Protocol):
             self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:
-        """Wait for the client to read, as long as it does read."""
+        """Wait for the client to read, as long as it makes progress."""
         super().pause_writing()
         self._wait_for_reader(math.inf)
 
     def resume_writing(self) -> None:
-        """Write again."""
+        """Resume writing."""
         super().resume_writing()
         if self.stalled:
             self.stalled.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         self._wait_no_longer()
         if self.stalled:
             self.stalled.cancel()
@@ -77,7 +77,7 @@ class Connection(H11Protocol):
         self.waiting, self.since = None, self.loop.time()
 
     def _wait_for_reader(self, before: float) -> None:
-        """Close the connection if as many bytes wait for the client as before."""
+        """Close the connection if the client has read nothing since."""
         left = self.transport.get_write_buffer_size()
         if left >= before:
             self.transport.abort()
@@ -89,13 +89,13 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that first ends the answers that would not end, once it is asked to end."""
+    """A server that first ends endless answers when it shuts down."""
 
     def __init__(self, settings: uvicorn.Config, end_streams: Callable[[], None]) -> None:
         super().__init__(settings)
         self._end_streams = end_streams
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End these answers, and then as uvicorn does."""
+        """End these answers, and then shut down as uvicorn does."""
         self._end_streams()
         super().handle_exit(sig, frame)

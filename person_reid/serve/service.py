@@ -1,4 +1,4 @@
-"""The parts of a running service: its network, its gallery, who may ask, and what was done."""
+"""The parts of a running service: its network, its gallery, access and audit."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class ImageNetwork(Protocol):
-    """What the service asks of a network: an Embedder, or an OnnxEmbedder without PyTorch.
+    """The network of a service: an Embedder, or an OnnxEmbedder without PyTorch.
 
     size: (height, width) of its images. resize: the filter that gives them this size.
     """
@@ -58,22 +58,22 @@ class ImageNetwork(Protocol):
 
 
 class Cameras(Protocol):
-    """What the service asks of its live cameras."""
+    """The live cameras of a service."""
 
     def states(self) -> dict[str, str]:
-        """Return {camera: what is wrong with it}, "" for one that is well."""
+        """Return {camera: its fault}, "" for a working one."""
         ...
 
     def try_again(self, camera: str) -> None:
-        """Open a camera again whose password was refused too often."""
+        """Open a camera again after its password was rejected too often."""
         ...
 
 
 class Service:
-    """A gallery at an address and its network, asked from an event loop.
+    """A gallery at an address and its network, for use from an event loop.
 
-    batch_size: images that the network sees at a time. audit: a file that gets a line of JSON for
-    each change of names and each forgetting.
+    batch_size: images that the network processes at a time. audit: a file that gets a line of JSON
+    for each change of names and each forgetting.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Service:
         )
 
     def watch_cameras(self, cameras: Cameras) -> None:
-        """Say from now on how live cameras are."""
+        """Report the state of live cameras from now on."""
         self.cameras = cameras
         for name in cameras.states():
             self.usage.watch_camera(name, partial(is_well, cameras, name))
@@ -140,7 +140,7 @@ class Service:
     async def forget(self, who: str, which: Filter, words: str, **details: Any) -> int:
         """Delete images, and their names from the audit file. Return how many there were.
 
-        words: why, for the gallery. details: of the line in the audit file.
+        words: the reason, for the gallery. details: of the line in the audit file.
         """
 
         def forget(gallery: Gallery) -> int:
@@ -159,7 +159,7 @@ class Service:
         return count
 
     async def tidy(self) -> None:
-        """Delete what was never acknowledged, and forget what is too old, once an hour."""
+        """Once an hour, delete unacknowledged uploads, and forget images that are too old."""
         while True:
             try:
                 await self.galleries.write(remove_unlisted)
@@ -174,18 +174,18 @@ class Service:
             await asyncio.sleep(HOUR)
 
     def end_streams(self) -> None:
-        """End the answers that would not end by themselves."""
+        """End endless answers."""
         self.events.close()
         self.pictures.close()
 
     def close(self) -> None:
-        """Let what has begun end."""
+        """Complete what has begun."""
         self.batches.close()
         self.galleries.close()
         self._threads.shutdown()
 
     def _fit(self, image: Image.Image) -> Pixels:
-        """Return an image as the network sees it, which is little even of a large one."""
+        """Return an image as the network's input, which is small even for a large image."""
         return fit_image(image, *self.embedder.size, resize=self.embedder.resize)
 
     def _embed(self, pixels: list[Pixels]) -> Features:
@@ -193,5 +193,5 @@ class Service:
 
 
 def is_well(cameras: Cameras, name: str) -> bool:
-    """Return whether frames of a camera come and are looked at."""
+    """Return whether frames of a camera arrive and are processed."""
     return not cameras.states()[name]

@@ -1,4 +1,4 @@
-"""Operations about time: when people were seen, the tracks of an index, and people across cameras.
+"""Operations on sightings, the tracks of an index, and people across cameras.
 
 People are linked as by tools/across.py.
 """
@@ -78,7 +78,7 @@ def _sighting(ids: ImageIds, seen: Sighting) -> dict[str, Any]:
 
 @operation("GET /v1/tracks", role="read", takes=("limit", "start"), answers="Tracks")
 async def list_tracks(call: Call) -> Answer:
-    """Return a page of the tracks whose files the index knows."""
+    """Return a page of the tracks in the indexed track files."""
 
     def page(gallery: Gallery) -> dict[str, Any]:
         tracks: Iterable[IndexedTrack] = ()
@@ -95,9 +95,9 @@ def _listed_track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
 
 
 def _track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
-    """Return what is known of a track.
+    """Return the facts about a track.
 
-    Its seconds count from the start of its video if no time is known.
+    Its seconds count from the start of its video if its time is unknown.
     """
     facts = {
         "source": each.record.source,

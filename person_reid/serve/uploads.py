@@ -1,8 +1,8 @@
-"""Images that clients send to a gallery: where they lie, and how they are named.
+"""Images that clients send to a gallery: their files and names.
 
-An image is stored as it was decoded, in PNG beside the index, under the checksum of its pixels. So
-nothing of a client's file or name reaches the disk, the same image is stored once, and forgetting
-deletes it.
+An image is stored as it was decoded, in PNG beside the index, under the checksum of its pixels.
+Neither the client's file nor its name therefore reaches the disk, the same image is stored once,
+and forgetting deletes it.
 """
 
 import io
@@ -38,9 +38,9 @@ def upload_folder(index: Gallery) -> Path:
 
 
 def store(content: bytes, path: Path) -> None:
-    """Write the file of an image, unless it is there.
+    """Write the file of an image, unless it exists.
 
-    Its time is always the same, so that an image which was forgotten is known again.
+    Its time is always the same, so that a forgotten image is recognised.
     """
     if path.exists():
         return
@@ -50,7 +50,7 @@ def store(content: bytes, path: Path) -> None:
 
 
 def remove_unlisted(index: Gallery) -> int:
-    """Delete images that a killed service had stored, but not acknowledged. Return their number.
+    """Delete images that a killed service had stored but not acknowledged. Return their number.
 
     Another service may be adding the newest ones.
     """

@@ -1,4 +1,4 @@
-"""Figures about the requests of a service, for Prometheus."""
+"""Metrics of the requests of a service, for Prometheus."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 
 class Usage:
-    """Requests by operation and status, and the seconds that they took."""
+    """Requests by operation and status, and their duration in seconds."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -28,13 +28,13 @@ class Usage:
         )
 
     def watch(self, gauges: Mapping[str, Callable[[], float]]) -> None:
-        """Add figures that are read when somebody asks, each with its description."""
+        """Add metrics that are read on request, each with its description."""
         for name, read in gauges.items():
             gauge = Gauge(f"person_reid_{name}", name.replace("_", " "), registry=self._registry)
             gauge.set_function(read)
 
     def watch_camera(self, camera: str, is_well: Callable[[], float]) -> None:
-        """Add a figure about a camera."""
+        """Add a metric for each camera."""
         self._cameras.labels(camera).set_function(is_well)
 
     def count(self, operation: str, status: int, seconds: float) -> None:
@@ -43,5 +43,5 @@ class Usage:
         self._seconds.labels(operation).observe(seconds)
 
     def text(self) -> bytes:
-        """Return all figures in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)

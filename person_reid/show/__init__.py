@@ -6,11 +6,10 @@ from contextlib import suppress
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib whatever MPLBACKEND says: an unknown name in it ends the import.
+    """Import matplotlib whatever MPLBACKEND contains, because an unknown name would end the import.
 
-    Jupyter and Colab hand the name of their own backend on to `!python train.py`. Pictures are
-    drawn on figures, which need no backend; a program that shows windows still gets the one it
-    asked for.
+    Jupyter and Colab pass the name of their own backend to `!python train.py`. Pictures need no
+    backend; a program that shows windows still gets the requested one.
     """
     if "matplotlib" in sys.modules:
         return

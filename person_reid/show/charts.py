@@ -113,8 +113,8 @@ def _label(name: str, seeds: Seeds, look: Look) -> str:
 def run_names(paths: Sequence[Path]) -> dict[str, Path]:
     """Name the runs of result files, {name: path}.
 
-    The name is the file's without .mat, or its path if names repeat. Folders that all paths begin
-    with are skipped where that suffices. Raises UserError if a file is given twice.
+    The name is the file's without .mat, or its path if names repeat. Common parent folders are
+    omitted where possible. Raises UserError if a file is given twice.
     """
     if len(set(paths)) < len(paths):
         raise UserError(f"{', '.join(map(str, paths))}: the same file twice. Name each file once.")
@@ -177,7 +177,7 @@ def draw_similarities(
 def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> list[Patch]:
     """Draw two histograms, and return their keys for a legend.
 
-    Bars are as wide as the smaller number of pairs needs.
+    The smaller number of pairs determines the width of the bars.
     """
     bars, keys = _bars(genuine, impostor), []
     edges = np.linspace(-1, 1, bars + 1)

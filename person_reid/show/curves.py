@@ -1,4 +1,4 @@
-"""Draw losses, top-1 error, learning rate and, if it was measured, mAP, epoch by epoch."""
+"""Draw losses, top-1 error, learning rate and, if measured, mAP by epoch."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -39,7 +39,7 @@ def draw_curves(
 
     history: one dict per epoch, with epoch, loss, error and, if there are any, loss_NAME of each
         loss, val_loss, val_error (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs
-        may lack. What is not finite leaves a gap.
+        may lack. Values that are not finite leave a gap.
     """
     every_panel = panels_of(history)
     titles = [*every_panel]
@@ -74,7 +74,7 @@ def draw_curves(
 
 
 def panels_of(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return the panels for which there is something to draw, as PANELS has them."""
+    """Return the panels of PANELS with something to draw."""
     names = dict.fromkeys(name for record in history for name in record)
     losses = {name: name.removeprefix(SUMMAND) for name in names if name.startswith(SUMMAND)}
     title, *others = PANELS.items()
@@ -106,7 +106,7 @@ def _draw_panel(
 
 
 def _mark_cut_off(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
-    """Point up, at the top of the axes, at each epoch whose validation loss is above it."""
+    """Mark, at the top of the axes, each epoch whose validation loss is above it."""
     top = axes.get_ylim()[1]
     above = [record["epoch"] for record in history if record.get("val_loss", 0) > top]
     if above:
@@ -118,8 +118,8 @@ def _mark_cut_off(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
 def loss_limit(history: Sequence[Mapping[str, Any]]) -> float:
     """Return the top of the loss axis: above all training losses and the median validation loss.
 
-    A validation loss far above, usual in the first epochs, is cut off; it would press the other
-    lines onto the axis.
+    A validation loss far above, usual in the first epochs, is cut off, because it would flatten the
+    other lines.
     """
     highest = max((record["loss"] for record in history if "loss" in record), default=0.0)
     validation = sorted(record["val_loss"] for record in history if "val_loss" in record)

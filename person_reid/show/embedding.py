@@ -64,8 +64,8 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
 
     Returns points (N, 2), always the same, and the name of the method.
 
-    method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn) or "pca"; None takes
-    t-SNE if it is installed, else PCA. Raises UserError if t-SNE is asked for without scikit-learn,
+    method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn) or "pca"; None uses t-SNE
+    if it is installed, otherwise PCA. Raises UserError if t-SNE is asked for without scikit-learn,
     and for fewer than three images.
     """
     if len(features) < 3:
@@ -84,7 +84,7 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
 
 
 def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
-    """Project any number of features (N, D) to the plane in about the time that `most` take.
+    """Project any number of features (N, D) to the plane in about the time of `most` features.
 
     The method is the same as in `project`. A random sample of `most` is projected. Every other
     image lies between the NEAREST of the sample that are most similar to it.
@@ -138,7 +138,7 @@ def draw_embedding(
     Each of up to MOST_NAMED identities has its number or word beside it, in its colour. Colours
     repeat after ten identities, and shapes after twelve cameras.
 
-    words: what the numbers of labels and cameras stand for.
+    words: for the numbers of labels and cameras.
     """
     people = np.unique(labels)
     shapes = dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False))

@@ -63,12 +63,12 @@ def write_explorer(
     views: Mapping[str, Any] | None = None,
     test_dir: Folder = None,
 ) -> list[str]:
-    """Write the folder `save`, or one file if it ends in .html, whole or not at all.
+    """Write the folder `save`, or one file if it ends in .html, completely or not at all.
 
     An older explorer is replaced.
 
     title: for the page.
-    views: what describe_result returns (without it, the page shows no figures); "labels":
+    views: from describe_result (without it, the page shows no metrics); "labels":
         describe_proposals.
     test_dir: folder that holds query and gallery, if the images have moved.
 
@@ -104,7 +104,7 @@ def write_explorer(
 
 
 def check_save(save: str | Path) -> None:
-    """Raise UserError or OSError if write_explorer could not write there. Call it first."""
+    """Raise UserError or OSError if write_explorer cannot write there. Call it first."""
     if is_one_file(save):
         check_target(save)
     else:
@@ -113,7 +113,7 @@ def check_save(save: str | Path) -> None:
 
 @contextmanager
 def _one_file(save: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder, and write what is in it afterwards to one file."""
+    """Yield a temporary folder, and then write its content to one file."""
     with TemporaryDirectory() as folder:
         yield Path(folder)
         write_text(save, in_one_file(Path(folder)))
@@ -163,7 +163,7 @@ def describe_result(
     rankings: Sequence[RankedGallery],
     ignore_cameras: bool = False,
 ) -> dict[str, Any]:
-    """Return what the page shows of a result beside its images.
+    """Return the page's content of a result, apart from images.
 
     rankings: of these images, the plain ranking of these features first; its cosines are compared
         with the threshold.
@@ -178,7 +178,7 @@ def describe_result(
 
 
 def describe_ranking(ranking: RankedGallery) -> dict[str, Any]:
-    """Return a ranking for the page: its figures, and the numbers of every query."""
+    """Return a ranking for the page: its metrics, and the numbers of every query."""
     metrics = ranking.metrics
     numbers: dict[str, npt.NDArray[Any]] = {
         "precision": metrics.average_precision,
@@ -237,7 +237,7 @@ def write_features(features: Features, folder: Path) -> int:
 
 
 def to_square(points: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    """Return points (N, 2) in a square of 65,536 by 65,536, both axes by the same scale."""
+    """Return points (N, 2) in a square of 65,536 by 65,536, with the same scale on both axes."""
     least, most = points.min(axis=0), points.max(axis=0)
     centred = (points - (least + most) / 2) / max((most - least).max(), 1e-12)
     return np.asarray(np.rint((centred + 0.5) * 65535), np.uint16)
@@ -253,7 +253,7 @@ def packed_array(values: npt.NDArray[Any]) -> dict[str, str]:
 def write_script(path: Path, name: str, content: object) -> None:
     """Write `receive("name", …);`.
 
-    Nothing in the content can end the script or a comment in it: < is escaped.
+    The content cannot end the script or a comment in it, because < is escaped.
     """
     text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     path.write_text(f'receive("{name}", {text});\n', encoding="ascii")

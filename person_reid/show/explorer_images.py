@@ -1,4 +1,4 @@
-"""The images of an explorer: what is known of them, from a result or a gallery, and small copies.
+"""The images of an explorer: facts about them, from a result or a gallery, and small copies.
 
 The copies are tiles of a few large JPEG files, 0.jpg, 1.jpg and so on.
 """
@@ -34,11 +34,10 @@ class ExplorerImages:
     """N images, the queries first.
 
     features: (N, D). paths: N file names. people, cameras: N names; NO_NAME if nothing is known.
-    queries: how many of them are queries; if none are, any image may be asked for. listed: N names
-    for a list that other commands read; without them, short_paths serve. commands: lines for a
-    terminal that search these images with your own picture. further: {column: value} of the
-    further columns of each of the N images, if they are known. words: behind the numbers of people
-    and cameras.
+    queries: how many of them are queries; if none are, any image may be a query. listed: N names
+    for a list that other commands read; by default short_paths. commands: lines for a terminal that
+    search these images with another picture. further: {column: value} of the further columns of
+    each of the N images, if known. words: for the numbers of people and cameras.
     """
 
     features: Features
@@ -92,7 +91,7 @@ def person_name(identity: int | str | None, words: Words = NUMBERS) -> str:
 
 
 def content_key(content: object) -> str:
-    """Return a key by which a browser keeps what a person says of this content."""
+    """Return a key under which a browser stores decisions about this content."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

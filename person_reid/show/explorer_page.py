@@ -20,12 +20,12 @@ THUMBNAIL_BYTES = 1400  # for a small photograph
 
 
 def is_one_file(save: str | Path) -> bool:
-    """Return whether an explorer's name asks for one file, by its ending."""
+    """Return whether the ending of an explorer's name means a single file."""
     return Path(save).suffix.lower() in ONE_FILE
 
 
 def one_file_size(images: int, dimension: int) -> float:
-    """Return about how many bytes one file has, in base64."""
+    """Return the approximate size of a single file in bytes, in base64."""
     return images * (THUMBNAIL_BYTES + dimension) * 4 / 3
 
 
@@ -66,7 +66,7 @@ def write_explorer_page(
 
 
 def in_one_file(folder: Path) -> str:
-    """Return index.html with all that lies beside it.
+    """Return index.html with all files beside it inside.
 
     In data, < is escaped, so nothing can end a script early.
     """

@@ -1,8 +1,8 @@
 """Views of the explorer: rankings of the gallery, doubtful labels, and people across cameras.
 
 A ranking has the metrics of evaluate.py, the first images of every query, and all matches. Each
-proposal for a label is beside the images for and against it. People have tracks along time, which
-can be cut and joined.
+proposal for a label is beside the images for and against it. Tracks of people are shown along time,
+to cut and join.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ TOGETHER = ("merge", "split")
 class RankedGallery(NamedTuple):
     """A ranking of the gallery for every query.
 
-    Similarities are cosines of the features, whatever ranked the images.
+    Similarities are cosines of the features, regardless of the ranking.
 
     name: how the gallery was ranked.
     metrics: its quality.
@@ -115,9 +115,9 @@ def cosines(
 def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
     """Return the proposals of a list of tools/label_errors.py, each with strips of images.
 
-    Beside the images that it is about are the IMAGES_OF_STRIP nearest of all others, of those with
-    the same label, of those that have the proposed identity, and of those that the list also
-    proposes for it. Raises UserError as read_list does.
+    Beside its images are the IMAGES_OF_STRIP nearest of all others, of those with the same label,
+    of those with the proposed identity, and of those that the list also proposes for it. Raises
+    UserError as read_list does.
     """
     places = {path: place for place, path in enumerate(images.short_paths)}
     identities = {path: number for path in places if (number := _folder(path)) is not None}
@@ -168,14 +168,14 @@ def _strip(order: Integers, similarities: Features) -> list[list[float]]:
 
 
 def _decided_as_one(line: Correction) -> tuple[object, ...]:
-    """Return what lines have in common that a person accepts or rejects together."""
+    """Return the common key of lines that are accepted or rejected together."""
     if line.proposal in TOGETHER:
         return line.proposal, line.identity, line.new_identity, line.accepted
     return (line.path,)
 
 
 def _folder(path: str) -> int | None:
-    """Return the identity that an image's folder says, split/identity/name, or None."""
+    """Return the identity in an image's path, split/identity/name, or None."""
     try:
         return int(path.split("/")[-2])
     except (ValueError, IndexError):
@@ -190,11 +190,11 @@ def describe_stays(
     command: str = "",
     names: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the tracks for the page, which saves a list of the images of people that were checked.
+    """Return the tracks for the page, which saves a list of the images of checked people.
 
     file: the name of the list. columns: names for the cells of the stays' rows; the page fills in
     `identity`. highest: the highest number of a person; a new one gets a higher number.
-    command: reads the list. names: of people.
+    command: the one that reads the list. names: of people.
     """
     tracks = [
         {

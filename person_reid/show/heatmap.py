@@ -1,4 +1,4 @@
-"""Show where in an image any network finds its features: the energy of its last feature map.
+"""Show where in an image a network finds its features: the energy of its last feature map.
 
 Heat maps are laid over photographs, each below the photograph itself.
 """
@@ -53,7 +53,7 @@ def heat_rows(
 
     Each branch of the network has a row of heat.
 
-    bank: the images of the tiles as the network sees them, uint8 (N, H, W, 3). White lines separate
+    bank: the images of the tiles as the network's input, uint8 (N, H, W, 3). White lines separate
     PCB's stripes.
     """
     images = [pixels_of(tile.image) for tile in tiles]
@@ -147,11 +147,11 @@ def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tens
 def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) -> torch.Tensor:
     """Return the patch tokens of a transformer, (B, C, N, 1), as a map (B, C, h, w).
 
-    A map is returned as it is.
+    A map is returned unchanged.
 
     size: (height, width) of the images; prefix: number of tokens before the patches' tokens, None
-    if unknown. The grid is the one of square patches that fits the numbers. Raises UserError if
-    none fits.
+    if unknown. The grid is the one of square patches with this number. Raises UserError if there is
+    none.
     """
     count = maps.shape[2]
     if maps.shape[3] != 1 or count <= 1:

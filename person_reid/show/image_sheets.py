@@ -41,13 +41,13 @@ def draw_found(
     threshold: float = -1.0,
     look: Look = SCREEN,
 ) -> None:
-    """Draw the first MOST_ON_SHEET queries and their answers to an image file, a row a query.
+    """Draw the first MOST_ON_SHEET queries and their answers to an image file, one per row.
 
     The answers are lists of Found.
 
     With a threshold, images at least that similar have a blue frame and the others are faded; a row
-    without a blue one is an unknown person. An answer whose image cannot be read is a grey tile: an
-    index outlives the images in it.
+    without a blue one is an unknown person. An answer whose image cannot be read is a grey tile,
+    because an index may outlive its images.
     Raises UserError for a query that cannot be read and for a file type that cannot be written.
     """
     pairs = list(zip(queries, answers, strict=True))[:MOST_ON_SHEET]
@@ -67,9 +67,9 @@ def _answer_row(query: str | Path, found: Sequence[Any], threshold: float) -> Sh
 
 
 def _caption(match: Any) -> str:
-    """Return similarity, file and, if they are known, camera and time, below one another.
+    """Return similarity, file and, if known, camera and time, below one another.
 
-    The time of the file stands in an index for an unknown time, and is not shown.
+    An index stores the time of the file for an unknown time, which is not shown.
     """
     camera, time, path = match.about.camera, match.about.time, Path(match.path)
     time = None if time == file_time(path) and not exif_time(path) else time
@@ -91,8 +91,8 @@ def draw_doubtful(
     """Draw the images `shown`, positions among N, to an image file, one row each.
 
     paths, features, labels, cameras: of N images. found: their LabelErrors. Red frames mark the
-    nearest images of the label, green ones the nearest of the proposed identity; if that has none,
-    grey ones mark anybody else's.
+    nearest images of the label, green ones the nearest of the proposed identity; if it has none,
+    grey ones mark those of anybody else.
     """
     units, words = unit_rows(features), words_beside(paths[0]) if len(paths) else NUMBERS
     rows = []
@@ -132,8 +132,8 @@ def draw_clusters(
     """Draw clusters to an image file, the images of each in the order of their cameras.
 
     paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for
-    outliers. names: what to call the clusters, by default "cluster 0" and so on. An image that
-    cannot be read is a grey tile.
+    outliers. names: of the clusters, by default "cluster 0" and so on. An image that cannot be read
+    is a grey tile.
     """
     sizes = np.bincount(clusters[clusters >= 0])
     if not len(sizes):

@@ -29,7 +29,7 @@ LINE_WEIGHT = 0.1
 
 
 class Label(NamedTuple):
-    """A name, the place to which it belongs in the axes' own coordinates, and its colour."""
+    """A name, its point in the axes' own coordinates, and its colour."""
 
     text: str
     place: tuple[float, float]
@@ -44,7 +44,7 @@ def label_points(
     lines: Points = NOWHERE,
     weight: str = "normal",
 ) -> None:
-    """Write labels where they cover the least, the nearer the better, once all else is drawn.
+    """Place labels near their points where they cover the least, after everything else is drawn.
 
     dots: (N, 2), in the axes' own coordinates. lines: (L, 2), points on lines, which matter less.
     """

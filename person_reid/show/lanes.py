@@ -71,13 +71,11 @@ def draw_lanes(
     look: Look = SCREEN,
     faces: Mapping[int, tuple[Path, str]] | None = None,
 ) -> None:
-    """Draw stays to an image file. begin: the time of the start, if it is known.
+    """Draw stays to an image file. begin: the time of the start, if known.
 
-    Stays that begin on several dates are drawn one date below the other, at the same time of day.
-    Cameras come in the order of the stays.
-
-    A person of a single stay is grey, so that colours stand for links. Numbers of people count from
-    1. faces: {person: (an image, a name or "")}, drawn above the lanes.
+    Several dates are drawn one below the other, aligned by time of day. Cameras are in the order of
+    the stays. A person with a single stay is grey, so that colours mean links. Numbers of people
+    count from 1. faces: {person: (an image, a name or "")}, drawn above the lanes.
     """
     cameras = [*dict.fromkeys(stay.camera for stay in stays)]
     names = own_or([f"camera {printable(camera)}" for camera in cameras], look.labels)
@@ -120,7 +118,7 @@ def draw_lanes(
 def _by_day(
     stays: Sequence[Stay], begin: datetime | None
 ) -> tuple[datetime | None, dict[str, Sequence[Stay]]]:
-    """Return the start of the axis, and the stays of each date on which some begin.
+    """Return the start of the axis, and the stays of each date.
 
     With several dates, the start is midnight, and the stays of each date count from there.
     """
@@ -140,7 +138,7 @@ def _by_day(
 def _draw_lanes(
     axes: Axes, lanes: Mapping[str, list[list[Stay]]], colours: Mapping[int, str], width: float
 ) -> None:
-    """Draw the lanes of cameras one below the other, in a picture of a width in inches."""
+    """Draw the lanes of cameras one below the other. width: of the picture, in inches."""
     start, end = axes.get_xlim()
     down, middles = 0, []
     for lane in lanes.values():
@@ -158,7 +156,7 @@ def _draw_lanes(
 
 
 def colours_of_people(stays: Sequence[Stay], grey: str = FAINT) -> dict[int, str]:
-    """Return the colour of each person of some stays: grey for one who has a single stay."""
+    """Return the colour of each person of some stays; grey for a person with a single one."""
     times = Counter(stay.person for stay in stays)
     several = sorted(person for person, count in times.items() if count > 1)
     colours = {person: MANY[place % len(MANY)] for place, person in enumerate(several)}
@@ -166,7 +164,7 @@ def colours_of_people(stays: Sequence[Stay], grey: str = FAINT) -> dict[int, str
 
 
 def ink_on(colour: str) -> str:
-    """Return the colour of letters that can be read on another one."""
+    """Return a colour for letters that is legible on another one."""
     return INK if np.dot(to_rgb(colour), LUMINANCE) > PALE else "white"
 
 
@@ -178,7 +176,7 @@ def label_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _in_words(stays: Sequence[Stay], colours: Mapping[int, str]) -> str:
-    """Return the title: how many people there are, and what grey says of some."""
+    """Return the title: the number of people, and the meaning of grey."""
     seen = {(stay.person, stay.camera) for stay in stays}
     several = sum(count > 1 for count in Counter(person for person, _ in seen).values())
     said = f"{counted(len(colours), 'person', 'people')}, {several} seen by several cameras"
@@ -187,7 +185,7 @@ def _in_words(stays: Sequence[Stay], colours: Mapping[int, str]) -> str:
 
 
 def _columns(width: float) -> int:
-    """Return how many faces stand side by side in a picture of a width in inches."""
+    """Return how many faces fit side by side into a picture of a width in inches."""
     return int(0.85 * width / FACE_CELL[0])  # the names of cameras take the rest
 
 
@@ -223,7 +221,7 @@ def _draw_faces(
 
 
 def packed_rows(stays: Sequence[Stay]) -> list[list[Stay]]:
-    """Return stays in as few rows as hold them side by side, the first free row each."""
+    """Return stays in rows without overlaps, each in the first free row."""
     rows: list[list[Stay]] = []
     for stay in sorted(stays, key=lambda each: (each.first, each.last, each.person)):
         free = next((row for row in rows if row[-1].last < stay.first), None)
@@ -238,7 +236,7 @@ def _of(stays: Sequence[Stay], camera: str) -> list[Stay]:
 
 
 def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float, after: float) -> None:
-    """Draw a bar with the number of its person in it, or else beside it, where there is room.
+    """Draw a bar with the number of its person inside, or beside it if there is room.
 
     inch: in seconds. after: when the next bar begins.
     """

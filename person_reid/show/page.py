@@ -1,4 +1,4 @@
-"""Build a self-contained HTML page: styles and images are inside, in a light and a dark theme.
+"""Build a self-contained HTML page, with styles and images inside, in a light and a dark theme.
 
 `heading`, `numbers`, `table`, `details`, `tiles` and `halves` are the macros of
 templates/blocks.html. Every block is Markup; a str passed to one is escaped.
@@ -46,7 +46,7 @@ def chart(
     draw(path, look=…): writes an SVG.
     description: text for people who cannot see the drawing.
     widest: limit of its width, in rem.
-    wide: on a phone it stays legible and scrolls sideways, which it shows.
+    wide: on a phone, it stays legible and scrolls sideways.
     """
     with tempfile.TemporaryDirectory() as folder:
         themes = []

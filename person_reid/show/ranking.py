@@ -35,8 +35,8 @@ class Match:
     """One gallery image of a ranking.
 
     index: its position in the gallery; similarity: the cosine, -1 to 1; rank: from 1.
-    accepted: whether it is similar enough to count as the same person.
-    words: what the numbers of the identity and the camera stand for.
+    accepted: whether it is similar enough to count as the same person. words: for the numbers of
+    the identity and the camera.
     """
 
     index: int
@@ -62,7 +62,7 @@ class Ranking(NamedTuple):
     right: npt.NDArray[np.bool_]
 
     def matches(self, places: Iterable[int], threshold: float = -1.0) -> list[Match]:
-        """Return the matches at these places, from 0."""
+        """Return the matches at these indices, from 0."""
         found = []
         for place in places:
             index, similarity = int(self.order[place]), float(self.similarities[place])
@@ -131,7 +131,7 @@ def chosen_queries(
     camera: int | None = None,
     best: int | None = None,
 ) -> dict[int, float | None]:
-    """Return the queries to show, {index: average precision, or None if it was not needed}.
+    """Return the queries to show, {index: average precision, or None if not computed}.
 
     indices: these, in this order; the other arguments are then ignored.
     best, worst: this number of queries with the highest AP, highest first, and of those with the
@@ -174,7 +174,7 @@ def look_up(
     threshold: float = -1.0,
     test_dir: Folder = None,
 ) -> tuple[Path, list[Match], int]:
-    """Return the path of a query's image, what `nearest` returns with paths, and the same total.
+    """Return the path of a query's image, the matches of `nearest` with paths, and the total.
 
     Arguments and errors are as for nearest and find_image.
     """
@@ -186,7 +186,7 @@ def look_up(
 def with_paths(
     matches: Sequence[Match], gallery: FeatureSet, test_dir: Folder = None
 ) -> list[Match]:
-    """Return the matches with the paths of their images, and their words.
+    """Return the matches with the paths of their images and their words.
 
     Raises as find_image does.
     """
@@ -196,7 +196,7 @@ def with_paths(
 
 
 def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[str]:
-    """Return the names of a FeatureSet's images, and keep them there.
+    """Return the names of a FeatureSet's images, and store them in it.
 
     Result files of the published code lack them; their images are in the order in which
     torchvision's ImageFolder lists <test_dir>/<split>. Raises UserError if that folder holds other
@@ -227,7 +227,7 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
 def paths_of_images(
     query: FeatureSet, gallery: FeatureSet, test_dir: Folder = None
 ) -> Iterator[Path]:
-    """Yield where all images of a result are now, whether they are there or not.
+    """Yield the current paths of all images of a result, existing or not.
 
     Raises as paths_of does.
     """
@@ -240,7 +240,7 @@ def _place(path: str | Path, test_dir: Folder) -> Path:
 
 
 def find_image(path: str | Path, test_dir: Folder = None) -> Path:
-    """Return where an image of a result file is now: below `test_dir`, or in its old place.
+    """Return the current path of an image of a result file: below `test_dir`, or its old one.
 
     path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if it is not there.
     """
@@ -303,7 +303,7 @@ def ranking_row(
 
 
 def missed_row(missed: Sequence[Match], total: int) -> SheetRow:
-    """Return the row below a ranking: right images that it misses, the nearest of `total`."""
+    """Return the row below a ranking: the nearest of the right images that it misses."""
     nearest = f", the nearest {len(missed)}" if len(missed) < total else ""
     return SheetRow(_tiles(missed), "", f"Missed: {counted(total, 'right image')}{nearest}")
 
@@ -325,7 +325,7 @@ def _tiles(matches: Sequence[Match]) -> list[Tile]:
 def caption(match: Match) -> str:
     """Return identity, camera and similarity: `✓ 0855`, below it `c3 · 0.713`.
 
-    Below that stands `rejected` if it was. A long word loses its middle.
+    Below that, `rejected` if it was. A long word loses its middle.
     """
     mark = "✓" if match.right else "✗"
     who = shortened(match.words.identity(match.label), LONGEST)

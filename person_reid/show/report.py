@@ -88,7 +88,7 @@ def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def thresholds_section(tested: Tested) -> Markup:
-    """Return the thresholds that tell one person from two, with their histograms."""
+    """Return the thresholds between one person and two, with their histograms."""
     pairs = pair_similarities(tested.query, tested.gallery)
     found = error_rates(pairs)
     rows = []
@@ -139,7 +139,7 @@ def rankings_section(
 ) -> Markup:
     """Return queries and their nearest gallery images.
 
-    heat: a network's, shown below the photographs; None leaves it out.
+    heat: a network's, shown below the photographs; None for none.
     """
     content = []
     for index in indices:

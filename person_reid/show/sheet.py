@@ -115,7 +115,7 @@ def draw_sheet(rows: Sequence[SheetRow], save: str | Path, look: Look = SCREEN) 
 
 
 def _indent(rows: Sequence[SheetRow], sizes: SimpleNamespace) -> float:
-    """Return the width of the tiles that are set apart, in inches."""
+    """Return the width of the lead tiles, in inches."""
     return float(sizes.width + 2 * sizes.gap) if any(row.lead for row in rows) else 0.0
 
 
@@ -132,7 +132,7 @@ def _height(rows: Sequence[SheetRow], columns: int, sizes: SimpleNamespace) -> f
 
 
 def _paper(rows: Sequence[SheetRow], columns: int, look: Look) -> tuple[SimpleNamespace, int]:
-    """Return the sizes on a paper, and how many tiles there are in a line, at most `columns`.
+    """Return the sizes on paper, and the number of tiles in a line, at most `columns`.
 
     The tiles fill the width of the paper, unless they would be too large, or the sheet higher than
     a page.
@@ -156,7 +156,7 @@ def _paper(rows: Sequence[SheetRow], columns: int, look: Look) -> tuple[SimpleNa
 
 
 def _in_style(row: SheetRow, look: Look, sizes: SimpleNamespace, across: float) -> SheetRow:
-    """Return a row with captions that fit their tiles, in the look of a dark screen or a paper.
+    """Return a row with captions that fit their tiles, styled for a dark screen or for paper.
 
     across: the width of the subtitle's lines in inches.
     """

@@ -123,8 +123,8 @@ def picture(
 
     save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: as for Figure.
 
-    A text of --labels may contain mathematics, such as OSNet$_{0.25}$. All others are drawn as they
-    are, because the name of a file may contain dollars. Letters that FONT lacks are drawn in fonts
+    A text of --labels may contain mathematics, such as OSNet$_{0.25}$. Others are drawn literally,
+    because the name of a file may contain dollars. Letters that FONT lacks are drawn in other fonts
     of this computer, or as boxes, and the log reports it.
 
     Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot
@@ -233,7 +233,7 @@ def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
 
 
 def _columns(names: Sequence[str], width: float, size: float) -> int:
-    """Return how many columns of a legend fit into a width, with rows of about the same length."""
+    """Return the number of columns of a legend that fits a width, with rows of similar length."""
     widest = max(text_width(name, size) for name in names) + 4.5 * size / 72
     columns = min(len(names), max(1, int(width / widest)))
     return -(-len(names) // -(-len(names) // columns))
@@ -254,19 +254,19 @@ def share_legend(figure: Figure) -> None:
 def panel(axes: Axes, title: str, x: str, y: str = "", look: Look = SCREEN) -> Axes:
     """Label the axes with a title and the names of x and y, and return them.
 
-    Without titles, the axis that has no name of its own bears the title's.
+    Without titles, the axis without a name gets the title's.
     """
     axes.set(title="" if look.no_title else title, xlabel=x, ylabel=y or title * look.no_title)
     return axes
 
 
 def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
-    """Return a colour with a share of the ink's, in which pale ones are legible as letters."""
+    """Return a colour mixed with the ink's, so that pale ones are legible as letters."""
     return tuple(share * np.array(to_rgb(ink)) + (1 - share) * np.array(to_rgb(colour)))
 
 
 def relabel(figure: Figure, look: Look) -> None:
-    """Put the texts of --labels in place of those of all legends of a figure, see own_or."""
+    """Replace the texts of all legends of a figure by those of --labels, see own_or."""
     texts = [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
     names = list(dict.fromkeys(text.get_text() for text in texts))
     own = dict(zip(names, own_or(names, look.labels), strict=True))
@@ -310,7 +310,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def fitted(text: str, width: float, size: float, weight: str = "normal", lines: int = 1) -> str:
-    """Return text, such as a file's name, in at most `lines` lines, shortened to what they hold.
+    """Return text, such as a file's name, in at most `lines` lines, shortened to fit.
 
     width: line width in inches. size: letter size in points. A line ends after a space, _ or - if
     it can.
@@ -343,7 +343,7 @@ def _broken(text: str, width: float, size: float, weight: str) -> list[str]:
 
 @cache
 def _width(letter: str, weight: str) -> float:
-    """Return the width of a letter as a share of its font's size."""
+    """Return the width of a letter relative to the size of its font."""
     family = _family(letter)
     if not family:
         return 1.0  # the box of a letter that no font has is as wide as a Chinese letter
@@ -354,7 +354,7 @@ def _width(letter: str, weight: str) -> float:
 
 
 def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
-    """Give each text the fonts that have its letters. A warning names letters that no font has."""
+    """Give each text fonts that have its letters. A warning lists letters that no font has."""
     lacking = ""
     for text in texts:
         families = {letter: _family(letter) or "" for letter in text.get_text() if letter != "\n"}
@@ -373,7 +373,7 @@ def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
 
 @cache
 def _family(letter: str) -> str | None:
-    """Return the font that draws a letter: FONT, or else one of the computer; None if none has it.
+    """Return a font that has a letter: FONT, or else one of the computer; None without one.
 
     A font that was installed after matplotlib listed them is added to its list.
     """

@@ -1,10 +1,10 @@
-"""Run detectors that other programs exported, in ONNX or OpenVINO form.
+"""Run detectors that other programs exported, in ONNX or OpenVINO format.
 
 detector = DetectorFile(Path("yolox_nano.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)
 
-A detector is tried once on a grey picture. Its outputs show which program it comes from, and so how
-pictures are prepared and what the numbers mean.
+A detector is tried once on a grey picture. Its outputs show which program exported it, and
+therefore how to prepare pictures and read the numbers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 class OpenedDetector(NamedTuple):
     """A file as its library opens it.
 
-    sides: the lengths of its input, None where they are free. dtype: NumPy's type of the input.
+    sides: the lengths of its input, None where they are variable. dtype: NumPy's type of the input.
     run: {name: values} of the outputs for a picture.
     """
 
@@ -57,10 +57,9 @@ class OpenedDetector(NamedTuple):
 class DetectorFile:
     """A detector in a file.
 
-    device: for ONNX Runtime, which has to support it. form: a key of FORMATS_OF_DETECTORS, which
-    the shapes have to fit; by default the one that the outputs show, which a remark says. person:
-    the class of people.
-    Raises UserError for a file that is not a detector, or one of a form that is not known.
+    device: for ONNX Runtime, which must support it. form: a key of FORMATS_OF_DETECTORS, which must
+    fit the shapes; by default recognised by the outputs, and logged. person: the class of people.
+    Raises UserError for a file that is not a detector, or has an unknown format.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class DetectorFile:
         log.info("%s: a detector of the form %s; class %d is a person.", path, name, self.person)
 
     def _form_of(self, outputs: dict[str, Values], size: Size) -> str:
-        """Return the name of the form that the outputs for a grey picture show."""
+        """Return the name of the format, recognised by the outputs for a grey picture."""
         fitting = [
             name
             for name, form in FORMATS_OF_DETECTORS.items()
@@ -98,7 +97,7 @@ class DetectorFile:
         return fitting[0]
 
     def _strange(self, outputs: dict[str, Values], size: Size, said: str) -> UserError:
-        """Return the error about outputs of another form, which says what was seen."""
+        """Return the error about outputs in another format, which describes them."""
         shown = ", ".join(
             f"{name} {list(each.shape)} with values from {each.min():.3g} to {each.max():.3g}"
             for name, each in outputs.items()
@@ -112,7 +111,7 @@ class DetectorFile:
         )
 
     def _takes_bytes(self) -> bool:
-        """Return whether the values of pictures are whole, and the file scales them itself."""
+        """Return whether the values of pictures are integers, which the file scales itself."""
         return bool(np.issubdtype(self.opened.dtype, np.integer))
 
     def __call__(self, frame: Frame, /) -> tuple[Values, Values]:
@@ -137,7 +136,7 @@ class DetectorFile:
         raise UserError(f"{self.path}: its input is ({shown}); expected one picture in colour.")
 
     def _size(self, free: Size) -> Size:
-        """Return the size of the picture. free: the one to take where the file leaves it open."""
+        """Return the size of the picture. free: where the file leaves it open."""
         height, width = self.opened.sides[1:3] if self.colours_last else self.opened.sides[2:4]
         return width or free[0], height or free[1]
 
@@ -175,7 +174,7 @@ class DetectorFile:
 
     @contextmanager
     def _named_errors(self, said: str) -> Iterator[None]:
-        """Raise UserError in place of what a library raises; each fails in its own way."""
+        """Raise UserError instead of a library's own error."""
         try:
             yield
         except UserError:
@@ -190,10 +189,10 @@ def _resized(frame: Frame, size: Size) -> Values:
 
 
 def thinned(boxes: Values, scores: Values, overlap: float) -> Values:
-    """Return the places of boxes (N, 4) that remain if the weaker of two of one person goes.
+    """Return the indices of boxes (N, 4) without the weaker of two of one person.
 
-    Two boxes show one person if their IoU is above `overlap`, or if the smaller one lies inside the
-    other, as half of a body does. The strongest box comes first.
+    Two boxes show one person if their IoU is above `overlap`, or if the smaller one is inside the
+    other, like half of a body. The strongest box comes first.
     """
     import torch
     from torchvision.ops import nms

@@ -1,7 +1,7 @@
-"""Tell from its outputs for a grey picture which program exported a detector, and read them.
+"""Recognise the exporter of a detector by its outputs for a grey picture, and read outputs.
 
-Most forms are tables: boxes, and what is known of each. Their shapes say how they can be read, and
-their values which of these is meant.
+Most formats are tables of boxes with scores. Their shapes show how they can be read, and their
+values which of these readings is right.
 
 To add a form, add an entry to the table, and its name to DETECTOR_FORMATS in config/detector.py.
 """
@@ -32,14 +32,14 @@ class Detections(NamedTuple):
 
 @dataclass(frozen=True)
 class DetectorFormat:
-    """How the detectors of a program take pictures and give boxes.
+    """The input and the output of a program's detectors.
 
-    fits: whether outputs, for a picture of a size, can be read so. read: returns what they say.
-    shows: whether outputs that fit also have the values of this form. person: the class of people.
-    letterbox: a frame keeps its shape, and the place of what it leaves free: "end", "both", or ""
-    for a frame that is stretched. bgr: the order of colours. scale: what the values of a picture
-    are divided by. normalize: whether ImageNet's mean and deviation are then removed. overlapping:
-    whether boxes of one person are left to be thinned out.
+    fits: whether outputs, for a picture of a size, can be read in this way. read: reads them.
+    shows: whether outputs that fit also have the values of this format. person: the class of
+    people. letterbox: where a frame that keeps its shape is padded: "end", "both", or "" for a
+    stretched frame. bgr: the order of colours. scale: what the values of a picture are divided by.
+    normalize: whether ImageNet's mean and deviation are then removed. overlapping: whether several
+    boxes of one person remain to be suppressed.
     """
 
     fits: Callable[[Outputs, Size], bool]
@@ -65,7 +65,7 @@ def _cells(size: Size) -> Values:
 
 
 class Table(NamedTuple):
-    """The boxes (N, 4) of a picture, and what is known of each (N, C).
+    """The boxes (N, 4) of a picture, and the values of each (N, C).
 
     laid: "cells", in rows as many as a YOLO has cells; "rows"; "columns"; or in two outputs, "boxes
     first" or "boxes last".
@@ -76,7 +76,7 @@ class Table(NamedTuple):
     rest: Values
 
     def boxes_are(self, size: Size) -> str:
-        """Return what the values of the boxes are, for a grey picture."""
+        """Return the kind of the boxes' values, for a grey picture."""
         if self.laid == "cells" and not _beyond_cells(self.boxes, size):
             return "offsets in cells"
         corners = (self.boxes[:, 2:] >= self.boxes[:, :2]).all()  # no grid of middles and sides is
@@ -85,7 +85,7 @@ class Table(NamedTuple):
         return f"{'corners' if corners else 'middles'} in {'pixels' if pixels else 'fractions'}"
 
     def rest_is(self, size: Size) -> str:
-        """Return what follows the boxes, for a grey picture."""
+        """Return the kind of the values after the boxes, for a grey picture."""
         first, others = self.rest[:, 0], self.rest[:, 1:]
         if self.rest.shape[1] == 2 and _are_shares(first) and not (others % 1).any():
             return "score, class"
@@ -95,7 +95,7 @@ class Table(NamedTuple):
         return "score, points" if points else "logits"
 
     def in_words(self, size: Size) -> str:
-        """Return what the values are, in words."""
+        """Describe the values."""
         return f"{self.laid}: {self.boxes_are(size)}; {self.rest_is(size)}"
 
 
@@ -134,7 +134,7 @@ def _table_of_two(outputs: Outputs) -> Table | None:
 
 
 def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> Detections:
-    """Read a table whose values are known."""
+    """Read a table with known kinds of values."""
     table = table_of(outputs, size)
     assert table, "the form was checked"
     _, boxes, rest = table
@@ -171,8 +171,8 @@ def _table(
 ) -> DetectorFormat:
     """Return the form of a table.
 
-    laid, boxes_are, rest_is: see Table; "object, scores" look like scores. only: what else tells it
-    from forms whose values look alike. how: what DetectorFormat takes.
+    laid, boxes_are, rest_is: see Table; "object, scores" look like scores. only: a further test
+    against formats with similar values. how: arguments of DetectorFormat.
     """
     paired = laid[0].startswith("boxes")
 

@@ -44,7 +44,7 @@ BoxScores = npt.NDArray[np.float32]  # (N,), from 0 to 1
 
 
 class Detector(Protocol):
-    """Whatever finds people in a frame; any function will do."""
+    """A function that finds people in a frame."""
 
     def __call__(self, frame: Frame, /) -> tuple[Any, Any]:
         """Return boxes (N, 4), left, top, right, bottom in pixels, and scores (N,).
@@ -73,8 +73,8 @@ def register_detector(name: str, open_one: OpenDetector) -> None:
 def open_detector(options: DetectorOptions, device: torch.device) -> CheckedDetector:
     """Return the detector that options name.
 
-    Raises UserError if there is none of that name, if its weights or its file cannot be had, and
-    for options of a file without one.
+    Raises UserError for an unknown name, for missing weights or a missing file, and for options of
+    a file without one.
     """
     return CheckedDetector(
         _opened(options, device),
@@ -108,10 +108,10 @@ def _opened(options: DetectorOptions, device: torch.device) -> Detector:
 class CheckedDetector:
     """A detector whose boxes a tracker can use: finite, within the frame, not too many.
 
-    detector: the one to check. name: what to call it. least: the lowest score of a box that counts.
+    detector: the one to check. name: for messages. least: the lowest score of a box that counts.
     tiles: see whole_and_tiles; 0 for the whole frame alone.
-    found, covering: how many usable boxes there were, and how many of them cover the frame.
-    unusable, surplus: how many boxes were skipped, since they are unusable or too many.
+    found, covering: the number of usable boxes, and of those that cover the frame. unusable,
+    surplus: the number of boxes skipped as unusable or too many.
     """
 
     def __init__(self, detector: Detector, name: str, least: float = 0.0, tiles: int = 0) -> None:
@@ -154,7 +154,7 @@ class CheckedDetector:
         return boxes[places[:MOST_BOXES]], scores[places[:MOST_BOXES]]
 
     def _given(self, frame: Frame) -> tuple[FoundBoxes, BoxScores]:
-        """Return what the detector gives, as arrays of the right shapes."""
+        """Return the detector's output as arrays of the right shapes."""
         found: Any = self.detector(frame)
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise UserError(
@@ -172,7 +172,7 @@ class CheckedDetector:
         return boxes, scores
 
     def left_out(self) -> str:
-        """Return, in words, what was strange since this was last asked; "" for nothing."""
+        """Describe irregularities since the last call; "" if there were none."""
         words = [
             (
                 self.unusable,
@@ -195,7 +195,8 @@ def whole_and_tiles(detector: Detector, tiles: int, frame: Frame) -> tuple[Found
     """Return the boxes (N, 4) and scores (N,) that a detector finds in a frame and in its parts.
 
     The parts are tiles of the frame's height, side by side, each of which overlaps the next by
-    half. Boxes that are cut off at the side of a tile are skipped: the next one has them whole.
+    half. Boxes that are cut off at the side of a tile are skipped, because the next tile contains
+    them completely.
     """
     width = frame.shape[1]
     wide = 2 * width // (tiles + 1)

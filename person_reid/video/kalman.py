@@ -1,8 +1,8 @@
-"""Where tracked boxes will be: a Kalman filter with constant velocity for each of their numbers.
+"""Predict tracked boxes: a Kalman filter with constant velocity for each of their numbers.
 
     motion = Motion.of(boxes).after(1.0)          # a frame later
-    motion.boxes()                                # (T, 4), where they should be
-    motion = motion.seen(rows, boxes[matches])    # corrected by what was seen
+    motion.boxes()                                # (T, 4), the prediction motion =
+    motion.seen(rows, boxes[matches])    # corrected by new boxes
 
 A box is z = (x, y, a, h): its centre, its width over its height, its height. Each of the four
 numbers p has a velocity v, and all noise is independent, so the filter of eight dimensions that
@@ -18,7 +18,7 @@ and with a measurement z of variance r,
     p ← p + K (z − p)             v ← v + L (z − p)
     Var v ← Var v − L Cov         Cov ← (1 − K) Cov         Var p ← (1 − K) Var p
 
-The deviations √q, √u and √r are shares of the height, but for the aspect, which has its own.
+The deviations √q, √u and √r are shares of the height, except those of the aspect.
 
 Kalman, A New Approach to Linear Filtering and Prediction Problems, 1960. Wojke et al., Simple
 Online and Realtime Tracking with a Deep Association Metric, ICIP 2017.
@@ -58,7 +58,7 @@ class Motion:
 
     @classmethod
     def of(cls, boxes: Array) -> Motion:
-        """Return the state of T tracks with a single box each, (T, 4), that seem to stand still."""
+        """Return the state of T tracks with a single box each, (T, 4), initially at rest."""
         place = measured(boxes)
         q, u = _noise(place[:, HEIGHT_PLACE])
         nothing = np.zeros_like(place)

@@ -1,15 +1,15 @@
-"""Say who people are while cameras see them.
+"""Identify people while cameras see them.
 
     live = LivePeople(detector, embedder)                # frame → boxes, scores; images → features
     for frame, seconds in frames:                        # uint8 (H, W, 3), and a time in seconds
         for said in live.feed(frame, seconds, "door").said:
             print(said.camera, said.track, said.person, said.corrected_from)
-    live.people()                                        # who was seen, the last one first
+    live.people()                                        # people seen, the latest first
 
 A tracker follows the people of each camera. Now and then, an image of a track is embedded: the one
 of the last moments that shows most of the person. After a few images, the track is linked to
-a person (retrieval/online.py). As more is seen, all tracks are linked again, and a track whose
-person is then another one is said to be corrected.
+a person (retrieval/online.py). Now and then, all tracks are linked again, and a track whose person
+changes is reported as corrected.
 """
 
 from collections.abc import Sequence
@@ -41,10 +41,10 @@ RELINK_SHARE = 0.05  # of the tracks, which are new, after which all are linked 
 
 @dataclass(frozen=True)
 class Identified:
-    """Who a track shows, from now on.
+    """The person of a track, from now on.
 
     camera, track: where, and the number of the track there. person: a number, from 1. time: when
-    the track began. corrected_from: the person that was said before, or None.
+    the track began. corrected_from: the person reported before, or None.
     """
 
     camera: str
@@ -56,7 +56,7 @@ class Identified:
 
 @dataclass(frozen=True)
 class TrackImage:
-    """An image of a track: its box in the frame of a time, in seconds, and its feature (D,)."""
+    """An image of a track: its box in the frame at a time, in seconds, and its feature (D,)."""
 
     track: int
     time: float
@@ -68,12 +68,11 @@ class TrackImage:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The people in a frame, and what it says of their tracks.
+    """The people in a frame, and news of their tracks.
 
-    began: when the camera was first looked at, before any image. boxes: (N, 4). scores: (N,).
-    tracks: (N,), -1 for a box of no track. people: (N,), 0 for those of whom it is not said yet.
-    images: those that were embedded. said: what is new, also of tracks of other cameras. ended: the
-    tracks that nobody sees any more.
+    began: the time of the camera's first frame, before any image. boxes: (N, 4). scores: (N,).
+    tracks: (N,), -1 for a box of no track. people: (N,), 0 if not known yet. images: the embedded
+    ones. said: the news, also of tracks of other cameras. ended: the tracks that have ended.
     """
 
     camera: str
@@ -91,7 +90,7 @@ class FrameResult:
 
 @dataclass
 class _Running:
-    """A track that goes on: its times, its images so far, and the best box since the last one."""
+    """An ongoing track: its times, its images so far, and the best box since the last one."""
 
     first: float
     last: float
@@ -103,7 +102,7 @@ class _Running:
 
 @dataclass
 class _Camera:
-    """A camera: its tracker, the time of its last frame, and its tracks that go on."""
+    """A camera: its tracker, the time of its last frame, and its ongoing tracks."""
 
     tracker: Tracker
     began: float
@@ -113,12 +112,12 @@ class _Camera:
 
 
 class LivePeople:
-    """The people in front of cameras, while they are there.
+    """The people in front of live cameras.
 
     detector: see Detector. embed: PIL images → features (N, D) of unit length, such as an
     Embedder. tracker: how boxes are linked.
-    threshold, travel, cosines, most: see OnlineLinks. What is remembered does not grow beyond
-    `most` tracks and the people who are seen at the moment.
+    threshold, travel, cosines, most: see OnlineLinks. Memory is limited to `most` tracks and the
+    people in view.
     """
 
     def __init__(
@@ -139,11 +138,11 @@ class LivePeople:
         self._linked, self._new = -np.inf, 0  # the time of the last linking, and the tracks since
 
     def feed(self, frame: Frame, time: float, camera: str = "camera") -> FrameResult:
-        """Look at the next frame of a camera.
+        """Process the next frame of a camera.
 
-        frame: uint8 (H, W, 3), RGB. time: in seconds, such as time.time(). It does not go back; all
-        cameras have one clock.
-        Raises UserError for another time, and what the detector, the tracker or `embed` raise.
+        frame: uint8 (H, W, 3), RGB. time: in seconds, such as time.time(). It must not decrease,
+        and all cameras share one clock. Raises UserError if it does, and the errors of the
+        detector, the tracker and `embed`.
         """
         if not np.isfinite(time):
             raise UserError(f"time: expected seconds, found {time}.")
@@ -165,7 +164,7 @@ class LivePeople:
         return self._answer(camera, place, gone, boxes, scores, tracks)
 
     def end(self) -> list[FrameResult]:
-        """End all tracks, as when no person is seen any more, and link all of them."""
+        """End all tracks, as if everybody had left, and link all of them."""
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         found = [self._answer(name, place, np.inf, *none) for name, place in self._cameras.items()]
         self._cameras.clear()
@@ -174,7 +173,7 @@ class LivePeople:
         return found
 
     def people(self) -> list[OnlinePerson]:
-        """Return who was seen, the last one first."""
+        """Return the people seen, the latest first."""
         return self.links.people()
 
     def _watch(self, place: _Camera, frame: Frame, boxes: FoundBoxes, tracks: Integers) -> None:
@@ -208,9 +207,9 @@ class LivePeople:
         scores: BoxScores,
         tracks: Integers,
     ) -> FrameResult:
-        """Embed the images that are due, and say who is there.
+        """Embed the images that are due, and report who is there.
 
-        gone: the time before which the tracks were last seen that end.
+        gone: tracks last seen before this time end.
         """
         ended = [number for number, each in place.running.items() if each.last < gone]
         due = [
@@ -247,7 +246,7 @@ class LivePeople:
         )
 
     def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Identified]:
-        """Say whom the tracks show that have enough images, or end, and what that corrects."""
+        """Report the people of tracks that have enough images or end, and corrections."""
         asked = []
         for number, each in place.running.items():
             if each.images:
@@ -262,7 +261,7 @@ class LivePeople:
         return [self._say(key, 0, self.links.person(key)) for key in asked]
 
     def _linked_again(self, now: float, asked: Sequence[tuple[str, int]] = ()) -> list[Identified]:
-        """Link all tracks again, and say who is another person than before, or was asked for."""
+        """Link all tracks again, and report changed and requested people."""
         if not self._new:
             return []
         self._linked, self._new = now, 0

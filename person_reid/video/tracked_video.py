@@ -1,4 +1,4 @@
-"""Detect and track the people of a video, once: the track file is kept beside what it was made of.
+"""Detect and track the people of a video once: the track file is kept with a record of its inputs.
 
 frames = open_frames(Path("hall.mp4"))
 made_of = {"video": content_hash(frames.path), "detector": "ssdlite"}
@@ -50,11 +50,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrackedVideo:
-    """The people that were found in a video.
+    """The people found in a video.
 
-    frames: how many were looked at. boxes, tracks: how many are in the track file. broken: the
-    frames that cannot be decoded. left_out: what was strange about the boxes, in words. whole:
-    whether each packet of a video held one frame, so that a later call need not decode it to count.
+    frames: the number processed. boxes, tracks: the numbers in the track file. broken: the frames
+    that cannot be decoded. left_out: a description of irregular boxes. whole: whether each packet
+    of a video held one frame, so that a later call can count without decoding.
     """
 
     frames: int
@@ -65,7 +65,7 @@ class TrackedVideo:
     whole: bool = False
 
     def remark(self, place: Path) -> None:
-        """Say what a video lacks."""
+        """Log what a video lacks."""
         remark_on_broken(place, self.broken)
         if self.left_out:
             log.warning("%s: %s.", place, self.left_out)
@@ -86,13 +86,12 @@ def track_video(
     """Write the tracks of a video in MOTChallenge's format, unless that was done before.
 
     open_detector: returns the detector, which a video that was tracked before does not need.
-    made_of: what decides on the tracks, such as the hash of the video and options. It is kept
-        beside them, in a file of the same name that ends in .json.
-    every: look at every Nth frame.
-    embed: returns the features of images, by which boxes are also linked.
-    among: (frames of earlier videos, frames of all), so that the progress bar says when all end.
+    made_of: everything that determines the tracks, such as the hash of the video and options. It is
+        kept beside them, in a file of the same name that ends in .json.
+    every: process every Nth frame. embed: returns the features of images, by which boxes are also
+    linked. among: (frames of earlier videos, frames of all), for the progress bar.
 
-    Raises UserError if the file holds other tracks: of other options, or changed since.
+    Raises UserError if the file holds other tracks, from other options or changed since.
     """
     made_of = {"version": TRACKING_VERSION, **made_of, "every": every}
     if (known := _known(path, made_of)) is None:
@@ -127,7 +126,7 @@ def content_hash(place: Path) -> str:
 
 
 def _known(path: Path, made_of: Mapping[str, Any]) -> TrackedVideo | None:
-    """Return what was found before, if a track file was made of the same; None without one."""
+    """Return the earlier result, if a track file was made from the same inputs, or None."""
     beside = path.with_suffix(".json")
     if not path.exists() or not beside.exists():
         return None
@@ -149,7 +148,7 @@ def _known(path: Path, made_of: Mapping[str, Any]) -> TrackedVideo | None:
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """Return what is noted of a track file. Raises UserError for anything else."""
+    """Return the record of a track file. Raises UserError for anything else."""
     try:
         record: dict[str, Any] = parse_json(text_of(file, SETTINGS_BYTES, "the notes of tracks"))
         TrackedVideo(**record["found"])
@@ -223,7 +222,7 @@ def _write(
     boxes: FoundBoxes,
     scores: BoxScores,
 ) -> int:
-    """Write those boxes of a frame that are in confirmed tracks, and return their number."""
+    """Write the boxes of a frame that are in confirmed tracks, and return their number."""
     lines = [
         line_of_track(frame, identities[track], box, score)
         for track, box, score in zip(tracks.tolist(), boxes, scores, strict=True)

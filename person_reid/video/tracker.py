@@ -4,15 +4,14 @@
     for frame in frames:
         identities = tracker.update(*detect(frame), seconds=1 / 25)     # (N,), or -1 for no track
 
-Boxes with a high score are linked first, to the tracks that should be where they are. What is left
-of the tracks may go on with a box of a low score: somebody who is half hidden has one, and so has
-the background, but seldom where a track should be. A box with a high score that no track explains
-begins one.
+Boxes with a high score are linked first, to the tracks predicted there. The remaining tracks may
+continue with a box of a low score: a half-hidden person has one, and so has the background, but
+seldom where a track should be. An unlinked box with a high score begins a track.
 
 With features of the boxes, a track and a box that overlap are linked first by the sum of the
-overlap and their likeness. This is the cosine c of their features on a scale that the camera gives:
-(c − s) / (p − s), where s is the mean cosine of two boxes in one frame, which show strangers, and p
-that of a track and its next box. Before there are enough pairs, the overlap alone decides.
+overlap and their similarity. This is the cosine c of their features on the camera's own scale: (c −
+s) / (p − s), where s is the mean cosine of two boxes in one frame, which show strangers, and p that
+of a track and its next box. Before there are enough pairs, the overlap alone decides.
 
 Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box, ECCV 2022.
 Maggiolino et al., Deep OC-SORT: Multi-Pedestrian Tracking by Adaptive Re-Identification, ICIP 2023.
@@ -46,9 +45,9 @@ KEPT = 0.9  # share of a track's feature that stays when a box adds its own
 class Tracks:
     """The T tracks that a tracker knows.
 
-    motion: where they are. numbers: (T,), from 1, in the order in which they began. identities:
+    motion: their positions. numbers: (T,), from 1, in the order in which they began. identities:
     (T,), from 1, or -1 before a track is confirmed. counts: (T,), their boxes. missed: (T,),
-    seconds since the last box. features: (T, D), how they look.
+    seconds since the last box. features: (T, D), of their appearance.
     """
 
     motion: Motion
@@ -75,7 +74,7 @@ class Tracks:
         )
 
     def after(self, seconds: float) -> "Tracks":
-        """Return them that many seconds later, not seen again so far."""
+        """Return them so many seconds later, not seen again yet."""
         motion = self.motion.after(seconds * USUAL_RATE)
         return replace(self, motion=motion, missed=self.missed + seconds)
 
@@ -93,7 +92,7 @@ class Tracks:
         return replace(self, motion=motion, counts=counts, missed=missed, features=looks)
 
     def select(self, rows: Array) -> "Tracks":
-        """Return those of some rows."""
+        """Return the tracks of some rows."""
         arrays = self.numbers, self.identities, self.counts, self.missed, self.features
         return Tracks(self.motion.select(rows), *(each[rows] for each in arrays))
 
@@ -114,7 +113,7 @@ class Tracker:
 
     options: see TrackerOptions. Identities are 1, 2, … in the order in which tracks are confirmed.
     numbers: (N,), a number for the track of each box in the last frame, 0 for none. A track has it
-    before it is confirmed, and keeps it: later it tells whose its first boxes were.
+    before it is confirmed, and keeps it, so that its first boxes can be assigned later.
     """
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
@@ -135,10 +134,10 @@ class Tracker:
         """Return the identities (N,) of the boxes in the next frame, -1 for those without a track.
 
         boxes: (N, 4), left, top, right and bottom in pixels. scores: (N,), from 0 to 1.
-        seconds: since the frame of the last call. People go farther in more of them.
-        features: (N, D), how they look; zeros for those with low scores. None if unknown.
-        Raises UserError for another shape, NaN or infinity, boxes whose sides are swapped, and
-        unless some time passes.
+        seconds: since the frame of the last call. features: (N, D), of their appearance; zeros for
+        those with low scores. None if unknown.
+        Raises UserError for another shape, NaN or infinity, boxes with swapped sides, and if no
+        time has passed.
         """
         boxes, scores = _checked(boxes, scores)
         looks = _features_of(boxes, features, self._tracks.features)
@@ -178,7 +177,7 @@ class Tracker:
         return self._confirmed(rows, seconds)
 
     def _note(self, cosines: Array, rows: Integers, looks: Array, known: Array) -> None:
-        """Note how alike strangers look, and one person; see update()."""
+        """Record the similarity of strangers and of one person; see update()."""
         shown = looks.any(axis=1)
         strangers = (looks[shown] @ looks[shown].T)[np.triu_indices(shown.sum(), 1)]
         ones = np.flatnonzero(shown & (rows >= 0) & np.append(known, False)[rows])
@@ -186,7 +185,7 @@ class Tracker:
             self._cosines[kind] += found.sum(), len(found)
 
     def _has_scale(self) -> bool:
-        """Return whether enough pairs were seen, and strangers are less alike than one person."""
+        """Return whether there are enough pairs, and strangers are less similar than one person."""
         enough = bool((self._cosines[:, 1] >= LEAST_PAIRS).all())
         return enough and np.diff(self._cosines[:, 0] / self._cosines[:, 1]).item() > LEAST_APART
 
@@ -220,7 +219,7 @@ def overlaps(boxes: Array, others: Array) -> Array:
 
 
 def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Array) -> None:
-    """Write the track of each box into rows, in place, so that the most similar are together.
+    """Assign boxes to the most similar tracks, in `rows`, in place.
 
     similar: (T, N). least: pairs below it are never linked. tracks, boxes: (T,) and (N,) booleans,
     those to be linked.
