@@ -119,7 +119,7 @@ def line_colours(look: Look) -> Sequence[str]:
 def picture(
     save: str | Path, width: float, height: float, look: Look = SCREEN, layout: Any = "constrained"
 ) -> Iterator[Figure]:
-    """Yield a Figure of that size in inches, and write it after the block, whole or not at all.
+    """Yield a Figure of that size in inches, and write it after the block, all or nothing.
 
     save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: as for Figure.
 
