@@ -43,6 +43,7 @@ from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.device import dtype_of, emulates
 from person_reid.files import PACKAGE, importable, real, shipped
 from person_reid.text import parse_json, printable
+from person_reid.training.training_run import recorded_options
 from person_reid.versions import versions
 from tools.docs.results import append_record, comparison, read_results, update_page
 from tools.recipes import PlannedRun, known_recipes, plan
@@ -171,7 +172,8 @@ def train(run: PlannedRun) -> None:
     resume = folder.state_file.exists() and folder.options_file.exists()
     if resume:
         share = config.batchsize // len(config.gpu_ids.split(","))  # as train.py notes it
-        resume = not changed(folder.options(), replace(config, batchsize=share))
+        planned = recorded_options(replace(config, batchsize=share))
+        resume = not changed(type(config), folder.options(), planned)
     last = folder.path / ("net_average_bn.pth" if config.wa else "net_last.pth")
     if not (resume and len(folder.history()) >= config.total_epoch and last.exists()):
         call("train.py", *run.words, *(["--resume"] if resume else []), show=True)

@@ -511,9 +511,7 @@ def _met(value: Any, values: tuple[Any, ...]) -> bool:
     return bool(value) if values is ANY else value in values
 
 
-def changed(before: Mapping[str, Any], now: Options) -> list[str]:
-    """Return the changed options on which a trained network depends."""
-    known = type(now).declared().items()
-    return [
-        name for name, each in known if each.about.effect and before.get(name) != getattr(now, name)
-    ]
+def changed(kind: type[Options], before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the changed options of a configuration on which a trained network depends."""
+    known = kind.declared().items()
+    return [name for name, each in known if each.about.effect and before.get(name) != now[name]]

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ import prepare
 from person_reid.config.tools import listed_seeds
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
+from person_reid.training.training_run import recorded_options
 from tests.support.scripts import run
 from tools import reproduce
 from tools.docs.results import (
@@ -344,7 +344,7 @@ def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, called):
     run = plan(tiny, 0)
     folder = tmp_path / "model" / run.config.name
     reproduce.train(run)
-    RunFolder(run.config.name).save_options(asdict(run.config))
+    RunFolder(run.config.name).save_options(recorded_options(run.config))
     reproduce.train(run)  # killed before the end of the first epoch
     (folder / "resume.pth").touch()
     (folder / "log.jsonl").write_text('{"epoch": 1, "loss": 1.0, "error": 0.5}\n')
@@ -361,7 +361,7 @@ def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, called):
 def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, called):
     run = plan(write_recipe(tiny, wa=True), 0)
     folder = RunFolder(run.config.name)
-    folder.save_options(asdict(run.config))
+    folder.save_options(recorded_options(run.config))
     folder.save_log([{"epoch": epoch, "loss": 1.0, "error": 0.5} for epoch in (1, 2, 3)])
     for name in ("resume.pth", "net_last.pth", "net_average_bn.pth"):
         (folder.path / name).touch()
@@ -373,7 +373,7 @@ def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_pat
     run = plan(tiny, 0, ["--gpu_ids", "0,1"])
     folder = tmp_path / "model" / run.config.name
     RunFolder(run.config.name).save_options(
-        {**asdict(run.config), "batchsize": run.config.batchsize // 2}
+        {**recorded_options(run.config), "batchsize": run.config.batchsize // 2}
     )
     (folder / "resume.pth").touch()
     reproduce.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
