@@ -194,6 +194,28 @@ def test_images_come_in_pages(client):
     assert [each["id"] for each in first["images"] + second["images"]] == ids
 
 
+def test_nobody_gets_a_name_that_is_nearly_anothers_or_has_spaces_around_it(client):
+    for content, name in ((RED, "Anna"), (GREEN, "Bob")):
+        image = add(client, content, identity=name)
+    for new in ("anna", " Bob", "Bob ", " "):
+        asked = {"identity": "Bob", "to": new}
+        assert client.post("/v1/people/rename", json=asked).status_code in (400, 409)
+        described = client.patch(f"/v1/images/{image['id']}", json={"identity": new})
+        assert described.status_code in (400, 409)
+        params = {"camera": "7"}
+        assert client.patch("/v1/images", params=params, json={"identity": " "}).status_code == 400
+    assert client.get("/v1/people").json() == {"people": ["Anna", "Bob"]}
+    asked = {"identity": "Bob", "to": "bob"}  # nearly the own name
+    assert client.post("/v1/people/rename", json=asked).json() == {"images": 1}
+
+
+def test_a_head_of_events_listens_to_nothing(client, service):
+    answer = client.head("/v1/events")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert service.events.followers == 0
+
+
 @EACH_ENGINE
 def test_a_page_begins_where_the_one_before_ended_whatever_changed_meanwhile(client):
     ids = [add(client, picture((10 * i, 0, 0)), camera=str(i % 2))["id"] for i in range(6)]
