@@ -25,9 +25,9 @@ from person_reid.data.prepare import read_record
 from person_reid.data.readers import read_lines
 from person_reid.data.video.frames import FrameFolder, Video
 from person_reid.data.video.track_files import read_boxes
+from person_reid.deploy.engine import Engine
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
-from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.files import checksum_of, content_of, read_json_lines, regular_file, text_of
 from person_reid.gallery.index import SearchIndex

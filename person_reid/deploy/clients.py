@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from person_reid.deploy.engine import Engine
 from person_reid.deploy.export import (
     TOLERANCE_OF_DTYPE,
     check_deviation,
@@ -23,7 +24,6 @@ from person_reid.deploy.export import (
     references,
 )
 from person_reid.deploy.exported_files import Contents, import_runtime
-from person_reid.deploy.run import Engine
 from person_reid.files import atomic_write
 from person_reid.models.network import Network
 from person_reid.retrieval.features import fused_embedding

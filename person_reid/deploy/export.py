@@ -3,7 +3,7 @@
     contents = Contents(256, 128, network.dim, network.pieces, "osnet_x0_25", l2=True)
     export(network, contents, "osnet.onnx", "onnx")
 
-The file is one of ONNX, TorchScript or torch.export. person_reid/deploy/run.py runs it.
+The file is one of ONNX, TorchScript or torch.export. person_reid/deploy/engine.py runs it.
 """
 
 import io
@@ -18,9 +18,9 @@ from torch import nn
 
 from person_reid.config.option import OptionError
 from person_reid.data.images.augment import MEAN, STD
+from person_reid.deploy.engine import Engine, providers, quiet
 from person_reid.deploy.exported_files import CONTENTS_KEY, Contents, import_runtime
 from person_reid.deploy.quantise import int8
-from person_reid.deploy.run import Engine, providers, quiet
 from person_reid.errors import UserError
 from person_reid.files import atomic_write, with_ending
 from person_reid.models.network import Network

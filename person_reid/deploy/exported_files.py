@@ -48,7 +48,7 @@ def import_runtime(name: str) -> Any:
 def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) -> Any:
     """Return a quiet session of ONNX Runtime with a file, on so many CPU threads.
 
-    providers: other execution providers, see deploy.run.providers.
+    providers: other execution providers, see deploy.engine.providers.
     """
     onnxruntime = import_runtime("onnxruntime")
     settings = onnxruntime.SessionOptions()

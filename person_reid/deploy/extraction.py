@@ -14,6 +14,7 @@ import torch
 from person_reid.config.export import READABLE
 from person_reid.config.option import OptionError
 from person_reid.config.zoo import network_names, packaged, published_network
+from person_reid.deploy.engine import Engine
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (
     NetworkToTest,
@@ -23,7 +24,6 @@ from person_reid.deploy.load import (
     network_of_weights,
 )
 from person_reid.deploy.pretrained import open_pretrained
-from person_reid.deploy.run import Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.errors import UserError
 from person_reid.models.architecture import Architecture, list_models

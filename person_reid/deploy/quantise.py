@@ -15,8 +15,8 @@ import torch
 from person_reid.config.option import OptionError
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import list_images
+from person_reid.deploy.engine import quiet
 from person_reid.deploy.exported_files import import_runtime, onnx_session
-from person_reid.deploy.run import quiet
 from person_reid.device import available_cores
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 

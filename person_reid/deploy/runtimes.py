@@ -19,9 +19,9 @@ import torch
 
 from person_reid.config.export import READABLE
 from person_reid.config.option import OptionError, on_command_line
+from person_reid.deploy.engine import Engine
 from person_reid.deploy.export import TOLERANCE_OF_DTYPE, deviation, export, references
 from person_reid.deploy.exported_files import Contents, import_runtime
-from person_reid.deploy.run import Engine
 from person_reid.device import computed_in
 from person_reid.errors import UserError
 from person_reid.models.network import Network

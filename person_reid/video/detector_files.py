@@ -21,8 +21,8 @@ from PIL import Image
 from person_reid.config.option import OptionError
 from person_reid.data.video.tracked_boxes import contained
 from person_reid.data.video.video_files import Frame, size_of
+from person_reid.deploy.engine import providers, quiet
 from person_reid.deploy.exported_files import onnx_session, openvino_model
-from person_reid.deploy.run import providers, quiet
 from person_reid.device import available_cores
 from person_reid.errors import UserError, first_line
 from person_reid.files import TENSORS, regular_file

@@ -17,11 +17,11 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.data.images.bank import load_bank
+from person_reid.deploy.engine import quiet
 from person_reid.deploy.export import export
 from person_reid.deploy.exported_files import Contents
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import NetworkToTest
-from person_reid.deploy.run import quiet
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding

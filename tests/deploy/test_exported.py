@@ -11,9 +11,9 @@ from torch.torch_version import TorchVersion
 
 from person_reid.config.export import EXPORT_FORMATS
 from person_reid.deploy import export as module
+from person_reid.deploy.engine import Engine, providers
 from person_reid.deploy.export import export, tensorrt_advice
 from person_reid.deploy.exported_files import Contents, file_size
-from person_reid.deploy.run import Engine, providers
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding

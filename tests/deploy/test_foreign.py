@@ -12,9 +12,9 @@ from torch import nn
 from person_reid import Embedder, UserError
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
+from person_reid.deploy.engine import Engine, quiet
 from person_reid.deploy.exported_files import file_size, import_runtime
 from person_reid.deploy.interface import Preparation
-from person_reid.deploy.run import Engine, quiet
 from tests.support import REAL_DATA
 from tests.support.networks import open_embedder
 

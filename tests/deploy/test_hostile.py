@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.engine import Engine
 from person_reid.deploy.export import export
 from person_reid.deploy.exported_files import CONTENTS_KEY, Contents
-from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.models.network import Network
 from tests.support import ROOT

@@ -15,9 +15,9 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy import runtimes as module
 from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.engine import Engine
 from person_reid.deploy.export import export
 from person_reid.deploy.exported_files import Contents, import_runtime
-from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tests.support import ROOT

@@ -10,9 +10,9 @@ from PIL import Image
 
 from benchmarks.support.people import write_people
 from person_reid.config.adapt import AdaptConfig
+from person_reid.deploy.engine import Engine
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.publish import save_pretrained
-from person_reid.deploy.run import Engine
 from person_reid.training.adaptation import LEAST_KEPT, started
 from person_reid.training.step import TrainingStep
 from tests.support.runs import equal_weights, killed_in, log, weights

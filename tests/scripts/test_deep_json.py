@@ -9,10 +9,10 @@ import torch
 
 from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.prepare import read_record
+from person_reid.deploy.engine import Engine
 from person_reid.deploy.exported_files import Contents
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
-from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.files import read_json_lines
 from person_reid.gallery.index import SearchIndex
