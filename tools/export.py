@@ -77,16 +77,16 @@ def write_file(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
     check_outputs(config, [tested.weights], output=[path])
     network, (height, width) = load_network(tested), tested.size
     contents = Contents(
-        height,
-        width,
-        network.dim,
-        network.pieces,
-        title(config),
-        config.normalise_input,
-        config.flip,
-        config.l2,
-        "float16" if config.fp16 else "int8" if config.int8 else "float32",
-        config.tensorrt,
+        height=height,
+        width=width,
+        dim=network.dim,
+        pieces=network.pieces,
+        source=title(config),
+        normalised=config.normalise_input,
+        flip=config.flip,
+        l2=config.l2,
+        precision="float16" if config.fp16 else "int8" if config.int8 else "float32",
+        tensorrt=config.tensorrt,
     )
     calibration = read_calibration(config.calibrate, height, width) if config.calibrate else None
     deviation = export(network, contents, path, kind, calibration)

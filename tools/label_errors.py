@@ -88,7 +88,16 @@ def main(argv: list[str] | None = None) -> None:
         from person_reid.show.image_sheets import draw_doubtful  # matplotlib loads slowly
 
         shown = listed[: config.shown]
-        draw_doubtful(paths, features, labels, cameras, found, shown, sheet, config.look)
+        draw_doubtful(
+            paths,
+            features,
+            labels,
+            cameras=cameras,
+            found=found,
+            shown=shown,
+            save=sheet,
+            look=config.look,
+        )
         decide = f"{as_command('tools/explore.py')} --label_errors {quoted(table)}"
         print(f"The picture is in {sheet}. To decide: {decide}")
 

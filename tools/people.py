@@ -262,7 +262,16 @@ def track(
         network = [*measured_on(index), index.recall("probe")]
         made_of["network"] = index.remember({"tracked_by": network})["tracked_by"]
         embed = partial(embedder, description="")
-    found = track_video(frames, detector, reid.Tracker(config), path, made_of, step, embed, among)
+    found = track_video(
+        frames,
+        open_detector=detector,
+        tracker=reid.Tracker(config),
+        path=path,
+        made_of=made_of,
+        every=step,
+        embed=embed,
+        among=among,
+    )
     print(
         f"{shot.video}: {counted(found.tracks, 'track')} of {counted(found.boxes, 'box', 'boxes')} "
         f"in {counted(found.frames, 'frame')}"

@@ -367,7 +367,9 @@ def people(config: PeopleConfig) -> None:
     if config.sheet and names:
         from person_reid.show.image_sheets import draw_clusters  # matplotlib loads slowly
 
-        draw_clusters(paths, features, cameras, labels, config.sheet, names, config)
+        draw_clusters(
+            paths, features, cameras, clusters=labels, save=config.sheet, names=names, look=config
+        )
         print(f"Written: {config.sheet}")
 
 

@@ -105,14 +105,14 @@ class Embedder:
         self._process = os.getpid()
         self._check_process()
         settings = FeatureSettings(
-            device,
-            flip,
-            dtype,
-            np.ravel(scales).tolist(),
-            unit_length,
-            runtime,
-            preparation,
-            output,
+            device=device,
+            flip=flip,
+            dtype=dtype,
+            scales=np.ravel(scales).tolist(),
+            unit_length=unit_length,
+            runtime=runtime,
+            preparation=preparation,
+            output=output,
         )
         opened = open_source(source, weights, which_epoch, size, settings)
 

@@ -229,7 +229,14 @@ def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
     )
     up_to = 255 if options.range == "0..255" else 1
     words = ", ".join(as_flag(name) for name in given)
-    return Preparation(mean, std, options.bgr, up_to, (options.height, options.width), words)
+    return Preparation(
+        mean=mean,
+        std=std,
+        bgr=options.bgr,
+        up_to=up_to,
+        size=(options.height, options.width),
+        given=words,
+    )
 
 
 @torch.inference_mode()

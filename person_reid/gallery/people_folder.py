@@ -207,7 +207,11 @@ def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int,
     highest = max([*map(number_in, linked.identities), *(stay.person + 1 for stay in stays)])
     command = f"{as_command('tools/across.py')} --index FILE --corrections {CORRECTIONS}"
     columns = ("path", *FACT_NAMES)
-    views = {"tracks": describe_stays(stays, CORRECTIONS, columns, highest, command, names)}
+    views = {
+        "tracks": describe_stays(
+            stays, file=CORRECTIONS, columns=columns, highest=highest, command=command, names=names
+        )
+    }
     name = f"{PEOPLE}.html" if one_file_size(*images.features.shape) <= MOST_PAGE_BYTES else PEOPLE
     write_explorer(folder / name, images, title, views)
 
@@ -248,7 +252,11 @@ def count_people(linked: LinkedTracks) -> list[PeopleCount]:
         cameras = {linked.tracks[i].record.camera for i in rows}
         people, fewest, most = linked.found.count(np.array(rows), len(cameras))
         named = {linked.stays[i].person for i in rows} & linked.names.keys()
-        counts.append(PeopleCount(date, camera, people, fewest, most, len(named)))
+        counts.append(
+            PeopleCount(
+                date=date, camera=camera, people=people, fewest=fewest, most=most, named=len(named)
+            )
+        )
     return counts
 
 

@@ -106,7 +106,12 @@ def bounded_threshold(
             f"at least {needed:,} people are needed. Test on more people, or ask for a higher rate."
         )
     return Bound(
-        step / THRESHOLD_STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras
+        threshold=step / THRESHOLD_STEPS,
+        rate=rate,
+        confidence=confidence,
+        people=len(counts),
+        gallery_size=gallery_size,
+        ignore_cameras=ignore_cameras,
     )
 
 

@@ -590,7 +590,16 @@ def summarize(
     first, penalty = np.full(num_queries, -1), np.zeros(num_queries)
     first[found] = ranks[(ends - counts)[found]]
     penalty[found] = counts[found] / (ranks[ends[found] - 1] + 1)
-    return Metrics(precision, penalty, first, counts, identities, gallery_size, ap, protocol)
+    return Metrics(
+        average_precision=precision,
+        inverse_negative_penalty=penalty,
+        first_match=first,
+        num_matches=counts,
+        identities=identities,
+        gallery_size=gallery_size,
+        ap=ap,
+        protocol=protocol,
+    )
 
 
 def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bool_]:

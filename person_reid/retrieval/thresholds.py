@@ -306,7 +306,14 @@ def load_bound(text: str | Path | None) -> Bound | None:
             _number(said[name]) for name in ("threshold", "rate", "confidence")
         )
         people, size = (operator.index(_number(said[name])) for name in ("people", "gallery_size"))
-        found = Bound(threshold, rate, confidence, people, size, said.get("ignore_cameras") is True)
+        found = Bound(
+            threshold=threshold,
+            rate=rate,
+            confidence=confidence,
+            people=people,
+            gallery_size=size,
+            ignore_cameras=said.get("ignore_cameras") is True,
+        )
     except (UserError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{text}: the bound in it is damaged ({error}). "

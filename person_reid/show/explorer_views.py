@@ -90,13 +90,15 @@ def rank(
     order = np.lexsort((ranks, queries))
     rows = np.repeat(np.arange(len(query)), width)
     return RankedGallery(
-        name,
-        metrics,
-        listed,
-        cosines(query.features, gallery.features, rows, listed.ravel()).reshape(shape[0], width),
-        images[order],
-        ranks[order],
-        cosines(query.features, gallery.features, queries, images[order]),
+        name=name,
+        metrics=metrics,
+        listed=listed,
+        similarities=cosines(query.features, gallery.features, rows, listed.ravel()).reshape(
+            shape[0], width
+        ),
+        matches=images[order],
+        ranks=ranks[order],
+        match_similarities=cosines(query.features, gallery.features, queries, images[order]),
     )
 
 

@@ -69,7 +69,16 @@ class Ranking(NamedTuple):
             label, camera = int(self.gallery.labels[index]), int(self.gallery.cameras[index])
             right, accepted = bool(self.right[place]), accepts(threshold, similarity)
             found.append(
-                Match(index, label, camera, similarity, right, "", accepted, rank=place + 1)
+                Match(
+                    index=index,
+                    label=label,
+                    camera=camera,
+                    similarity=similarity,
+                    right=right,
+                    path="",
+                    accepted=accepted,
+                    rank=place + 1,
+                )
             )
         return found
 

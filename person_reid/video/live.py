@@ -225,7 +225,9 @@ class LivePeople:
             each.due = place.time + max(FIRST_GAP, GAP_SHARE * (place.time - each.first))
         said = self._said(camera, place, ended)
         images = [
-            TrackImage(number, time, box, crop, feature, each.person)
+            TrackImage(
+                track=number, time=time, box=box, crop=crop, feature=feature, person=each.person
+            )
             for (number, each, (_, time, box, crop)), feature in zip(due, features, strict=True)
         ]
         people = [place.running[n].person if n >= 0 else 0 for n in tracks.tolist()]
