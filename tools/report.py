@@ -39,7 +39,7 @@ from person_reid.files import write_text
 from person_reid.models.complexity import used_parameters
 from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, read_note
 from person_reid.text import printable
-from person_reid.training.training_run import recorded_options
+from person_reid.training.writers import recorded_options
 
 if TYPE_CHECKING:
     from person_reid.show.report import Tested

@@ -43,7 +43,7 @@ from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.device import dtype_of, emulates
 from person_reid.files import PACKAGE, importable, real, shipped
 from person_reid.text import parse_json, printable
-from person_reid.training.training_run import recorded_options
+from person_reid.training.writers import recorded_options
 from person_reid.versions import versions
 from tools.docs.results import append_record, comparison, read_results, update_page
 from tools.recipes import PlannedRun, known_recipes, plan

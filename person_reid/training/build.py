@@ -36,8 +36,8 @@ from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
 from person_reid.training.step import Averaging, ExtraLoss
 from person_reid.training.training_images import TrainingImages
-from person_reid.training.training_run import check_resumed, recorded_options
-from person_reid.training.writers import check_writers
+from person_reid.training.training_run import check_resumed
+from person_reid.training.writers import check_writers, recorded_options
 
 AVERAGE_FROM = 0.8  # fraction of the epochs after which --wa averages
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from person_reid.config.option import OptionError
 from person_reid.device import peak_memory
 from person_reid.errors import UserError, first_line
 from person_reid.files import write_text
-from person_reid.models.factory import own_settings, parameter_count
+from person_reid.models.factory import parameter_count
 from person_reid.progress import progress
 from person_reid.registration import OWN_CLASS, files_of_plugins
 from person_reid.run_folder import RunFolder
@@ -29,7 +28,7 @@ from person_reid.training.validation import (
     statistics_of_average,
     weights_are_finite,
 )
-from person_reid.training.writers import drawing, log_line, open_writers, summands
+from person_reid.training.writers import drawing, log_line, open_writers, recorded_options, summands
 from person_reid.versions import versions
 
 log = logging.getLogger(__name__)
@@ -38,13 +37,6 @@ MORE_PRECISE: dict[torch.dtype | None, str] = {  # what else to try, by the dtyp
     torch.bfloat16: ", no --bf16, or",
 }
 STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that signal
-
-
-def recorded_options(config: TrainConfig) -> dict[str, Any]:
-    """Return the options of a training, completed by its network and its learning rate."""
-    backbone_lr, _, prototype_lr = config.learning_rates
-    decided = {**own_settings(config), "backbone_lr": backbone_lr, "prototype_lr": prototype_lr}
-    return asdict(config) | decided
 
 
 class NotFinite(Exception):

@@ -22,11 +22,19 @@ from person_reid.config import TrainConfig
 from person_reid.config.option import OptionError
 from person_reid.config.run import WRITER_NAMES
 from person_reid.errors import first_line
+from person_reid.models.factory import own_settings
 from person_reid.registration import Registry
 
 log = logging.getLogger(__name__)
 Write = Callable[[dict[str, float]], None]
 Writer = tuple[AbstractContextManager[Any], Write]
+
+
+def recorded_options(config: TrainConfig) -> dict[str, Any]:
+    """Return the options of a training, completed by its network and its learning rate."""
+    backbone_lr, _, prototype_lr = config.learning_rates
+    decided = {**own_settings(config), "backbone_lr": backbone_lr, "prototype_lr": prototype_lr}
+    return asdict(config) | decided
 
 
 def to_tensorboard(config: TrainConfig, folder: Path) -> Writer:
@@ -43,10 +51,10 @@ def to_tensorboard(config: TrainConfig, folder: Path) -> Writer:
 
 
 def to_wandb(config: TrainConfig, folder: Path) -> Writer:
-    """Log to a run of Weights & Biases, with the flags as its configuration."""
+    """Log to a run of Weights & Biases, with the recorded options as its configuration."""
     import wandb
 
-    run = wandb.init(name=config.name, config=asdict(config), dir=folder)
+    run = wandb.init(name=config.name, config=recorded_options(config), dir=folder)
     return run, lambda record: run.log(record, step=record["epoch"])
 
 

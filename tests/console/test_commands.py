@@ -20,7 +20,7 @@ from person_reid.console import parse
 from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
-from person_reid.training.training_run import recorded_options
+from person_reid.training.writers import recorded_options
 from tests.support import FIXTURES, ROOT
 from tests.support.networks import run_to_test
 from tests.support.pages import commands as in_page

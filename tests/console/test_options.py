@@ -18,7 +18,7 @@ from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import check_training
-from person_reid.training.training_run import recorded_options
+from person_reid.training.writers import recorded_options
 from tests.support.small_training import started_as, trained_as
 from tools import figures
 

@@ -16,7 +16,7 @@ import prepare
 from person_reid.config.tools import listed_seeds
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
-from person_reid.training.training_run import recorded_options
+from person_reid.training.writers import recorded_options
 from tests.support.scripts import run
 from tools import reproduce
 from tools.docs.results import (

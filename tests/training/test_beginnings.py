@@ -141,11 +141,12 @@ def test_flags_of_which_the_network_knows_nothing_may_change():
         "eval_every": 5,
     }
     words |= dict.fromkeys(free, True)
-    assert changed(before, TrainConfig(**words)) == []
+    assert changed(TrainConfig, before, asdict(TrainConfig(**words))) == []
     now = TrainConfig(lr=0.2, pool="gem", neck="bnneck")
-    assert sorted(changed(before, now)) == ["lr", "neck", "pool"]
+    assert sorted(changed(TrainConfig, before, asdict(now))) == ["lr", "neck", "pool"]
     del before["drop_path"]
-    assert changed(before, TrainConfig()) == []  # an option that is new since, and has no value
+    # an option that is new since, and has no value
+    assert changed(TrainConfig, before, asdict(TrainConfig())) == []
 
 
 def validated(folder, classes):
