@@ -25,7 +25,7 @@ __all__ = [
 class CrossEntropyLabelSmooth(nn.Module):
     """Cross entropy with smoothed labels: (1 − ε) · y + ε / K for K identities.
 
-    epsilon: ε in [0, 1). use_gpu: nothing; the scores decide where the loss is computed.
+    epsilon: ε in [0, 1). use_gpu: ignored; the loss is computed on the device of the scores.
     Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016.
     """
 

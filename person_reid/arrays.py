@@ -64,7 +64,7 @@ def as_array(values: Any, name: str) -> Array:
 
     values: an array, a number, a list of them, a tensor on any device or a column or table of
         pandas. A tensor of less than 32 bits becomes float32.
-    name: what to call them.
+    name: for messages.
 
     Raises a UserError, opening with `name`, for rows of different lengths, for masked entries and
     for anything but real numbers.
@@ -224,7 +224,7 @@ def _of_tensor(tensor: Any) -> Array:
 
 
 def _found(values: Any, array: Array) -> str:
-    """Say what was handed over in place of numbers."""
+    """Describe a value that was passed instead of numbers."""
     single = array.ndim == 0 and array.dtype.kind == "O" and not hasattr(values, "toarray")
     return _kind(values) if single else OTHER_KINDS.get(array.dtype.kind, str(array.dtype))
 
@@ -240,7 +240,7 @@ def _kind(values: Any) -> str:
 def row_hashes(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Return a hash (n,), of 64 bits, of the bytes of each of n rows (n, D).
 
-    It is the sum of their words, each multiplied by an odd number of its own, modulo 2^64.
+    It is the sum of their words, each multiplied by its own odd number, modulo 2^64.
     """
     rows = np.ascontiguousarray(rows)
     size = next(size for size in (8, 4, 2, 1) if rows.shape[1] * rows.itemsize % size == 0)

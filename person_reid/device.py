@@ -45,7 +45,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Draw from torch's generators, seeded, in a with block; afterwards they go on as before.
+    """Draw from torch's generators, seeded, in a with block; afterwards they continue as before.
 
     Threads that draw in such a block take turns, so that each draws what it would alone.
     device: the GPU on which the block also draws, if any.
@@ -248,7 +248,7 @@ def _tell_of_float32(dtype: torch.dtype) -> None:
 
 
 def peak_memory(device: torch.device) -> str:
-    """Return, in words, the most memory that this process has used, and on its GPU.
+    """Describe the most memory that this process has used, and on its GPU.
 
     The text is empty where the system does not say it.
     """

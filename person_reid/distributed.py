@@ -149,7 +149,7 @@ class World:
         return answer[0]
 
     def broadcast_(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Give these tensors, in place, the values they have in the first process."""
+        """Copy the values of the first process into these tensors, in place."""
         for tensor in tensors if self.size > 1 else ():
             distributed.broadcast(tensor, 0)
 

@@ -52,7 +52,7 @@ def cut_features():
 
 
 def forget_track(folder):
-    """Forget a track, with the images that were cut."""
+    """Forget a track, with its crops."""
     with closing(SearchIndex(folder / "a.index")) as index:
         index.forget(Filter(track="1"), "track")
 

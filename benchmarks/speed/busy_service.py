@@ -4,7 +4,7 @@
     python benchmarks/speed/busy_service.py
     python benchmarks/speed/busy_service.py --images 20000 --minutes 0.2          # a short try
 
-Starts tools/serve.py over an index of made-up people (benchmarks/gallery/search.py), and of the
+Starts tools/serve.py over an index of synthetic people (benchmarks/gallery/search.py), and of the
 tracks of two cameras. Four clients search, search one camera, list images and open Tracks, in turn;
 first alone, and then while two cameras add five images a second each and `--retain` forgets old
 ones, six times in the run. Prints rows of Markdown: milliseconds of each operation when quiet and
@@ -143,7 +143,7 @@ async def add(client, camera, seconds):
 
 
 async def watch(process, seconds):
-    """Return in words how much memory a service takes after the first quarter, and at the end."""
+    """Describe the memory of a service after the first quarter and at the end."""
     await asyncio.sleep(seconds / 4)
     before = resident(process.pid)
     await asyncio.sleep(seconds * 3 / 4)

@@ -469,7 +469,7 @@ def resolve(
     Which options go together is decided here alone, from what they declare. An option may imply
     others that are not set: `--weights osnet_x0_25_msmt17` the backbone of that network. A
     published flag stands for another option: `--use_swin` for `--backbone swin_base`. An option
-    may need others: `--instances 4` means nothing without `--sampler pk`. A group names what else
+    may need others: `--instances 4` has no effect without `--sampler pk`. A group names what else
     excludes each other (`fault`).
 
     values: {name: value} that a user has set, now or in a file. Each fits its option.

@@ -310,7 +310,7 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder, as images_below finds the images among them."""
+    """Yield all files below a folder, in the order of images_below."""
     for root, folders, names in walk(folder):
         folders[:] = (
             []

@@ -155,7 +155,7 @@ def _network(
     which_epoch: str | int,
     size: tuple[int | None, int | None],
 ) -> NetworkToTest:
-    """Return the network that a source and its weights name."""
+    """Return the network of a source and its weights."""
     if isinstance(source, NetworkToTest):
         _refuse_ignored("the source", _of_name(weights, which_epoch))
         return source.resized(size)

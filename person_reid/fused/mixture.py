@@ -27,7 +27,7 @@ def mixture(
 
 
 class _Mixture(torch.autograd.Function):
-    """mixture.c. The weights, tiny tensors, have a graph of their own."""
+    """mixture.c. The weights, tiny tensors, have their own graph."""
 
     @staticmethod
     def forward(

@@ -91,7 +91,7 @@ def is_fused(network: nn.Module) -> bool:
 def fuse(network: nn.Module) -> bool:
     """Fuse the layers of a network, in place, and return whether any were fused.
 
-    Without such layers, or without a compiler, the network stays as it is.
+    Without such layers, or without a compiler, the network does not change.
     """
     found = [module for module in network.modules() if type(module) in FUSED]
     if not found or library() is None:

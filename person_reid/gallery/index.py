@@ -129,7 +129,7 @@ class SearchIndex:
         return self.store.images(which, after)
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: what is known} of those images that are there, without reading others."""
+        """Return {path: facts} of these images, if in the index, without reading others."""
         return self.store.abouts(paths)
 
     def values(self, name: str) -> list[str]:

@@ -117,7 +117,7 @@ class InvertedLists:
         grown = source.count_after(after) > len(source) / 10
         _extend(index, source, after, self.last)
         if after and _told_apart(index, source, after) < RECALL:
-            log.warning("faiss: the newer images look different; the lists are learnt again")
+            log.warning("faiss: the newer images look different; the lists are learned again")
             index = _train(source)
             grown = True
             newest = after

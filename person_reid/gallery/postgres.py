@@ -370,7 +370,7 @@ class PostgresGallery(Gallery):
         log_stripped(self.path, stripped)
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known of images that are there, and return how many are."""
+        """Record facts about images in the gallery, and return their number."""
         keys = map(self._key, checked_paths([*abouts], self.path))
         rows = sorted(zip(keys, known_of(abouts, abouts), strict=True), key=itemgetter(0))
         if not self._there():
@@ -432,7 +432,7 @@ class PostgresGallery(Gallery):
         return len(rows)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of some keys, see forgotten.py, of which something was forgotten."""
+        """Return those of some keys, see forgetting.py, that belong to something forgotten."""
         hashes = {hash_of_key(key, self.recall("token") or ""): key for key in keys}
         found = self._rows('SELECT hash FROM "{name}_barred" WHERE hash = ANY(%s)', [*hashes])
         return {hashes[each] for (each,) in found}

@@ -25,7 +25,7 @@ class FeatureLoss(nn.Module):
 
     takes: "features" of the network, or "logits", its class scores.
     normalised: whether `compute` receives features of unit length, whose products are cosines;
-        "logits" stay as they are.
+        "logits" do not change.
     needs_positives: whether it learns from pairs of images of the same identity.
     before_dropout: whether the loss expects the features that enter the neck's dropout.
     needs_teacher: whether it takes a teacher's features (N, E) instead of labels or, if it takes

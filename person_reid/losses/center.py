@@ -49,4 +49,4 @@ class CenterLoss(FeatureLoss):
         self.centers[labels] += moves[same.argmax(1)]
 
 
-register_loss("center", CenterLoss, "distance to a learnt center (Wen 2016)")
+register_loss("center", CenterLoss, "distance to a learned center (Wen 2016)")

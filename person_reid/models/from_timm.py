@@ -286,7 +286,7 @@ def _is_fixed(name: str) -> bool:
 def _config(name: str) -> Any:
     """Return timm's description of a network.
 
-    Raises OptionError if it is one of the hub, and cannot be fetched.
+    Raises OptionError if it is on the hub and cannot be fetched.
     """
     import timm
 

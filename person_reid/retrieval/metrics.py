@@ -155,7 +155,7 @@ class Metrics:
     def figures(self, ranks: Sequence[int] = RANKS) -> dict[str, Any]:
         """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, each in [0, 1].
 
-        Also in words: "ap", the kind of average precision, and "protocol".
+        Two further values are texts: "ap", the kind of average precision, and "protocol".
         """
         return {
             **{name: float(values.mean()) for name, values in self.per_query(ranks).items()},

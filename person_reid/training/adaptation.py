@@ -350,7 +350,7 @@ class Adaptation:
             run.save_weights("last", self.start)
             log.warning(
                 "The adapted network is judged worse than the start: %s. %s/net_last.pth holds the "
-                "start; net_average.pth holds what was learnt. Try a lower --lr.",
+                "start; net_average.pth holds what was learned. Try a lower --lr.",
                 fault, run.path,
             )  # fmt: skip
         if self.features is None:

@@ -242,7 +242,7 @@ class Journal:
         if self.world.is_main:
             log.info(log_line(self.history[-1], self.last))
             if record["loss"] == 0:
-                log.warning("Nothing was learnt in this epoch: the loss of every batch was 0.")
+                log.warning("Nothing was learned in this epoch: the loss of every batch was 0.")
 
     def _check(self, figures: dict[str, float]) -> None:
         """Raise NotFinite for a network that diverged in the last update.

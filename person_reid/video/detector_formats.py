@@ -3,7 +3,7 @@
 Most formats are tables of boxes with scores. Their shapes show how they can be read, and their
 values which of these readings is right.
 
-To add a form, add an entry to the table, and its name to DETECTOR_FORMATS in config/detector.py.
+To add a format, add an entry to the table, and its name to DETECTOR_FORMATS in config/detector.py.
 """
 
 from collections.abc import Callable, Mapping

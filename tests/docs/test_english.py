@@ -3,11 +3,13 @@
 Each was found in sentences drawn at random, and has no false alarm in any of them.
 """
 
+import ast
 import re
 
 import pytest
 
 from tests.docs.test_pages import FURTHER
+from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES, line_of, prose
 
 CLUMSY = {
@@ -50,6 +52,31 @@ CLUMSY = {
     r"\bsee (above|below)\b": "The rule, see above, is the default.",
     r"^(This|The) (page|course|explorer) is for\b": "This page is for those who search.",
 }
+# Of docstrings and messages, where shapes, lists and examples are no sentences.
+SPOKEN = {
+    r"\bof (its|their|your) own[.;]": "The cache has a folder of its own.",
+    r"\b[Rr]emarks? (says?|counts?|names?|lists?)\b": "A remark counts those that are skipped.",
+    r"\bstays? as (it is|they are)\b": "A row of zeros stays as it is.",
+    r"\bmakes no sense\b": "Raises UserError for a line that makes no sense.",
+    r"\bexplained at\b": "The parameters are explained at evaluate.",
+    r"\b(is|are|was) called like\b": "A folder is called like a split.",
+    r"\blearnt\b": "The codes are learnt from images.",
+    r"\bmade-up\b": "The index holds made-up people.",
+    r"\bin words[.,;]": "Return the threshold, in words.",
+    r", too[.:;)]": "It reads lists, too.",
+    r"\b(file|log|line|name)s? says? so\b": "It is 0 unless the file says so.",
+    r"\b(somebody|nobody) else\b": "Red marks somebody else.",
+    r"\bbefore (a|the|some|which) cameras?\b": "A track: a person before a camera.",
+    r"\b(goes|go) on as\b": "The generators go on as before.",
+}
+CODE = [
+    *ROOT.glob("*.py"),
+    *(
+        path
+        for folder in ("person_reid", "losses", "tools", "benchmarks")
+        for path in sorted(ROOT.glob(f"{folder}/**/*.py"))
+    ),
+]
 SOUND = """
 There is none of them. It is too dark, and too small. The camera has to be cheap. That is of use.
 The tracker made boxes. A line says the same. They are much too high.
@@ -80,3 +107,22 @@ def test_a_clumsy_sentence_is_found(pattern, sentence):
 
 def test_a_sound_sentence_is_let_through():
     assert clumsy(SOUND) == []
+
+
+def test_docstrings_and_messages_have_no_such_sentence_either():
+    found = []
+    for path in CODE:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = re.sub(r"\s+", " ", node.value)
+                found += [
+                    (f"{path.name}:{node.lineno}", match[0])
+                    for pattern in SPOKEN
+                    for match in re.finditer(pattern, text)
+                ]
+    assert found == []
+
+
+@pytest.mark.parametrize(("pattern", "sentence"), SPOKEN.items())
+def test_a_clumsy_docstring_is_found(pattern, sentence):
+    assert re.search(pattern, sentence)

@@ -156,4 +156,4 @@ def test_a_page_that_the_results_do_not_suffice_for_stays_and_the_others_are_fil
     fill_pages([asks, other], RECORDS)
     assert asks.read_text() == f"{seed}, <!-- = market/small epochs -->6<!-- / -->"
     assert other.read_text() == "<!-- = market/small epochs -->7<!-- / -->"
-    assert f"{asks} stays as it is: <!-- = market/small minutes 1 -->" in capsys.readouterr().err
+    assert f"{asks} does not change: <!-- = market/small minutes 1 -->" in capsys.readouterr().err

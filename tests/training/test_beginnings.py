@@ -121,7 +121,7 @@ def test_an_epoch_without_a_loss_is_remarked_on(cwd, caplog):
     """Each of eight people has one image, so no batch holds a pair."""
     write_people(Path("single") / "train_all", people=8, images=1)
     start("--loss", "cross_entropy:0,triplet:1", data="single")
-    assert "Nothing was learnt in this epoch: the loss of every batch was 0." in caplog.text
+    assert "Nothing was learned in this epoch: the loss of every batch was 0." in caplog.text
 
 
 def test_a_writer_that_is_not_installed_displaces_nothing(cwd, monkeypatch):

@@ -94,10 +94,10 @@ def cost_panels(rows: Iterable[Cost]) -> dict[tuple[str, str], list[Point]]:
     rows = list(rows)
     timed = [row for row in rows if row.float32 is not None]
     return {
-        ("mAP on Market-1501 by arithmetic", "Multiply-adds an image, billions"): [
+        ("mAP on Market-1501 by arithmetic", "Multiply-adds per image, billions"): [
             _point(row, row.multiply_adds / 1e9) for row in rows
         ],
-        ("mAP on Market-1501 by time", "Milliseconds an image, one core, float32"): [
+        ("mAP on Market-1501 by time", "Milliseconds per image, one core, float32"): [
             _point(row, row.float32 or 0) for row in timed
         ],
     }

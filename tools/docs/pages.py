@@ -103,7 +103,7 @@ def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
             replace(page, fill(page.read_text(encoding="utf-8"), records))
         # The last runs of a recipe need not have every seed that a page speaks of.
         except UserError as error:
-            print(printable(f"{page} stays as it is: {error}"), file=sys.stderr)
+            print(printable(f"{page} does not change: {error}"), file=sys.stderr)
 
 
 def replace(path: Path, text: str) -> None:

@@ -103,7 +103,7 @@ def autoaugment(
 def magnitude_of(name: str, level: int, negative: bool) -> float:
     """Return the magnitude of an operation at a level from 0 to 9.
 
-    negative: its sign, for an operation that may have either.
+    negative: whether it is negative, for an operation with a random sign.
     """
     if name == "posterize":  # bits that stay
         return 8 - round(4 * level / HIGHEST_LEVEL)

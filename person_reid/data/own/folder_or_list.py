@@ -125,7 +125,7 @@ def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
     found = [str(folder) for split, folder in folders.items() if split]
     if len(found) > 1:
         log.warning(
-            "%s are called like splits and are mixed, because they are not directly in --data_dir "
+            "%s are named like splits, and are mixed, because they are not directly in --data_dir "
             "%s. To keep the split, pass the folder that holds them.",
             " and ".join(found),
             data_dir,
@@ -238,8 +238,8 @@ def with_queries(
     if not queries:
         raise UserError(
             "nobody to test on is seen by two cameras, so no query would have a match. "
-            "Leave the cameras out if they are not known: each image then gets a camera "
-            f"of its own. To train without a test: {training_alone}"
+            "Leave the cameras out if they are not known: each image then gets its "
+            f"own camera. To train without a test: {training_alone}"
         )
     return {**splits, QUERY: queries}
 

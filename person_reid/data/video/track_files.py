@@ -274,9 +274,7 @@ def read_boxes(
     """Return the format of a track file or a folder of labels, and its boxes.
 
     name: the format, a key of TRACK_FORMATS; by default recognised by the lines. images: see
-        read_rows.
-
-    Raises UserError for a line that makes no sense.
+        read_rows. Raises UserError for an invalid line.
     """
     rows = read_rows(path, images)
     (form,) = formats_of({path: rows}, name)
@@ -293,8 +291,8 @@ def read_boxes(
 def read_rows(path: Path, images: Mapping[str, int] | None = None) -> list[TrackRow]:
     """Return the values of all lines of a track file or a folder of labels.
 
-    images: the number of the image of each name, if labels are named as images are.
-    Raises UserError for a line that makes no sense.
+    images: the number of the image of each name, if labels are named as images are. Raises
+    UserError for an invalid line.
     """
     if not path.is_dir():
         found = [(number, _values(path, number, line, *MOT_TEXT)) for number, line in _filled(path)]

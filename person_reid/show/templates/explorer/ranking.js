@@ -50,7 +50,7 @@ function describeAsked(asked, now) {
 
 // How to search these images with a picture that is not among them: a network has to look at it first.
 const ownPicture = () => element("details", {},
-  element("summary", { textContent: "Search with a picture of your own" }),
+  element("summary", { textContent: "Search with your own picture" }),
   element("p", { className: "faint", textContent: "In a terminal, in the folder from which this page was written:" }),
   ...DATA.images.commands.map((textContent) => element("code", { textContent })));
 
