@@ -14,8 +14,9 @@ VENV   := .venv
 RUN     = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 # pip would compile on one core.
 PIP     = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
-COMPILE = -$(RUN) -m compileall -qq -j 0 $(VENV)/lib
-PYTEST  = $(RUN) -m pytest -n auto --dist worksteal
+COMPILE = -$(RUN) -m compileall -qq -j 0 -x "/tests/" $(VENV)/lib
+# A file runs in one process, so that its fixtures and the libraries that it needs are made once.
+PYTEST  = $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 SEED   := $(shell date +%s)
 OTHERS := boxmot ultralytics deep-sort-realtime trackers wandb # whom we write files for, and who write them for us
 PEOPLE := demo/people

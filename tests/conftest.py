@@ -18,6 +18,8 @@ from tools.docs.browser import Browser, chromium
 LONG = {
     "test_several_processes",
     "test_scripts",
+    "test_people",
+    "test_recipes",
     "test_reproduce",
     "test_tutorial",
     "test_wheel",
