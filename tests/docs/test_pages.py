@@ -14,7 +14,6 @@ from unittest.mock import patch
 
 import pytest
 
-import prepare
 from person_reid.config import TrainConfig
 from person_reid.config.people import VideosConfig
 from person_reid.config.prepare import PrepareConfig
@@ -22,6 +21,7 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import build, spelled_as_flags
 from person_reid.console.parser import Parser
+from person_reid.data.downloads import data_set_named
 from person_reid.errors import UserError
 from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES, anchors, blocks, commands, line_of, links, prose
@@ -66,7 +66,9 @@ def as_training(words):
 
 def as_preparation(words):
     """Read the flags of prepare.py."""
-    prepare.named(parse(PrepareConfig, words))
+    config = parse(PrepareConfig, words)
+    if config.dataset:
+        data_set_named(config.dataset)
 
 
 def as_videos(words):
