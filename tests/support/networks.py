@@ -9,7 +9,7 @@ run_to_test = spelled_as_flags()(find.run_to_test)
 tested_network = spelled_as_flags()(find.tested_network)
 
 
-def built(name, *settings, **others):
+def built(name, **settings):
     """The module that the architecture of a name builds, and the architecture."""
     architecture = find_architecture(name)
-    return architecture.build(*settings, **others, called=name), architecture
+    return architecture.build(**settings, called=name), architecture
