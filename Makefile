@@ -1,6 +1,6 @@
 # make demo              prepare, train, test, evaluate, re-rank and look, on synthetic people
 # make test              linters, type checker and tests
-# make test-fast         before each commit: the tests that train, export, serve and start nothing
+# make test-fast         before each commit: the tests that train, export, serve, draw and start nothing
 # make site              the documentation as pages for a browser, in site/
 # make test-slow         before a release: the types on Windows, tests that take minutes, thousands of random examples of every property
 # make test-any-order    the tests in a random order, whose SEED is printed; SEED=N repeats it
@@ -43,7 +43,7 @@ test: lint pytest
 pytest: $(VENV)/.ready-dev
 	$(PYTEST)
 
-FAST := $(addprefix tests/,console data losses models retrieval synthetic video) \
+FAST := $(addprefix tests/,console data losses models retrieval video) \
 	$(filter-out tests/test_wheel.py,$(wildcard tests/test_*.py))
 
 test-fast: $(VENV)/.ready-dev

@@ -337,8 +337,8 @@ def test_a_text_in_an_options_file_is_what_was_written(option, text, tmp_path):
 
 
 VALUES = [
-    "2001-01-01", "2001-12-14 21:59:43", '"\\ud800"', "!!binary aGk=", "!!set {a}", ".nan", "-.inf",
-    "1e999", "[1, 2]", "{a: 1}", "[[1]]", "0x10", "1_000", "!!omap [a: 1]", "true", "~", '""', "\t",
+    "2001-01-01", '"\\ud800"', "!!binary aGk=", "!!set {a}", ".nan", "1e999", "[1, 2]", "{a: 1}",
+    "true", "~", '""',
 ]  # fmt: skip
 
 

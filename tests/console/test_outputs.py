@@ -303,8 +303,13 @@ def test_no_output_replaces_a_file_of_another_kind(script, output, cwd):
         assert re.search(r"net_last\.pth: .*(expected|exists|a file)", said), said
 
 
+EVERY_DAY = [".", "loop", "none/../thesis", "file/x", "gone"]
+BEFORE_A_RELEASE = ["/", "loop/x", "file/../file"]
+
+
 @pytest.mark.parametrize(
-    "value", [".", "/", "loop", "loop/x", "none/../thesis", "file/x", "file/../file", "gone"]
+    "value",
+    EVERY_DAY + [pytest.param(value, marks=pytest.mark.slow) for value in BEFORE_A_RELEASE],
 )
 @pytest.mark.parametrize("script", PARSERS)
 def test_no_path_ends_in_a_traceback_or_removes_what_is_there(script, value, cwd):

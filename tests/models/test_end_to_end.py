@@ -7,7 +7,7 @@ import torch
 import test as test_script
 import train
 from benchmarks.support.people import draw_people
-from tests.training.conftest import no_curves
+from tests.support.no_curves import no_curves
 
 __all__ = ["no_curves"]
 

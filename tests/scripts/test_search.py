@@ -23,6 +23,8 @@ from tests.deploy.test_load import save_run
 from tests.support.flags import SAVED
 from tools import gallery, search
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 
 @pytest.fixture
 def folder(here):

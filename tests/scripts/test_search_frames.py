@@ -25,6 +25,8 @@ WIDTH = 96
 HEIGHT = 72
 BOX = (11, 11, 40, 50)  # left and top from 1, width, height
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 
 def picture(number):
     """Frame `number`, uint8 (HEIGHT, WIDTH, 3)."""

@@ -22,6 +22,8 @@ from tests.support.flags import SAVED
 from tests.support.weights import write_weights
 from tools import gallery, search
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 
 @pytest.fixture(scope="module")
 def camera(tmp_path_factory):
