@@ -67,9 +67,19 @@ def add_tracks(folder):
         file = folder / f"{camera}.txt"
         frames = [(30 * track + i, track) for track in range(1, TRACKS + 1) for i in range(30)]
         file.write_text("".join(f"{i},{track},60,7,30,60,1,-1,-1,-1\n" for i, track in frames))
-        facts = {"frames": "", "crops": "", "fps": 10.0, "start": "2026-11-01 09:30:00Z"}
-        size = {"width": 640, "height": 480, "classes": None}
-        record_tracks(index, TrackRecord(camera, str(file), camera=camera, **facts, **size))
+        record = TrackRecord(
+            source=camera,
+            path=str(file),
+            frames="",
+            camera=camera,
+            crops="",
+            fps=10.0,
+            start="2026-11-01 09:30:00Z",
+            width=640,
+            height=480,
+            classes=None,
+        )
+        record_tracks(index, record)
         abouts = {
             f"{camera}-{track}-{number}.png": About(camera=camera, track=str(track), source=camera)
             for track in range(1, TRACKS + 1)
@@ -104,7 +114,8 @@ async def compare(address, process, query, seconds):
 
 async def ask(client, query, seconds):
     """Return {operation: seconds of each} of clients that ask in turn."""
-    found, end = defaultdict(list), time.perf_counter() + seconds
+    found: dict[str, list[float]] = defaultdict(list)
+    end = time.perf_counter() + seconds
     search = {"json": {"features": query}}
     questions = {
         "search": ("POST", "search", search),

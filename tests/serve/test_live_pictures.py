@@ -102,7 +102,7 @@ def test_a_video_that_is_played_as_a_camera_is_seen_with_who_is_who(service, tmp
 def test_people_have_a_colour_each_and_the_names_that_were_given(tmp_path):
     with closing(SearchIndex(tmp_path / "people.index")) as index:
         index.add(["anna.png"], np.eye(1, 6), {"anna.png": About(identity="Anna")})
-        kept = LiveGallery(LivePeople(find_by_colour, Colors()), {})
+        kept = LiveGallery(LivePeople(find_by_colour, Colors().features), {})
         kept.know(index)  # Anna is number 1
     people, boxes = np.array([1, 2, 0, 0]), np.zeros((4, 4), np.float32)
     tracks = np.array([4, 5, 6, -1])  # the last box is of no track

@@ -12,4 +12,4 @@ tested_network = spelled_as_flags()(find.tested_network)
 def built(name, **settings):
     """The module that the architecture of a name builds, and the architecture."""
     architecture = find_architecture(name)
-    return architecture.build(**settings, called=name), architecture
+    return architecture.build(called=name, **settings), architecture
