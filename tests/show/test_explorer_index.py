@@ -169,7 +169,7 @@ def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):
     ):
         with pytest.raises(UserError, match=message):
             explore.main(["--index", *words, *save])
-    monkeypatch.setattr(explore, "EXACT", 29)
+    monkeypatch.setattr(explore, "MOST_COMPARED", 29)
     with pytest.raises(UserError, match="30 images; expected 3 to 29"):
         explore.main(["--index", index, *save])
     assert not (tmp_path / "look").exists()
