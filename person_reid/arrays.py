@@ -146,7 +146,7 @@ def check_lengths(**arrays: Sized) -> None:
 
 
 def whole_number(value: Any, name: str, least: int = 0) -> int:
-    """Return a whole number that is not below `least`.
+    """Return a value as a whole number, after checking that it is at least `least`.
 
     Raises a UserError, opening with `name`, for anything else, also for 1.5, "1" and True.
     """

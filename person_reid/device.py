@@ -118,7 +118,7 @@ def keep_memory() -> None:
     """Let the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
 
     By default it returns every block of more than 32 MB to the kernel, which clears the pages anew
-    in each step of a training. It is a setting of the whole process, and does nothing with another
+    in each training step. It is a setting of the whole process, and does nothing with another
     C library.
     """
     if sys.platform == "linux":

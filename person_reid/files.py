@@ -26,7 +26,7 @@ from person_reid.text import parse_json, printable
 
 log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parent
-# Bytes of a file that somebody hands over, at most; a larger one is not what it should be.
+# The most bytes of a user's file; a larger one is not what it should be.
 SETTINGS_BYTES = 16 * 10**6  # options, config.json, a threshold
 LIST_BYTES = 4 * 10**9  # tables, tracks, logs
 TENSORS = 256 * 10**9  # weights, features, exported networks
@@ -351,7 +351,7 @@ def plain_cell(cell: str) -> str:
 
 
 def regular_file(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> Path:
-    """Return the path of a file that somebody hands over, once it is known to be one that ends.
+    """Return the path of a user's file, after checking that reading it will end.
 
     All readers of users' files begin here or with content_of: a pipe would be waited for, and a
     device such as /dev/zero read for ever, also through a link.
@@ -373,12 +373,12 @@ def regular_file(path: str | Path, most: int = LIST_BYTES, expected: str = "a fi
 
 
 def content_of(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> bytes:
-    """Return what a file that somebody hands over holds. Raises as regular_file does."""
+    """Return the content of a user's file. Raises what regular_file raises."""
     return regular_file(path, most, expected).read_bytes()
 
 
 def text_of(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> str:
-    """Return the text in a file that somebody hands over, without a byte order mark.
+    """Return the text of a user's file, without a byte order mark.
 
     Raises as regular_file does, and UserError if the text is not UTF-8.
     """

@@ -347,7 +347,7 @@ def save_tensors(content: Any, path: Path) -> None:
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
-    """Read the records of a run's log.jsonl; a loss of the validation may be NaN or infinite.
+    """Read the records of a run's log.jsonl; a validation loss may be NaN or infinite.
 
     Raises UserError if the file has no records or is damaged.
     """

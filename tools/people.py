@@ -14,11 +14,11 @@
 The folder gets people.png, which shows who was where and when; people.index, the gallery of all
 people; and in result, people.html, a page on which to cut links, join tracks and name people, the
 most doubtful first, people.csv with a line for every track, counts.csv with the people of each day
-and camera, the track files with the same identities in all of them, and, with --video, a copy of
-each video of this call with its people drawn into it. Videos of live cameras are written during the
+and camera, the track files with the same identities in all of them, and, with --video, an
+annotated copy of each video of this call. Videos of live cameras are written during the
 recording. An interrupted call resumes: a video that has been tracked is not read again. Two tracks
 of one camera that overlap in time are two people. With --travel, so are two tracks of two cameras
-with less time between them than the way takes.
+with less time between them than the walk takes.
 
 Streams and webcams are live: a line reports who appears as soon as a few images show it, and
 another one if later images correct it. Ctrl-C ends them and writes the files. --live plays videos

@@ -33,7 +33,7 @@ FIGURES = ("rank1", "rank5", "rank10", "mAP", "mINP")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training and the results it should reach.
+    """A training run and the results it should reach.
 
     name: its folder and file, such as `market/resnet50`.
     flags: {name: value} of train.py.

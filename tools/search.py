@@ -315,7 +315,7 @@ def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, li
 
 
 def answered(track: str, images: list[Path], person: Identification) -> dict[str, Any]:
-    """Print the identity of some images. Returns the same as plain values for a JSON file."""
+    """Print the identity of the images, and return it as plain values for a JSON file."""
     answer: dict[str, Any] = {"images": list(map(str, images))}
     answer |= ({"track": track} if track else {}) | person.to_json()
     who = f"{person.nearest} {person.score:.{DIGITS}f}"

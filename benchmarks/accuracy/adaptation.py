@@ -91,7 +91,7 @@ def drawn(paths, people):
 
 
 def shortened(paths):
-    """Return some images of each track, in the order of time."""
+    """Return some images of each track, in order of time."""
     tracks = defaultdict(list)
     for path in sorted(paths):
         tracks[of_name(path)[:3]].append(path)

@@ -4,7 +4,7 @@
     python prepare.py --synthetic --walks --data_dir walks
     python benchmarks/accuracy/live.py --walks walks --from osnet_x0_25 --weights osnet_msmt17.pth
 
-LivePeople gets the frames of all cameras in the order of time, with the boxes of the walks' tracker
+LivePeople gets the frames of all cameras in order of time, with the boxes of the walks' tracker
 as its detector. IDF1 counts boxes, and the F1 of pairs counts tracks. "As first said" uses the
 first person reported for each track, "as corrected" the last one. "Linked at once" is link_tracks
 with the same features and, if given, the same threshold. The best thresholds are chosen by the

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how well tools/people.py finds out who is in videos of real cameras.
+"""Measure how well tools/people.py identifies the people in videos from real cameras.
 
     python benchmarks/accuracy/real_cameras.py till.mp4 aisle.mp4 --truth truth \\
       --detector yolox_nano.onnx --weights osnet_x0_25_msmt17.pth --backbone osnet_x0_25
@@ -7,7 +7,7 @@
 --truth has a file for each video, such as till.txt, in MOTChallenge's format: an identity is one
 person in all of them. A track shows the person in most of its boxes; a track that matches no true
 box is in no pair. Further flags are passed to tools/people.py. The videos are processed with the
-defaults, in every frame, with tiles, and live: then they are fed to the cameras in the order of
+defaults, in every frame, with tiles, and live: then they are fed to the cameras in order of
 time, as fast as the machine can, without dropping frames.
 
 Prints tables in Markdown. A pair of tracks is right if both show one person and are linked, wrong
@@ -114,7 +114,7 @@ def find_people(videos, words):
 
 
 class Played(Streams):
-    """Videos whose frames arrive in the order of time, each as soon as it is requested."""
+    """Videos whose frames arrive in order of time, each as soon as it is requested."""
 
     def __enter__(self):
         return self

@@ -142,7 +142,7 @@ def adding(place, names, count, dimension):
 
 
 def add_when_all_are_ready(place, name, count, dimension, ready):
-    """Add images under other paths, once every process has its own."""
+    """Add images under paths that begin with `name`, once every process has prepared its images."""
     chunks = list(images(count, dimension))
     with closing(open_gallery(place)) as gallery:
         ready.wait()

@@ -104,7 +104,7 @@ def take_next(folder):
 
 
 def has_next(folder, ended):
-    """Return whether all features are from one network, which the index remembers."""
+    """Return whether all features are from one network, and the index names that network."""
     with closing(SearchIndex(folder / "a.index")) as index:
         features = np.concatenate([some for _, some in index.entries()])
         named = index.recall("network") is not None

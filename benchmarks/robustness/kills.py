@@ -1,8 +1,8 @@
 # PYTHON_ARGCOMPLETE_OK
 """Kill processes while they write, and compare their output with that of undisturbed ones.
 
-The processes are trainings, layouts, additions to a search index, changes of its lists, and other
-changes of an index: copies, moves, another network, and forgetting.
+The processes are training runs, layouts, additions to a search index, changes of its lists, and
+other changes of an index: copies, moves, another network, and forgetting.
 
     python benchmarks/robustness/kills.py
     python benchmarks/robustness/kills.py --trainings 20 --layouts 5 --additions 5 --lists 5 \\
@@ -67,7 +67,7 @@ PATIENCE = 600.0  # seconds that a process may take
 def main(argv=None):
     """Kill, continue and compare."""
     parser = Parser(__doc__)
-    parser.add_argument("--trainings", type=int, default=200, help="how often a training is killed")
+    parser.add_argument("--trainings", type=int, default=200, help="how often training is killed")
     parser.add_argument("--layouts", type=int, default=50, help="how often prepare.py is killed")
     parser.add_argument(
         "--additions", type=int, default=50, help="how often an addition to an index is killed"
@@ -119,9 +119,7 @@ def kill_trainings(workspace, kills):
         raise UserError(
             f"After {killed} kills the weights are not those of the undisturbed training."
         )
-    print(
-        f"{killed} kills of a training: every checkpoint readable, the last weights bit-identical."
-    )
+    print(f"{killed} kills of training: every checkpoint readable, the last weights bit-identical.")
 
 
 def kill_layouts(workspace, kills):

@@ -59,7 +59,7 @@ def main(argv=None):
 
 
 class Day:
-    """Who is in front of which camera when, and what was reported."""
+    """A simulated day: when each person is in view of which camera, and what was reported."""
 
     def __init__(self, options):
         self.hours, self.remember = options.hours, options.remember

@@ -93,7 +93,7 @@ def add_tracks(folder):
 
 
 async def compare(address, process, query, seconds):
-    """Print the milliseconds of each operation when quiet and when busy, and the memory."""
+    """Print the latency of each operation on an idle and on a busy service, and the memory."""
     token = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(base_url=address, headers=token, timeout=120) as client:
         quiet = await ask(client, query, seconds)
@@ -154,7 +154,7 @@ async def add(client, camera, seconds):
 
 
 async def watch(process, seconds):
-    """Describe the memory of a service after the first quarter and at the end."""
+    """Describe the memory of a service after a quarter of the time and at the end."""
     await asyncio.sleep(seconds / 4)
     before = resident(process.pid)
     await asyncio.sleep(seconds * 3 / 4)

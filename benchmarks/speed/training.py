@@ -107,7 +107,7 @@ def suite_loop(options, flags):
 
 
 def suite_step(config):
-    """Return the step of a training, as train.py sets it up."""
+    """Return a training step, as train.py sets it up."""
     import person_reid as reid
 
     world = reid.World()

@@ -1,4 +1,4 @@
-"""A gallery in Milvus, as an engine of your own; the suite does not maintain it.
+"""A gallery in Milvus: an example of a custom engine, which the suite does not maintain.
 
     pip install "pymilvus[milvus-lite]"
     python tools/search.py index crops --plugin docs/examples/milvus_gallery.py \

@@ -31,7 +31,7 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
         None, "picture of who was where and when", form=picture_file, metavar="FILE"
     )
     video: bool = option(
-        False, "also write a copy of each video with boxes, identities and names drawn into it"
+        False, "also write a copy of each video, annotated with boxes, identities and names"
     )
     truth: str | None = option(
         None,

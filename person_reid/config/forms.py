@@ -20,7 +20,7 @@ PICTURE_SUFFIXES = (  # that some matplotlib can write
 MOST_INDICES = 100_000  # in one range
 Number = TypeVar("Number", int, float)
 Sizes = tuple[tuple[int, tuple[int, int]], ...]
-"""(first epoch, (height, width)) of the sizes of a training, in order."""
+"""(first epoch, (height, width)) of the image sizes of a run, in order."""
 
 
 def listed_numbers(text: str, kind: type[Number], separator: str | None = ",") -> list[Number]:

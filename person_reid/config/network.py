@@ -108,7 +108,7 @@ NETWORK_FLAGS: dict[str, str] = {
 def run_name(options: Mapping[str, Any]) -> str:
     """Return the default name of a run: the published one for ResNet-50, else its backbone's.
 
-    options: {name: value} of a training, as far as they were chosen.
+    options: {name: value} of a run, as far as they were chosen.
     """
     flag = next((flag for flag in NETWORK_FLAGS if options.get(flag)), None)
     named = implied(options.get("weights"), NetworkOptions.declared()).get("backbone", "resnet50")

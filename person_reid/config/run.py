@@ -61,7 +61,7 @@ class RunOptions(DeviceOptions, title="run"):
 
 
 class RecordOptions(Options, title="records"):
-    """Options for measurements and output during a training."""
+    """Options for measurements and output during training."""
 
     eval_every: int = option(
         0, "test every N epochs; 0 for never", range=WHOLE, common=True, effect=False

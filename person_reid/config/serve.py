@@ -49,7 +49,7 @@ class AddressOptions(Options, title="address"):
     )
     audit: str | None = option(
         None,
-        "file that gets a line of JSON for each change of names and each forgetting",
+        "file that gets a line of JSON whenever names change or people are forgotten",
         form=file_ending_in(".jsonl"),
         metavar="FILE.jsonl",
     )

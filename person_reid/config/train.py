@@ -47,7 +47,7 @@ def augmentations(text: str) -> str:
 
 
 class ImageOptions(Options, title="images"):
-    """The images of a training."""
+    """The images that a run trains on."""
 
     data_dir: str = option(
         "../Market/pytorch",

@@ -266,7 +266,7 @@ def listing(pattern: str = "*") -> str:
         if rows:
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             padded = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-            lines += [f"{family}: {facts(about)}", about.page, "", *padded, "", ""]
+            lines += [f"{family}: {about.page}", facts(about), "", *padded, "", ""]
     if not lines:
         raise UserError(
             f"--published {pattern}: no published network has such a name. "
@@ -295,19 +295,20 @@ def place(entry: Published) -> str:
 
 def facts(family: Family) -> str:
     """Describe the common facts of a family's networks."""
+    normalised = "Pixels are normalised with"
     pixels = {
-        IMAGENET: "ImageNet's mean and deviation",
-        HALF: "mean and deviation 0.5",
-        LUPERSON: "ImageNet's mean and deviation in place of LUPerson's",
-        BYTE_RANGE: "pixels from 0 to 255",
-        None: "an unknown mean and deviation",
+        IMAGENET: f"{normalised} ImageNet's mean and deviation",
+        HALF: f"{normalised} a mean and deviation of 0.5",
+        LUPERSON: f"{normalised} ImageNet's mean and deviation in place of LUPerson's",
+        BYTE_RANGE: "Pixels range from 0 to 255",
+        None: "The mean and deviation of the pixels are unknown",
     }
-    return ", ".join(
+    pads = f"pads images by {family.padding} pixels" if family.padding else "does not pad images"
+    return " ".join(
         [
-            f"licence {family.licence or 'unknown'}",
-            f"{family.ap} AP" if family.ap else "AP of an unknown definition",
-            pixels[family.pixels],
-            *([] if family.padding is None else [f"padding {family.padding}"]),
-            f"{'with' if family.flip else 'without'} the mirrored image",
+            f"The licence is {family.licence or 'unknown'}.",
+            f"The results use {f'{family.ap} AP' if family.ap else 'an unknown definition of AP'},",
+            f"{'with' if family.flip else 'without'} the mirrored image.",
+            pixels[family.pixels] + ("." if family.padding is None else f", and training {pads}."),
         ]
     )

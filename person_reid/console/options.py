@@ -167,7 +167,7 @@ def parse_command(
 
 
 def _keep_file(path: str, config: Any) -> None:
-    """Raise UserError if a training would write its opts.yaml over the file of --config."""
+    """Raise UserError if a run would write its opts.yaml over the file of --config."""
     run = RunFolder(config.name)
     # A run with weights is set aside.
     if not run.holds_weights() and real(path) == real(run.options_file):
@@ -305,7 +305,7 @@ def _processes(gpu_ids: str) -> int:
 
 
 def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
-    """Return the command line of one of the processes that share the batch of a training.
+    """Return the command line of one of the processes that share the batch of a run.
 
     config: the training of all of them. argv: its command line. Raises UserError if the batch
     cannot be shared equally.

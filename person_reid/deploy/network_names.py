@@ -1,4 +1,4 @@
-"""Name the network of some options, for a result, a log or an index."""
+"""Name the network that options describe, for a result, a log or an index."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -69,7 +69,7 @@ def checked_paths(paths: Iterable[str | Path], place: str | Path) -> list[str | 
 
 
 def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[About]:
-    """Return the facts about each of some images, as they are stored.
+    """Return the facts about each image, as they are stored.
 
     abouts: facts about some of them, by path, a string or a Path. Raises UserError for anything
     else.

@@ -117,7 +117,7 @@ class Gallery(ReadGallery, Protocol):
         """
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return which of some keys (see forgetting.py) belong to something that was forgotten."""
+        """Return the keys (see forgetting.py) that belong to something forgotten."""
         return set()
 
     def allow(self, keys: Sequence[bytes]) -> None:

@@ -172,7 +172,7 @@ def settled(db: Database) -> bool:
 
 
 def forgotten(store: ImageTable, keys: Sequence[bytes]) -> set[bytes]:
-    """Return those of some keys that belong to something forgotten."""
+    """Return the keys that belong to something forgotten."""
     hashes = {hash_of_key(key, store.token): key for key in keys}
     return {hashes[each] for each, _ in store.where("hash", [*hashes], "hash", "barred")}
 

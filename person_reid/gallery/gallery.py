@@ -20,7 +20,7 @@ GALLERIES: Registry[Opener] = Registry("gallery", {"postgresql": PostgresGallery
 
 
 def register_gallery(scheme: str, opener: Opener) -> None:
-    """Open the galleries whose addresses begin with SCHEME: by opener(address)."""
+    """Register `opener`, which opens galleries at addresses that begin with `scheme`."""
     GALLERIES.register(scheme, opener)
 
 

@@ -72,7 +72,7 @@ def identify(
     threshold: float | None = None,
     among: Filter = EVERYTHING,
 ) -> list[Identification]:
-    """Return the Identification of each of some people.
+    """Return the Identification of each person.
 
     people: features (Q, D), one image of each person, or a list with the features (n, D) of all
         images of each, such as a track.

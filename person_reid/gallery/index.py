@@ -176,7 +176,7 @@ class SearchIndex:
         return forgetting.settled(self.store.db)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of some keys, see forgetting.py, that belong to something forgotten."""
+        """Return the keys (see forgetting.py) that belong to something forgotten."""
         return forgetting.forgotten(self.store, keys)
 
     def allow(self, keys: Sequence[bytes]) -> None:

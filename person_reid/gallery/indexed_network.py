@@ -66,7 +66,7 @@ class NetworkRef:
 
     @classmethod
     def from_json(cls, flags: Mapping[str, Any]) -> "NetworkRef":
-        """Return the network that {option: value} name; a name beside another place is ignored."""
+        """Return the network that {option: value} describe; any other source overrides `name`."""
         kind = next((name for name in ("engine", "from", "weights") if flags.get(name)), "name")
         others = (
             (name, value)

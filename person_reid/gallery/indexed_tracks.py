@@ -60,7 +60,7 @@ NamedTrack = tuple[str, str, Track]  # its camera and identity come first
 class IndexedTrack:
     """A track, the facts about its file, and its n images in the index with features (n, D).
 
-    The images are in the order of time. piece: counts the pieces of a track that was cut, from 1.
+    The images are in order of time. piece: counts the pieces of a track that was cut, from 1.
     """
 
     record: TrackRecord
@@ -88,7 +88,7 @@ class IndexedTrack:
         ]
 
     def in_order(self) -> "IndexedTrack":
-        """Return a copy with its images in the order of time."""
+        """Return a copy with its images in order of time."""
         order = np.argsort(self.frames(), kind="stable")
         images = [self.images[place] for place in order.tolist()]
         return replace(self, images=images, features=self.features[order])

@@ -98,7 +98,7 @@ def name_people(people: Sequence[int], names: Sequence[str]) -> dict[int, str]:
 
 
 def decide(index: Gallery, names: Mapping[Path, str]) -> None:
-    """Remember that a user has named the tracks of some images, or has cleared their names.
+    """Remember that a user has named the tracks of these images, or has cleared their names.
 
     names: {path: name, or ""}, as the images in the index now have them.
     """

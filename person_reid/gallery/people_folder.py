@@ -85,7 +85,7 @@ def write_people_folder(
 ) -> None:
     """Write the track files, the tables and people.html, in place of an earlier folder.
 
-    videos: those of which the folder gets copies with people drawn into them; None for all.
+    videos: those of which the folder gets annotated copies; None for all.
     """
     with whole_folder(save, PEOPLE_MARK) as folder:
         _write_tracks(folder, linked)

@@ -432,7 +432,7 @@ class PostgresGallery(Gallery):
         return len(rows)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of some keys, see forgetting.py, that belong to something forgotten."""
+        """Return the keys (see forgetting.py) that belong to something forgotten."""
         hashes = {hash_of_key(key, self.recall("token") or ""): key for key in keys}
         found = self._rows('SELECT hash FROM "{name}_barred" WHERE hash = ANY(%s)', [*hashes])
         return {hashes[each] for (each,) in found}
@@ -541,7 +541,7 @@ class PostgresGallery(Gallery):
             self._try_efforts(count)
 
     def _try_efforts(self, count: int) -> None:
-        """Find and remember the fewest visits that find RECALL of the nearest of some images."""
+        """Find and remember the fewest visits that find RECALL of a sample's nearest images."""
         images = f'"{self.name}_images"'
         share = min(100, 300 * SAMPLED / count)
         chosen = self._rows(

@@ -118,12 +118,12 @@ class TrackRecord:
         )
 
     def seconds(self, frames: Sequence[int]) -> list[float]:
-        """Return the times of frames, as for `first` and `last` of Track."""
+        """Return the times of frames in seconds, as in `first` and `last` of Track."""
         begun = (parsed(self.start) - EPOCH).total_seconds() if self.start else 0
         return (seconds_of(frames, self.fps, self.times or ()) + begun).tolist()
 
     def _images(self) -> dict[str, int] | None:
-        """Return the number of the image of each name if labels have these names."""
+        """Return {name: number} of the images if the labels refer to images by name."""
         return FrameFolder(Path(self.frames)).names if self.named else None
 
     def about(self, crops: Sequence[Path], frames: FrameFolder | Video) -> dict[Path, About]:
@@ -203,7 +203,7 @@ def describe_tracks(
 
 
 def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:
-    """Return the number of the image of each name if labels have these names, which are times."""
+    """Return {name: number} of the images if the labels have their names, which are times."""
     if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:
         return None
     names = frames.names

@@ -36,7 +36,7 @@ class LossSpec:
 
 @dataclass(frozen=True)
 class LossPlan:
-    """All losses of a training: the classifier's and those added to it.
+    """All losses that a run minimises: the classifier's and those added to it.
 
     classification: the classifier's loss. added: the losses on features and class scores.
     taught: the losses that compare the network with a teacher.

@@ -164,7 +164,7 @@ class Architecture:
         return self
 
     def not_pooled(self) -> UserError:
-        """Return the error for a pooling of a network whose feature is not pooled from a map."""
+        """Return the error for choosing a pooling if the feature is not pooled from a map."""
         return OptionError(
             f"{self.name}: its feature is not pooled from a map: leave {{pool}} and {{PCB}} out.",
         )

@@ -183,7 +183,7 @@ def balance(network: Any, scale: float, size: tuple[int, int]) -> None:
     output is the same except for eps, γ x / √(s² variance + eps), which a factor of γ compensates.
 
     What changes is how the network learns. At each step, Adam changes a weight by about the
-    learning rate, however large the weight is. After a long training, weights differ in scale
+    learning rate, however large the weight is. After long training, weights differ in scale
     between layers, by a factor of two hundred in OSNet: some of its layers change at once, others
     hardly at all.
 

@@ -18,7 +18,7 @@ ITSELF = np.float32(2)  # above any cosine: the image itself comes first
 
 
 class Shortlist:
-    """The k nearest neighbours of some images, among the images offered so far.
+    """The k nearest neighbours of each image, among the images offered so far.
 
     Any thread may offer images.
 

@@ -94,7 +94,7 @@ class People:
         return people, max(1, math.floor(FEWER * few)), math.ceil(more * many)
 
     def of(self, places: Labels) -> "People":
-        """Return the People of some tracks. Only the people of these tracks can be nearest."""
+        """Return the People of the tracks at `places`. Only their people can be nearest."""
         labels, nearest = self.labels[places], self.nearest[places]
         return replace(
             self,

@@ -52,7 +52,7 @@ class DenseGraphScores(Scores):
         return graph
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
-        """Return the (stop - start, G) float32 scores of these queries, a tensor on the device."""
+        """Return a tensor of these queries' float32 scores (stop - start, G) on the device."""
         walk = self.graph[start:stop] @ self.graph[self.num_queries :].T
         cosine = torch.as_tensor(self.cosines(start, stop), device=walk.device)
         return (1 - self.lambda_value) * walk + self.lambda_value * cosine

@@ -174,7 +174,7 @@ def shared_weight(rows: Any, columns: Any) -> Floats:
 
     Only the images that have an entry are visited.
 
-    rows: (B, N) CSR, the encodings of some queries; columns: (G, N) CSC, the encodings of the
+    rows: (B, N) CSR, the encodings of the queries; columns: (G, N) CSC, the encodings of the
     gallery.
     """
     starts, sizes = columns.indptr[rows.indices], np.diff(columns.indptr)[rows.indices]

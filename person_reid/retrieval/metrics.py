@@ -123,7 +123,7 @@ class Metrics:
         }
 
     def of(self, queries: npt.NDArray[Any]) -> Metrics:
-        """Return the Metrics of some queries, by indices or by a mask (Q,)."""
+        """Return the Metrics of the queries that indices or a mask (Q,) select."""
         return replace(self, **{name: getattr(self, name)[queries] for name in self.PER_QUERY})
 
     def of_matched(self) -> Metrics:
@@ -329,7 +329,7 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
 def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> None:
     """Log how many queries have no match; if none has one, `evaluate` reports that.
 
-    test.py, evaluate*.py, report.py, compare_networks.py, save_pretrained.py and a training with
+    test.py, evaluate*.py, report.py, compare_networks.py, save_pretrained.py and train.py with
     --eval_every call it once for their queries.
     """
     (queries, _), _ = find_pairs(query, gallery, ignore_cameras)

@@ -66,7 +66,7 @@ class OnlinePerson:
 
 @dataclass
 class OnlineLinks:
-    """The people of the last tracks of some cameras.
+    """The people of the last tracks of all cameras.
 
     threshold: the least mean cosine of a track and a person. By default, it follows from `cosines`;
         without them from USUAL, corrected whenever all tracks are linked.
@@ -95,7 +95,7 @@ class OnlineLinks:
         self.last = max(self.last, person)
 
     def drop(self, people: Collection[int]) -> None:
-        """Forget all tracks of some people."""
+        """Forget all tracks of these people."""
         self.tracks = {key: row for key, row in self.tracks.items() if row.person not in people}
 
     def add(

@@ -57,7 +57,7 @@ def unit_rows_or_zeros(features: Features) -> Features:
 
 
 def positions(sizes: Integers) -> Integers:
-    """Count from 0 within each of some consecutive groups.
+    """Count from 0 within each of several consecutive groups.
 
     The sizes 2, 1 and 3 give [0, 1, 0, 0, 1, 2].
     """

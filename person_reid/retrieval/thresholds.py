@@ -329,7 +329,7 @@ def with_bound(text: str | Path) -> str:
 
 
 def _facts(text: str | Path) -> dict[str, Any]:
-    """Return what _report finds; nothing if it cannot be read."""
+    """Return what _report finds, or {} if the report cannot be read."""
     try:
         report = _report(text)
     except (OSError, ValueError, TypeError):

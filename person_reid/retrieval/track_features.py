@@ -74,7 +74,7 @@ def merge_tracklets(images: FeatureSet, tracklets: Sequence[Name]) -> FeatureSet
 def track_halves(features: Sequence[Features]) -> Features:
     """Return the means of the first and the second half of the images of T tracks, (T, 2, D).
 
-    They are zeros for a track of one image. features: (n, D) of each track, in the order of time.
+    They are zeros for a track of one image. features: (n, D) of each track, in order of time.
     """
     width = features[0].shape[1] if len(features) else 0
     halves = np.zeros((len(features), 2, width), np.float32)

@@ -54,7 +54,7 @@ def split_tracks(
     cameras: npt.ArrayLike,
     threshold: float | None = None,
 ) -> list[Labels]:
-    """Return the piece of its track that each image belongs to: 0, 1, … in the order of time.
+    """Return the piece of its track that each image belongs to: 0, 1, … in order of time.
 
     A piece shows one person. All images of a track that does not change are of piece 0.
 

@@ -1,4 +1,4 @@
-"""The audit file of a service: a line of JSON for each change of names and each forgetting."""
+"""The audit file of a service: a line of JSON whenever names change or people are forgotten."""
 
 import json
 import os

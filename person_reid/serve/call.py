@@ -78,7 +78,7 @@ class Call:
         return StreamingResponse(await parts(), media_type=kind, headers=unbuffered)
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Return the given ones of some parameters."""
+        """Return those of the named parameters that the request contains."""
         return {name: self.parameters[name] for name in names if name in self.parameters}
 
     async def said(self) -> About:

@@ -73,7 +73,7 @@ class Service:
     """A gallery at an address and its network, for use from an event loop.
 
     batch_size: images that the network processes at a time. audit: a file that gets a line of JSON
-    for each change of names and each forgetting.
+    whenever names change or people are forgotten.
     """
 
     def __init__(

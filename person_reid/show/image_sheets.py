@@ -167,7 +167,7 @@ def _cluster_row(
     cameras: npt.NDArray[np.str_],
     remark: str = "",
 ) -> SheetRow:
-    """Return a row of at most TILES_OF_LINE members, spread evenly over their cameras' order."""
+    """Return a row of at most TILES_OF_LINE members, sorted by camera and evenly spaced."""
     ordered = members[np.argsort(cameras[members], kind="stable")]
     shown = ordered[np.linspace(0, len(ordered) - 1, min(TILES_OF_LINE, len(ordered))).astype(int)]
     known = {camera for camera in cameras[members].tolist() if camera}

@@ -156,7 +156,7 @@ def _draw_lanes(
 
 
 def colours_of_people(stays: Sequence[Stay], grey: str = FAINT) -> dict[int, str]:
-    """Return the colour of each person of some stays; grey for a person with a single one."""
+    """Return the colour of each person; grey for a person with a single stay."""
     times = Counter(stay.person for stay in stays)
     several = sorted(person for person, count in times.items() if count > 1)
     colours = {person: MANY[place % len(MANY)] for place, person in enumerate(several)}

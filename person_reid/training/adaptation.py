@@ -233,7 +233,7 @@ def freeze_classifiers(network: Network) -> None:
 
 
 class Adaptation:
-    """The clusters of a training without labels.
+    """The clusters of a run without labels.
 
     config: how to cluster. step: the training, with these images and this criterion.
     """

@@ -1,4 +1,4 @@
-"""Build the parts of a training from its configuration, for train.py, DDP and `fit`.
+"""Build the parts of a training run from its configuration, for train.py, DDP and `fit`.
 
 Modules that only one flag needs are imported where they are used, because retrieval and deploy load
 slowly.
@@ -169,7 +169,7 @@ def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:
 
 
 def create_network(config: TrainConfig, num_classes: int, resumed: bool = False) -> Network:
-    """Build the network of a training. resumed: whether its weights will be loaded from a state.
+    """Build the network of a run. resumed: whether its weights will be loaded from a state.
 
     Raises UserError if it cannot process images of the sizes in the training.
     """
@@ -186,7 +186,7 @@ def create_network(config: TrainConfig, num_classes: int, resumed: bool = False)
 def create_criterion(
     config: LossOptions, network: Network, teacher: Embedder | None = None
 ) -> Criterion:
-    """Build the criterion of a training.
+    """Build the criterion of a run.
 
     teacher: the network with which the teacher_ losses compare it.
     """

@@ -1,4 +1,4 @@
-"""The losses of a training by name: the classifier's, and those that the plan adds."""
+"""The losses of a run by name: the classifier's, and those that the plan adds."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The losses of a training beside its criterion: --adv, --DG and --teacher."""
+"""The losses of a run beside its criterion: --adv, --DG and --teacher."""
 
 import hashlib
 import logging
@@ -196,7 +196,7 @@ class Distillation:
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
-    """Return a teacher's features (N, E) of the images of some splits.
+    """Return a teacher's features (N, E) of the images in splits.
 
     They are computed now, or were computed in an earlier call.
 

@@ -176,7 +176,7 @@ def _images(
 
 
 def _check_classes(network: Network, expected: int | None = None) -> None:
-    """Raise UserError if the network has no classes, or another number than the data set."""
+    """Raise UserError if the network has no classes, or not as many as the data set."""
     if not network.num_classes or expected not in (None, network.num_classes):
         raise UserError(
             f"The network has {network.num_classes or 0} classes, "

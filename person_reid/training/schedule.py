@@ -1,4 +1,4 @@
-"""Build the optimiser of a training, with its parameter groups, and its schedule."""
+"""Build the optimiser of a run, with its parameter groups, and its schedule."""
 
 import math
 from bisect import bisect_right

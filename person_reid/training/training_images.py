@@ -1,4 +1,4 @@
-"""The images of a training: listed, decoded once, and drawn and augmented batch by batch."""
+"""The training images: listed, decoded once, and drawn and augmented batch by batch."""
 
 import copy
 import logging
@@ -56,7 +56,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The batches of a training, as a training step uses them.
+    """The training batches, as a training step uses them.
 
     All randomness of a step depends only on (seed, epoch, step, rank).
     """
@@ -169,7 +169,7 @@ class LoadedBatches(Batches):
 
 
 class TrainingImages(Batches):
-    """The images of a training.
+    """The images that a run trains on.
 
     splits: the data sets. options: how images are augmented and put into batches.
     device: where batches are made. world: the processes that train together. seed: seeds everything

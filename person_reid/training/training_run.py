@@ -1,4 +1,4 @@
-"""A run: the progress of a training, its metrics and files, and how it ends early."""
+"""A training run: its progress, its metrics and files, and how it ends early."""
 
 import logging
 import math
@@ -168,7 +168,7 @@ DRAW_EVERY = 10  # seconds; drawing the curves can take as long as a short epoch
 
 
 class Journal:
-    """Count the steps of a training, yield its epochs, and keep their metrics.
+    """Count the steps of a run, yield its epochs, and keep their metrics.
 
         for epoch in journal.epochs():
             step.begin_epoch(epoch)
@@ -469,7 +469,7 @@ class Run(Journal):
 
 @contextmanager
 def open_run(run: Run, state: dict[str, Any] | None) -> Iterator[Run]:
-    """Open the folder of a run for a training.
+    """Open the folder of a run for training.
 
     state: from which the training resumes, or None.
 

@@ -1,7 +1,7 @@
 """Send each epoch's metrics to experiment trackers: --tensorboard, --wandb and registered ones.
 
 log.jsonl also has them. Pictures of a run are drawn inside `drawing`, so that a failure does not
-end a training.
+end the run.
 
 A package is imported only if its flag is given. Its environment variables determine where it
 writes, under which project, and whether it may use the internet:
@@ -31,7 +31,7 @@ Writer = tuple[AbstractContextManager[Any], Write]
 
 
 def recorded_options(config: TrainConfig) -> dict[str, Any]:
-    """Return the options of a training, completed by its network and its learning rate."""
+    """Return the options of a run, completed by its network and its learning rate."""
     backbone_lr, _, prototype_lr = config.learning_rates
     decided = {**own_settings(config), "backbone_lr": backbone_lr, "prototype_lr": prototype_lr}
     return asdict(config) | decided

@@ -77,7 +77,7 @@ class Motion:
         )
 
     def seen(self, rows: Integers, boxes: Array) -> Motion:
-        """Return the state with the tracks of some rows (R,) corrected by a box each, (R, 4)."""
+        """Return the state after correcting the tracks in `rows` (R,) by one box each, (R, 4)."""
         place, speed, place_variance, speed_variance, covariance = (
             each.copy() for each in self._arrays()
         )
@@ -101,7 +101,7 @@ class Motion:
         return np.concatenate([centre - half, centre + half], axis=1)
 
     def select(self, rows: Array) -> Motion:
-        """Return the state of some rows: numbers, or (T,) booleans."""
+        """Return the state of the selected rows: numbers, or (T,) booleans."""
         return Motion(*(each[rows] for each in self._arrays()))
 
     def joined(self, other: Motion) -> Motion:

@@ -79,7 +79,7 @@ class Tracks:
         return replace(self, motion=motion, missed=self.missed + seconds)
 
     def seen(self, rows: Integers, boxes: Array, features: Array) -> "Tracks":
-        """Return them after each of some rows (R,) was seen in a box, (R, 4), with features.
+        """Return the tracks after each of `rows` (R,) was seen in a box, (R, 4), with features.
 
         features: (R, D). Zeros change nothing.
         """
@@ -92,7 +92,7 @@ class Tracks:
         return replace(self, motion=motion, counts=counts, missed=missed, features=looks)
 
     def select(self, rows: Array) -> "Tracks":
-        """Return the tracks of some rows."""
+        """Return the tracks in the selected rows."""
         arrays = self.numbers, self.identities, self.counts, self.missed, self.features
         return Tracks(self.motion.select(rows), *(each[rows] for each in arrays))
 

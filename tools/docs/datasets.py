@@ -21,7 +21,7 @@ DATA_SETS_HEAD = ["`--dataset`", "name", "folder", "published counts", "source",
 
 
 def data_set_table() -> str:
-    """Return the data sets of the suite, a row each."""
+    """Return a table of the suite's data sets, one row for each."""
     rows = [data_set_row(name, DATA_SETS[name]) for name in DATA_SET_NAMES]
     return markdown_table(DATA_SETS_HEAD, rows).rstrip()
 

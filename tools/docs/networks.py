@@ -44,8 +44,7 @@ def published_tables() -> str:
             [f"`{each.name}`", *cells(each)[:3], each.note or f"[{place(each)}]({each.where})"]
             for each in of_family(family)
         ]
-        summary = f"{facts(about)[:1].upper()}{facts(about)[1:]}."
-        parts += [f"### {family}\n", f"[Their page]({about.page}). {summary}\n"]
+        parts += [f"### {family}\n", f"[Their page]({about.page}). {facts(about)}\n"]
         parts += [markdown_table(head, rows)]
     return "\n".join(parts).rstrip()
 

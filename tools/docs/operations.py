@@ -22,7 +22,7 @@ OPERATION_HEAD = ["operation", "role", "takes", "what it does"]
 
 
 def operation_table() -> str:
-    """Return the operations of the service, a row each."""
+    """Return a table of the service's operations, one row for each."""
     rows = [
         [f"`{each.method} {each.path}`", each.role or "none", taken(each), each.summary]
         for each in ALL_OPERATIONS

@@ -40,7 +40,7 @@ def update_page(
 
 
 def put(page: str | Path, begin: str, end: str, text: str) -> None:
-    """Write a text between the lines `begin` and `end` of a page, keeping the text around them.
+    """Write text between the lines `begin` and `end` of a page, keeping what is around them.
 
     A missing page is created with the text alone. Raises UserError if the page lacks the lines.
     """

@@ -230,7 +230,7 @@ def tracks_of_crops(paths: Sequence[Path]) -> CropTracks | None:
 
 
 def cut_images(folder: Path, tracks: Iterable[Track]) -> list[Path]:
-    """Return the images of some tracks that cut_boxes wrote into a folder."""
+    """Return the images of these tracks that cut_boxes wrote into a folder."""
     numbers = {track.number for track in tracks}
     named = (path for path in folder.glob("*_*") if CROP_NAME.fullmatch(path.name))
     return sorted(path for path in named if number_and_frame(path)[0] in numbers)

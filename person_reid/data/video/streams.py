@@ -91,7 +91,7 @@ def shown_address(place: str) -> str:
 
 @dataclass
 class _Camera:
-    """A camera: its address, its waiting frames, and counts of the others."""
+    """A camera: its address, its waiting frames, and how many were read and dropped."""
 
     name: str
     address: str

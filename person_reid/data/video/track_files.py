@@ -86,7 +86,7 @@ class Format(NamedTuple):
     labels: bool = False
 
     def boxes(self, rows: Iterable[TrackRow]) -> list[Box]:
-        """Return the boxes of some lines, without ignored ones.
+        """Return the boxes in lines of a file, without those to be ignored.
 
         Their sides are in pixels from 0 or, for labels, in fractions of the frame.
         """

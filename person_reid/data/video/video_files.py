@@ -105,7 +105,7 @@ class VideoFile:
 
     @property
     def times(self) -> Times:
-        """The times of the frames (N,), ascending, in seconds; none (0,) in a bare stream."""
+        """The times of the frames (N,), ascending, in seconds; empty (0,) for a bare stream."""
         return self._decoded()[1]
 
     def _decoded(self) -> tuple[int, Times]:

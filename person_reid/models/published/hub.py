@@ -65,7 +65,7 @@ def _answers(address: str) -> bool:
 
 
 def weight_file(weights: str | Path) -> Path:
-    """Return a file of weights: an unchanged path, or the file of a network by its name.
+    """Return the path of a weight file: the given path, or the file of the network of that name.
 
     For a network in this package it is a folder. A published file is in the folder of weights, or
     on the Hugging Face hub or in its cache. Raises UserError, which names file and place, if it is
