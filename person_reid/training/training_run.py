@@ -451,8 +451,8 @@ class Run(Journal):
         """Log how to resume after Ctrl-C."""
         if self.world.is_main and self.folder.state_file.exists():
             log.info(
-                "Interrupted in epoch %d. To continue after the last finished epoch: the same "
-                "command with --resume.",
+                "Interrupted in epoch %d. To continue from the last saved state: the same command "
+                "with --resume.",
                 self.epoch + 1,
             )
 
