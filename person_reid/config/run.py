@@ -46,7 +46,7 @@ class RunOptions(DeviceOptions, title="run"):
     )
     seed: int = option(0, "the same seed on the same machine gives the same network", range=SEED)
     resume: bool = option(
-        False, "continue after the last finished epoch of model/NAME", common=True, effect=False
+        False, "continue from the last saved state of model/NAME", common=True, effect=False
     )
     config: str | None = option(
         None,

@@ -100,7 +100,7 @@ def test_an_interruption_says_how_to_go_on_once_there_is_something_to_go_on_with
         interrupted = before_epoch(epoch, lambda: signal.raise_signal(signal.SIGINT))
         with interrupted, pytest.raises(KeyboardInterrupt):
             run(f"interrupted{epoch}")
-        advice = "To continue after the last finished epoch: the same command with --resume."
+        advice = "To continue from the last saved state: the same command with --resume."
         assert (f"Interrupted in epoch {epoch + 1}. {advice}" in caplog.text) == said
     check_last_good(run, f"interrupted{FAILING}")
 
