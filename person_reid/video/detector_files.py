@@ -59,13 +59,14 @@ class DetectorFile:
 
     device: for ONNX Runtime, which must support it. form: a key of FORMATS_OF_DETECTORS, which must
     fit the shapes; by default recognised by the outputs, and logged. person: the class of people.
+    least: the lowest score of a box that counts; thousands of weaker ones need no comparison.
     Raises UserError for a file that is not a detector, or has an unknown format.
     """
 
     def __init__(
         self, path: Path, device: torch.device, form: str | None = None, person: int | None = None
     ) -> None:
-        self.path = path
+        self.path, self.least = path, 0.0
         with self._named_errors("cannot be opened as a detector. Is it whole?"):
             self.opened = _opened(path, device)
         self.colours_last = self._order()
@@ -119,7 +120,7 @@ class DetectorFile:
         picture, scale, offset = self._fitted(frame)
         size = size_of(picture)
         found = self.form.read(self._run(self._prepared(picture)), size)
-        people = found.classes == self.person
+        people = (found.classes == self.person) & ~(found.scores < self.least)
         boxes = (found.boxes[people] * np.tile(size, 2) - np.tile(offset, 2)) / np.tile(scale, 2)
         scores = found.scores[people]
         if self.form.overlapping:
@@ -198,13 +199,12 @@ def thinned(boxes: Values, scores: Values, overlap: float) -> Values:
     from torchvision.ops import nms
 
     values = (torch.from_numpy(np.ascontiguousarray(each, np.float32)) for each in (boxes, scores))
-    places = np.asarray(nms(*values, overlap))
-    inside = contained(boxes[places][:, None], boxes[places]) > INSIDE
-    kept: list[int] = []
-    for place in range(len(places)):
-        if not inside[place, kept].any():
-            kept.append(place)
-    return places[kept]
+    left, kept = np.asarray(nms(*values, overlap)), []
+    while len(left):
+        strongest, left = left[0], left[1:]
+        kept.append(strongest)
+        left = left[contained(boxes[strongest], boxes[left]) <= INSIDE]
+    return np.array(kept, np.intp)
 
 
 def _opened(path: Path, device: torch.device) -> OpenedDetector:

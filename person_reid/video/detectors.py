@@ -76,12 +76,10 @@ def open_detector(options: DetectorOptions, device: torch.device) -> CheckedDete
     Raises UserError for an unknown name, for missing weights or a missing file, and for options of
     a file without one.
     """
-    return CheckedDetector(
-        _opened(options, device),
-        options.detector,
-        options.detector_score,
-        options.detector_tiles,
-    )
+    detector, least = _opened(options, device), options.detector_score
+    if isinstance(detector, DetectorFile):
+        detector.least = least
+    return CheckedDetector(detector, options.detector, least, options.detector_tiles)
 
 
 def _opened(options: DetectorOptions, device: torch.device) -> Detector:

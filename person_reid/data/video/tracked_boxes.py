@@ -148,7 +148,8 @@ def shared_area(
     """Return the areas (...) of the intersections of boxes and others, (..., 4); they broadcast."""
     corner = np.maximum(boxes[..., :2], others[..., :2])
     opposite = np.minimum(boxes[..., 2:], others[..., 2:])
-    return np.asarray(np.maximum(opposite - corner, 0).prod(axis=-1))
+    sides = np.maximum(opposite - corner, 0)
+    return np.asarray(sides[..., 0] * sides[..., 1])  # prod() takes several times as long
 
 
 def contained(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.float64]:

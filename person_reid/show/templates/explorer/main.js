@@ -83,6 +83,7 @@ function begin() {
   if (DATA.tracks) prepareTracks();
   prepareMap();
   prepareMarks();
+  history.scrollRestoration = "manual"; // the browser's own would race with show()
   window.addEventListener("hashchange", arrive);
   document.addEventListener("click", answerClick);
   document.addEventListener("keydown", answerKey);
