@@ -35,7 +35,7 @@ static void pointwise_padded(const struct layer *l, long image, const float *wei
                  padded + ((h + 1) * (W + 2) + 1) * C, C, 0);
 }
 
-/* u of an image, and moments (3, channels): a value of u, the sum of distances from it, and that of their squares. */
+/* u of an image, and moments (3, channels): the mean of a row, the sum of distances from it, and that of their squares. */
 static void convolve(const struct layer *l, long image, const float *weights, const float *nine, float *padded,
                      float *moments) {
     long H = l->height, W = l->width, K = l->inputs, C = l->channels;
@@ -45,7 +45,11 @@ static void convolve(const struct layer *l, long image, const float *weights, co
     memset(sums, 0, 2 * C * sizeof(float));
     for (long h = 0; h < H; h++, u += W * C) {
         if (l->depthwise) depthwise(W, C, padded + h * (W + 2) * C, nine, u);
-        if (h == 0) memcpy(moments, u, C * sizeof(float));
+        for (long c = 0; h == 0 && c < C; c += LANES) {
+            Vector sum = {0};
+            for (long at = c; at < W * C; at += C) sum += AT(u + at);
+            AT(moments + c) = sum / (float)W;
+        }
         for (long c = 0; c < C; c += LANES) {
             Vector sum = AT(sums + c), square = AT(squares + c), origin = AT(moments + c);
             for (long at = c; at < W * C; at += C) {
