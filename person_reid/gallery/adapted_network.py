@@ -1,7 +1,7 @@
 """Adapt the network of an index to the images of its tracks, and describe them with the result.
 
 config = with_adapted(index, config)                  # an adapted index keeps its network
-if options := adaptation_of(index, config, "shop"):   # None if it was adapted to these images
+if options := adaptation_of(index, config, "shop"):   # None if already adapted to these
     keep_adapted(index, config, options, fault=adapt(options, world))
 """
 
@@ -23,8 +23,8 @@ from person_reid.gallery.indexed_network import known_network, network_ref
 from person_reid.gallery.upkeep import reindex_images
 
 RUN = "adaptation"  # the run of the adaptation, in the folder of people.py
-NETWORK = "adapted-"  # and the adapted networks, with the fingerprint of the images
-NAMED = (*DECIDED, *PREPARED, "engine")  # options that say what the network is
+NETWORK = "adapted-"  # prefix of adapted networks; the fingerprint of the images follows
+NAMED = (*DECIDED, *PREPARED, "engine")  # options that identify the network
 Config = TypeVar("Config", bound=NetworkOfIndex)
 
 
@@ -65,7 +65,7 @@ def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptC
 
 
 def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, fault: str) -> None:
-    """Describe the images of an index with the network of a run, unless it has a fault."""
+    """Compute the features of an index again with the network of a run, unless it has a fault."""
     from person_reid.deploy.publish import save_pretrained  # loads torch
 
     digest, folder = Path(options.name).name, Path(options.name).parents[1]

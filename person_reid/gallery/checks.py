@@ -27,8 +27,8 @@ def checked_features(
     """Return features (N, D) as a gallery stores them, of unit length.
 
     width: D of the features in it, if it has any. paths: the N images to add; None for queries.
-    Raises UserError if the gallery cannot compare the features with its own, and if their number is
-    not the number of paths.
+    Raises UserError if the gallery cannot compare the features with its own, or if the numbers of
+    features and paths differ.
     """
     what = "queries" if paths is None else "not added"
     features = as_float32(features, f"{place}: {what}")
@@ -71,8 +71,8 @@ def checked_paths(paths: Iterable[str | Path], place: str | Path) -> list[str | 
 def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[About]:
     """Return the facts about each image, as they are stored.
 
-    abouts: facts about some of them, by path, a string or a Path. Raises UserError for anything
-    else.
+    abouts: {path: facts} for some of the images; a path is a string or a Path. Raises UserError for
+    anything else.
     """
     if not isinstance(abouts, Mapping):
         raise UserError(f"abouts: expected {{path: About}}, found {abouts!r:.60}.")
@@ -126,6 +126,6 @@ def state_of(path: str | Path) -> str:
     """Return a file's size and modification time, or "" if it is missing."""
     try:
         status = Path(path).stat()
-    except (OSError, ValueError):  # the latter for a name with a zero byte
+    except (OSError, ValueError):  # ValueError: the name contains a zero byte
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"

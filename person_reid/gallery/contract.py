@@ -1,4 +1,4 @@
-"""The contract of galleries: the methods of an index file and of every other engine."""
+"""The interface that index files and all other gallery engines implement."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,22 +10,22 @@ from person_reid.gallery.metadata import EVERYTHING, About, Filter, Found, filte
 from person_reid.retrieval.similarity import Features
 
 Image = tuple[Path, About]
-TRACK_RECORDS = "tracks"  # the kind of the notes of track_records.py
+TRACK_RECORDS = "tracks"  # the kind of note that track_records.py stores
 ASKED_AT_ONCE = 500  # images of one filter
 
 
 class ReadGallery(Protocol):
-    """The methods of a gallery that is only read and searched."""
+    """The methods for reading and searching a gallery."""
 
     @property
     def path(self) -> str | Path:
-        """The address, as it was given."""
+        """The address, as given."""
 
     def __len__(self) -> int:
         """Return the number of images."""
 
     def width(self) -> int | None:
-        """Return the number of values of a feature, or None without images."""
+        """Return the dimension of the features, or None without images."""
 
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
@@ -38,7 +38,7 @@ class ReadGallery(Protocol):
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[Image]]:
-        """Yield the images in chunks, without their features, or those after one of them."""
+        """Yield the images in chunks, without features; `after`: only those after this one."""
         found = after is None
         for images, _ in self.entries(which):
             places = [place for place, (path, _) in enumerate(images, 1) if path == after]
@@ -47,31 +47,31 @@ class ReadGallery(Protocol):
                 found = True
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} of the images in the gallery, among these."""
+        """Return {path: facts} for those of the given images that are in the gallery."""
         every = (self.images(some) for some in filters_of(paths, ASKED_AT_ONCE))
         return {path: about for found in every for images in found for path, about in images}
 
     def values(self, name: str) -> list[str]:
-        """Return the values of a column of About that some image has, in alphabetical order."""
+        """Return the distinct values of a column of About, in alphabetical order."""
         found = {getattr(about, name) for images in self.images() for _, about in images}
         return sorted(filter(None, found))
 
 
 class Gallery(ReadGallery, Protocol):
-    """The methods of a gallery that the commands use; a custom engine derives from it.
+    """The gallery methods that the commands use; a custom engine derives from this class.
 
-    Images are known by their paths, features are rows of unit length, and every method raises
-    UserError for faults that a user can fix. Methods with a body below can be inherited.
-    docs/extending.md shows an engine of thirty lines; tests/gallery/test_contract.py holds for all.
+    Paths identify images, features are rows of unit length, and every method raises UserError for
+    faults that a user can fix. Methods with a body below can be inherited. docs/extending.md shows
+    an engine of thirty lines; tests/gallery/test_contract.py tests every engine.
     """
 
     @property
     def new(self) -> bool:
-        """Whether it was empty when it was opened."""
+        """Whether the gallery was empty when it was opened."""
 
     @property
     def file(self) -> Path | None:
-        """The file on this machine beside which the crops of tracks are stored, if any."""
+        """The local file beside which the crops of tracks are stored, if any."""
         return None
 
     def add(
@@ -93,31 +93,31 @@ class Gallery(ReadGallery, Protocol):
         """Delete images and return how many there were: see SearchIndex.forget."""
 
     def forget_at_once(self, which: Filter, asked: str) -> int:
-        """Forget without waiting for others who still read what was there: see `settled`."""
+        """Forget without waiting for readers of the old state to finish: see `settled`."""
         return self.forget(which, asked)
 
     def settled(self) -> bool:
-        """Return whether nobody reads any more what was forgotten, so that it is in no file."""
+        """Return whether forgotten data is gone from every file, as nothing still reads it."""
         return True
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store values under new keys, and return the values of all keys."""
+        """Store the values whose keys are new, and return the stored values of all given keys."""
 
     def recall(self, key: str) -> Any:
         """Return the value of a key, or None."""
 
     def note(self, kind: str, notes: Mapping[str, Any]) -> None:
-        """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
+        """Store notes {name: JSON}; each replaces an earlier note of the same kind and name."""
 
     def notes(self, kind: str) -> dict[str, Any]:
         """Return the notes of a kind, the latest last.
 
-        Those of the kind TRACK_RECORDS are named after sources; `forget` deletes the notes of the
-        sources whose last images it deletes.
+        Notes of the kind TRACK_RECORDS are named after sources. `forget` deletes a source's note
+        together with the source's last image.
         """
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return the keys (see forgetting.py) that belong to something forgotten."""
+        """Return the keys (see forgetting.py) that belong to forgotten images or tracks."""
         return set()
 
     def allow(self, keys: Sequence[bytes]) -> None:

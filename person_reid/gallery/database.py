@@ -1,7 +1,7 @@
 """The SQLite file of an index: its tables, commands, transactions, and a cache of reads.
 
-While one process writes, others may read, and see the previous state: the file has a write-ahead
-log, NAME-wal and NAME-shm beside it, which the last process to close it deletes.
+While one process writes, others can read and see the previous state. SQLite keeps a write-ahead log
+beside the file, in NAME-wal and NAME-shm; the last process to close the file deletes it.
 """
 
 import logging
@@ -21,7 +21,7 @@ from person_reid.gallery.write_ahead_log import check_log, stamp
 
 log = logging.getLogger(__name__)
 CHUNK = 50_000  # rows in memory at once
-MOST_KEPT = 64  # answers of the file, nearly all of them the images that a filter admits
+MOST_KEPT = 64  # cached results of queries, nearly all of them the images that a filter admits
 # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
 PAGE = 16384
 
@@ -33,15 +33,15 @@ TABLES = (
     "path BLOB UNIQUE NOT NULL, state TEXT NOT NULL, feature BLOB NOT NULL, "
     + "".join(f"{name} TEXT, " for name in FACT_NAMES)
     + "more TEXT)",
-    # all that a filter reads; the rows hold the features as well
+    # A filter reads this index only; the rows also hold the features.
     f"CREATE INDEX by_about ON images ({COLUMNS})",
     "CREATE TABLE forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
-    # a token for each transaction that added images: two files that grew apart have none in
-    # common from there on. Inverted lists name the token up to which they hold all images.
+    # A token for each transaction that added images: once two copies of a file diverge, they share
+    # no further tokens. Inverted lists name the token up to which they hold all images.
     "CREATE TABLE additions (last INTEGER PRIMARY KEY, token TEXT UNIQUE NOT NULL)",
     "CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, "
     "name TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (kind, name))",
-    # hashes of what was forgotten and comes back only if somebody allows it
+    # hashes of forgotten images and tracks, which return only with permission
     "CREATE TABLE barred (hash BLOB PRIMARY KEY) WITHOUT ROWID",
     f"PRAGMA user_version = {VERSION}",
 )
@@ -50,7 +50,7 @@ BUSY = 60  # seconds to wait for another process that writes
 INDEX_AGAIN = "Index the images again: --index ANOTHER_FILE"
 DAMAGED = f"damaged. {INDEX_AGAIN}"
 NO_INDEX = "not a search index. tools/search.py index makes one."
-REASONS = {  # what SQLite says, and what to do
+REASONS = {  # SQLite's message, and what to do
     "locked": "another process has been writing to it for {busy} s. Wait until it ends, and run "
     "this again; searches need not wait.",
     "full": "the disk is full. Make room, and run this again: it keeps what was added before.",
@@ -60,7 +60,7 @@ REASONS = {  # what SQLite says, and what to do
     "Could not decode": DAMAGED,
     "codec can't decode": DAMAGED,
     "malformed": DAMAGED,
-    "too big": DAMAGED,  # the length of a value, by a changed byte
+    "too big": DAMAGED,  # a changed byte altered the length of a value
     "not a database": NO_INDEX,
     "no such table": NO_INDEX,
     "no such column": NO_INDEX,
@@ -69,17 +69,17 @@ REASONS = {  # what SQLite says, and what to do
 
 
 T = TypeVar("T")
-State = tuple[int, int]  # changes by other processes, and by this one
+State = tuple[int, int]  # numbers of changes by other processes and by this one
 
 
 class Database:
-    """The file at a path, opened, or created if it does not exist."""
+    """The open file at a path, created if it does not exist."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = _path_of(path)
         self.new = not self.path.exists()
         self._cache: tuple[State, dict[Any, Any]] = (0, 0), {}
-        self._state: State | None = None  # while a transaction reads, in which it cannot change
+        self._state: State | None = None  # set during a transaction that reads: the state is fixed
         if not self.new:
             regular_file(self.path, STORE, "the file of an index")
             check_log(self.path)
@@ -91,7 +91,7 @@ class Database:
             self._opened = self.place.stat()
             if not self.version():
                 with self.transaction():
-                    pass  # which makes the tables
+                    pass  # the transaction creates the tables
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -103,7 +103,7 @@ class Database:
         self.connection.close()
 
     def remove(self) -> None:
-        """Delete the file, from which others may still read."""
+        """Delete the file; processes that have it open can still read it."""
         self.close()
         for place in (self.path, *self._log_files()):
             place.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ class Database:
 
     @contextmanager
     def closed_by_errors(self) -> Iterator[None]:
-        """Close the file if a block that opens it fails."""
+        """Close the file if the block, part of opening it, fails."""
         try:
             yield
         except BaseException:
@@ -146,13 +146,14 @@ class Database:
             place, timeout=BUSY, isolation_level=None, uri=isinstance(place, str)
         )
         database.execute(f"PRAGMA page_size = {PAGE}")
-        database.execute("PRAGMA trusted_schema = OFF")  # it may be another user's file
+        database.execute("PRAGMA trusted_schema = OFF")  # the file may come from another user
         return database
 
     def version(self) -> int:
         """Return the version of the file, 0 for an empty one.
 
-        Raises UserError for a file that is not an index, or of another version than this program's.
+        Raises UserError for a file that is not an index, or that has a version other than this
+        program's.
         """
         version = int(self.rows("PRAGMA user_version")[0][0])
         names = {name for (name,) in self.rows("SELECT name FROM sqlite_master")}
@@ -176,9 +177,10 @@ class Database:
             return self.connection.execute(command, values).fetchall()
 
     def read(self, command: str, values: Sequence[Any], first: int = CHUNK) -> Iterator[list[Any]]:
-        """Yield the rows of an SQL query in chunks, of one state of the file.
+        """Yield the rows of an SQL query in chunks, from one state of the file.
 
-        first: rows of the first chunk. The others grow, so that a page costs little.
+        first: rows in the first chunk. Later chunks grow, so a reader of the first page pays
+        little.
         """
         size = first
         with self.explained():
@@ -195,16 +197,13 @@ class Database:
             return cursor.fetchmany(size)
 
     def kept(self, read: Callable[..., T], *arguments: Any) -> T:
-        """Return read(*arguments), or its result since the file last changed.
-
-        The change may be by this process or another.
-        """
+        """Return read(*arguments), cached until this process or another changes the file."""
         state = self._state or self._current_state()
         if self._cache[0] != state:
             self._cache = state, {}
         kept, key = self._cache[1], (read.__name__, *arguments)
         value: T = kept.pop(key) if key in kept else read(*arguments)
-        kept[key] = value  # the latest is the last
+        kept[key] = value  # moves the key to the end: the first is the least recently used
         if len(kept) > MOST_KEPT:
             del kept[next(iter(kept))]
         return value
@@ -217,10 +216,9 @@ class Database:
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
         """Run a block whose changes are all on the disk afterwards.
 
-        After an error or a kill, none of them is.
-
-        kind: DEFERRED for a block that only reads. It sees one state of the file.
-        Raises StoreError if another file has taken the place of this one.
+        After an error or a kill, none of them is. kind: DEFERRED for a block that only reads; it
+        sees one state of the file.
+        Raises StoreError if another file has replaced this one.
         """
         writes = kind != "DEFERRED"
         if writes and self.rows("PRAGMA journal_mode") != [("wal",)]:
@@ -273,12 +271,12 @@ class Database:
             raise
 
     def damaged(self, what: str) -> StoreError:
-        """Return the error for a file with an impossible value."""
+        """Return the error to raise for a file with an impossible value."""
         return StoreError(f"{self.path}: damaged: {what}. {INDEX_AGAIN}")
 
 
 def _close(database: sqlite3.Connection) -> None:
-    """Close a connection, unless it is of another thread, which closes it itself."""
+    """Close a connection, unless it belongs to another thread, which closes it itself."""
     with suppress(sqlite3.Error):
         database.close()
 

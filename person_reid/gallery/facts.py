@@ -1,4 +1,4 @@
-"""Facts about images, the tracks among them, and when people were seen.
+"""Facts about images, their tracks, and sightings of people.
 
 for track, images in one_person_each(paths, gallery.abouts(paths)).items():
     ...
@@ -22,7 +22,7 @@ APART = 60  # seconds between images of a person who was away in the meantime
 
 
 def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, About]:
-    """Return the facts of a list about the images in a gallery, see listed_again."""
+    """Return what a list says about the images in a gallery, see listed_again."""
     known = gallery.abouts([*listed])
     for source in sorted({about.source for about in listed.values() if about.source}):
         for images in gallery.images(Filter(source=source)):
@@ -33,10 +33,10 @@ def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, 
 def listed_again(
     listed: Mapping[Path, About], images: Iterable[tuple[Path, About]]
 ) -> dict[Path, About]:
-    """Return the facts of a list about images in the gallery: {path: facts}.
+    """Return what a list says about images in the gallery: {path: facts}.
 
-    The folder in a list may have moved since. An unknown path then means the image with the same
-    source and file name, if there is exactly one.
+    Images may have moved since the list was written. An unknown path then means the image with the
+    same source and file name, if there is exactly one.
     """
     paths = set()
     named: dict[tuple[str | None, str], list[Path]] = defaultdict(list)
@@ -52,9 +52,10 @@ def listed_again(
 
 
 def one_person_each(paths: Sequence[Path], abouts: Mapping[Path, About]) -> dict[str, list[Path]]:
-    """Return {track: its images}; images without a track are under "", as one person.
+    """Return {track: its images}; images without a track are grouped under "", as one person.
 
-    The track is among an image's facts or, for crops of `search.py index --tracks`, in its name.
+    An image's track is one of its facts; for crops of `search.py index --tracks`, its name gives
+    it.
     """
     groups: dict[str, list[Path]] = {}
     for path in paths:
@@ -85,9 +86,10 @@ class Sighting(NamedTuple):
 
 
 def sightings(gallery: ReadGallery, which: Filter = EVERYTHING) -> list[Sighting]:
-    """Return the images of a gallery as sightings, the earliest first and those without time last.
+    """Return the images of a gallery as sightings, the earliest first, those without a time last.
 
-    A track is one sighting. Other images of a person are one while less than APART seconds pass.
+    A track is one sighting. Other images of a person form one if they are less than APART seconds
+    apart.
     """
     groups: dict[About, list[tuple[float | None, Path]]] = defaultdict(list)
     for images in gallery.images(which):

@@ -28,7 +28,7 @@ class FeatureBlocks:
     def __init__(self, after: int) -> None:
         self._after = after
         self._blocks: list[Block] = []
-        self._lock = Lock()  # the first reads, and the others find what it has read
+        self._lock = Lock()  # the first thread reads, and the others reuse what it has read
 
     def now(self, table: ImageTable) -> list[Block]:
         """Return (ids (n,), features (n, D)) in blocks, by ids, within a transaction.
@@ -42,13 +42,13 @@ class FeatureBlocks:
             return self._blocks
 
     def _renewed(self, table: ImageTable, count: int) -> list[Block]:
-        """Return the blocks without deleted images and with added ones."""
+        """Return the blocks, with deleted images removed and new ones added."""
         known, last = self._blocks, last_of(self._blocks, self._after)
         older = count - table.count_after(last)
         if counted(known) != older:
             there = table.ids()
             known = [each for block in known for each in among(block, there)]
-        if counted(known) != older:  # they are of a later state than this connection sees
+        if counted(known) != older:  # the blocks are newer than the state that this connection sees
             known, last = [], self._after
         new = [(ids, CosineScores.prepared(features)) for ids, features in table.chunks(last)]
         if counted(known + new) != count:
@@ -57,7 +57,7 @@ class FeatureBlocks:
 
 
 def counted(blocks: list[Block]) -> int:
-    """Return how many images blocks hold."""
+    """Return the number of images in blocks."""
     return sum(len(ids) for ids, _ in blocks)
 
 
@@ -67,7 +67,7 @@ def last_of(blocks: list[Block], otherwise: int = 0) -> int:
 
 
 def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
-    """Return the images of a block whose ids are there, if there are any."""
+    """Return a block's images with these ids: a list of one block, or of none."""
     ids, gallery = block
     inside = np.isin(ids, there)
     if inside.all():
@@ -99,7 +99,7 @@ OPENING = Lock()
 
 
 def blocks_of(table: ImageTable, after: int) -> FeatureBlocks:
-    """Return the blocks of a file, shared by all that have it open."""
+    """Return the blocks of a file, shared by all objects that have it open."""
     key = table.db.identity, table.token, table.features_token, after
     with OPENING:
         return OPEN.setdefault(key, FeatureBlocks(after))

@@ -1,10 +1,10 @@
-"""Forget images, so that no file contains them, and recognise them, so that they do not return.
+"""Forget images: delete them from every file, and recognise them if they are added again.
 
     forget(index.store, Filter(identity="Anna"), "Anna asked for it")
     paths = not_forgotten(index, paths)                   # those that may be added
 
-A gallery keeps a hash of each image and track that was forgotten. It reveals neither a path nor a
-name, but somebody who has the index and guesses a path can verify it.
+A gallery keeps a hash of each forgotten image and track. The hash reveals neither a path nor a
+name, but somebody who has the index can test whether a guessed path was forgotten.
 """
 
 import logging
@@ -27,9 +27,9 @@ from person_reid.gallery.metadata import Filter, filters_of
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
-LONGEST_WAIT = 600  # seconds that forgetting waits for a search which reads the old state
-CHECKPOINT_WAIT = 50  # milliseconds of each of them in which others cannot write
-FORGOTTEN_AT_ONCE = 5000  # images of one filter; SQLite limits the number of question marks
+LONGEST_WAIT = 600  # seconds to wait for a search that still reads the old state
+CHECKPOINT_WAIT = 50  # milliseconds of each second during which others cannot write
+FORGOTTEN_AT_ONCE = 5000  # images per filter; SQLite limits the parameters of a command
 Thing = TypeVar("Thing")
 
 
@@ -44,7 +44,7 @@ def track_key(source: str, track: str) -> bytes:
 
 
 def hash_of_key(key: bytes, token: str) -> bytes:
-    """Return what a gallery with this token stores of a key."""
+    """Return the hash of a key that a gallery with this token stores."""
     return blake2b(key, digest_size=16, key=token.encode()).digest()
 
 
@@ -53,7 +53,7 @@ def forget(
 ) -> int:
     """Delete images from the file of an index: see SearchIndex.forget.
 
-    wait: for others who still read what was there.
+    wait: for processes that still read the old state.
     """
     check_filter(which)
     asked = str(asked)
@@ -66,21 +66,21 @@ def forget(
         rows = _identified(store, condition, values)
         number = db.connection.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
         _bar(store, rows)
-        db.rows("DELETE FROM additions")  # no lists from before fit any more
+        db.rows("DELETE FROM additions")  # no older lists fit any more
         store.mark()
         db.rows(
             "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, number)
         )
-    if not keep_crops:  # from here on, nothing can bring the rows back, such as a full disk
+    if not keep_crops:  # from here on, no error, such as a full disk, can bring the rows back
         cut = ((store.folder.path(path), source) for path, _, source, _ in rows if source)
         delete_crops(cut, store.path)
     _rewrite(db, wait)
-    delete_lists(store)  # from a search in the meantime
+    delete_lists(store)  # a search may have written new ones in the meantime
     return number
 
 
 def _forget_next(store: ImageTable, which: Filter, asked: str) -> None:
-    """Forget the images in the file that collects features of another network."""
+    """Forget the images also in the file that collects features of another network."""
     if not next_file(store.path).exists():
         return
     following = ImageTable(next_file(store.path))
@@ -93,7 +93,7 @@ def _forget_next(store: ImageTable, which: Filter, asked: str) -> None:
 def _identified(
     store: ImageTable, condition: str, values: list[Any]
 ) -> list[tuple[bytes, str, str, str]]:
-    """Return path, state, source and track, "" if unknown, of images; not of damaged rows."""
+    """Return path, state, source and track ("" if unknown) of images; skip damaged rows."""
     columns = "path, state, coalesce(source, ''), coalesce(track, '')"
     rows = store.db.rows(f"SELECT {columns} FROM images WHERE {condition}", values)
     kinds = (bytes, str, str, str)
@@ -103,7 +103,7 @@ def _identified(
 def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
     """Record hashes of deleted images, and of tracks without images.
 
-    The records of track files without images are deleted. rows: see _identified.
+    Records of track files without images are deleted. rows: see _identified.
     """
     db = store.db
     keys = [image_key(path, state) for path, state, *_ in rows]
@@ -121,9 +121,9 @@ def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
 
 
 def _rewrite(db: Database, wait: bool) -> None:
-    """Rewrite the file without replaced content that SQLite has kept.
+    """Rewrite the file without the deleted content that SQLite has kept.
 
-    It needs as much free space as the size of the file, and warns if there is less.
+    This needs as much free space as the file is large; a warning reports if there is less.
     """
     try:
         try:
@@ -161,9 +161,9 @@ def _empty_log(db: Database, seconds: int) -> None:
 
 
 def settled(db: Database) -> bool:
-    """Empty the log, which holds what was there. Return False if a search still reads that.
+    """Empty the log, which holds the old state. Return False if a search still reads that state.
 
-    While SQLite itself waits for it, nobody can write, so it waits for a moment only.
+    Nobody can write while SQLite waits for such a search, so it waits only for a moment.
     """
     db.rows(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT}")
     busy = db.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
@@ -172,7 +172,7 @@ def settled(db: Database) -> bool:
 
 
 def forgotten(store: ImageTable, keys: Sequence[bytes]) -> set[bytes]:
-    """Return the keys that belong to something forgotten."""
+    """Return the keys that belong to forgotten images or tracks."""
     hashes = {hash_of_key(key, store.token): key for key in keys}
     return {hashes[each] for each, _ in store.where("hash", [*hashes], "hash", "barred")}
 
@@ -186,7 +186,7 @@ def allow(store: ImageTable, keys: Iterable[bytes]) -> None:
 
 
 def forgettings(store: ImageTable) -> list[dict[str, Any]]:
-    """Return when images were forgotten, with which words, and how many."""
+    """Return when images were forgotten, the stated reason, and how many there were."""
     rows = store.db.rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
     return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
 
@@ -196,7 +196,7 @@ def not_forgotten(
 ) -> list[str | Path]:
     """Return the images that were not forgotten, and log the others.
 
-    allowed: all may return.
+    allowed: forgotten images may return.
     """
     return _left(index, paths, [_image_key(index, path) for path in paths], allowed, "image", str)
 
@@ -210,7 +210,7 @@ def tracks_not_forgotten(
 
 
 def _image_key(index: Gallery, path: str | Path) -> bytes:
-    """Return the key of an image, with a path relative to the index, which survives a move."""
+    """Return the key of an image; its path is relative to the index, so the key survives a move."""
     return image_key(IndexFolder(index.file).stored(path), state_of(path))
 
 
@@ -222,7 +222,7 @@ def _left(
     kind: str,
     name: Callable[[Thing], str],
 ) -> list[Thing]:
-    """Return the items whose keys were not forgotten, or all if allowed."""
+    """Return the items whose keys were not forgotten, or all items if allowed."""
     known = index.forgotten(sorted({*keys}))
     if known and allowed:
         index.allow([*known])

@@ -15,7 +15,7 @@ from person_reid.registration import Registry
 from person_reid.text import as_command, did_you_mean
 
 Opener = Callable[[str], Gallery]
-# by the scheme of an address
+# {scheme of an address: opener}
 GALLERIES: Registry[Opener] = Registry("gallery", {"postgresql": PostgresGallery})
 
 
@@ -40,7 +40,8 @@ def file_at(place: str) -> Path | None:
 def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gallery:
     """Return the gallery at an address: a file, or postgresql://HOST/DATABASE/NAME.
 
-    new: create the gallery if it does not exist; otherwise, UserError tells how.
+    new: create the gallery if it does not exist. Without it, a UserError explains how to create
+    one.
     codes: how a new file holds features, see SearchIndex.
     """
     if scheme := scheme_of(place):
@@ -59,9 +60,9 @@ def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gall
 
 @contextmanager
 def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
-    """Yield the gallery at an address, and make it if it does not exist; codes: see open_gallery.
+    """Yield the gallery at an address, created if it does not exist; codes: see open_gallery.
 
-    If the block fails before a new one contains any image, it is deleted.
+    If the block fails before a new gallery contains any image, the gallery is deleted.
     """
     gallery = open_gallery(place, codes=codes)
     try:
@@ -75,7 +76,7 @@ def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
 def nobody_has(gallery: ReadGallery, which: Filter) -> list[str]:
     """Return a sentence for each value of a filter that no image of a gallery has.
 
-    It suggests the nearest existing value, or lists them.
+    The sentence suggests the most similar existing value, or lists the existing ones.
     """
     names = ("identity", "camera", "track", "source")
     asked = {name: value for name in names if (value := getattr(which, name)) is not None}

@@ -3,7 +3,7 @@
     found = identify(index, embed(["someone.jpg"]), threshold=0.8)
     found[0].identity                   # "Anna", or None for a stranger
 
-An image has an identity if it was enrolled, or if a table or a corrected list names it.
+An image has an identity if it was enrolled, or if a table or a corrected list gives it one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ from person_reid.retrieval.similarity import (
 from person_reid.retrieval.thresholds import accepts
 from person_reid.text import as_command
 
-Named = tuple[Sequence[str], Features]  # whom each of n images shows, and their features (n, D)
+Named = tuple[Sequence[str], Features]  # the person in each of n images, and their features (n, D)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Identification:
     nearest, score: the known person with the highest score, and this score, from -1 to 1.
     second, margin: the next person, and how much lower that score is; None if only one person is
         known.
-    known: whether the score reaches the threshold; None without a threshold.
+    known: whether the score reaches the threshold, or None without one.
     """
 
     nearest: str
@@ -76,11 +76,11 @@ def identify(
 
     people: features (Q, D), one image of each person, or a list with the features (n, D) of all
         images of each, such as a track.
-    threshold: the lowest score of a known person. With None, no name is given, only the nearest
-    person.
-    among: compare only with these images. For the score, see person_scores. Raises UserError if no
-    person is known, if no image of a known person passes the filter, and for features that the
-    gallery cannot compare with its own.
+    threshold: the lowest score of a known person. None gives no name, only the nearest person.
+    among: compare only with these images. For the score, see person_scores.
+
+    Raises UserError if no person is known, if no image of a known person passes the filter, or if
+    the gallery cannot compare the features with its own.
 
     >>> identify(index, embed(["someone.jpg"]), threshold=0.8)[0].identity
     'Anna'
@@ -96,10 +96,10 @@ def identify(
 
 
 def _tracks(people: Iterable[npt.ArrayLike], name: str) -> list[Features]:
-    """Return the features (n, D) of each person. Raises UserError for other than a list of them."""
+    """Return the features (n, D) of each person. Raises UserError without such a list."""
     try:
         tracks = [np.atleast_2d(as_float32(each, name)) for each in people]
-    except TypeError:  # no iterable
+    except TypeError:  # not iterable
         tracks = [as_float32(people, name)]
     if wrong := [track.shape for track in tracks if track.ndim != 2 or not track.size]:
         raise UserError(f"{name}: features of shape {wrong[0]}; expected (images, dimension).")
@@ -111,7 +111,7 @@ def _tracks(people: Iterable[npt.ArrayLike], name: str) -> list[Features]:
 def _identification(
     names: Sequence[str], scores: Sequence[float], threshold: float | None
 ) -> Identification:
-    """Return the Identification of one person, given the score of each known one."""
+    """Return the Identification of one person from the scores of all known people."""
     best, *others = sorted(zip(scores, names, strict=True), key=lambda each: -each[0])[:2]
     score, nearest = best
     known = None if threshold is None else accepts(threshold, score)
@@ -123,7 +123,7 @@ def _identification(
 def known_people(gallery: ReadGallery, among: Filter = EVERYTHING) -> Iterator[Named]:
     """Return the images of a gallery that have an identity and pass a filter, in chunks.
 
-    Raises UserError, at once, if a filter leaves none of them.
+    Raises UserError, at the call itself, if a filter admits no such image.
     """
     entries = gallery.entries(replace(among, has_identity=True))
     first = next(entries, None)
@@ -135,9 +135,10 @@ def known_people(gallery: ReadGallery, among: Filter = EVERYTHING) -> Iterator[N
 
 
 def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Floats]:
-    """Return the names of P people and the scores (T, P) of T tracks, means of two cosines.
+    """Return the names of P people and the scores (T, P) of T tracks.
 
-    It is a number from -1 to 1, but not a cosine: benchmarks/accuracy/people.py measures it.
+    A score is the mean of two cosines, so it lies between -1 and 1 but is not a cosine itself.
+    benchmarks/accuracy/people.py measures it.
 
         s(Q, G) = (max q·g + q̄·ḡ) / 2    with q̄ = Σq / ‖Σq‖ and ḡ = Σg / ‖Σg‖
 
@@ -150,12 +151,12 @@ def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
 def best_and_mean(
     tracks: Sequence[Features], images: Iterable[Named]
 ) -> tuple[list[str], Floats, Floats]:
-    """Return the names of P people, sorted, and two cosines (T, P) of each track and person.
+    """Return the sorted names of P people, and two cosines (T, P) for each track and person.
 
-    The first compares their most similar images, max q·g; the second their means, q̄·ḡ.
+    The first compares their most similar images, max q·g; the second, their means, q̄·ḡ.
 
-    tracks: the features (n, D) of the images of each of T unknown people. images: the known ones,
-    in chunks.
+    tracks: for each of T unknown people, the features (n, D) of the images. images: images of known
+    people, in chunks.
     Raises UserError if no person is known.
     """
     queries = np.concatenate(tracks)

@@ -1,4 +1,4 @@
-"""The images in the file of an index, with their features and what is known about them."""
+"""The images in the file of an index, with their features and facts."""
 
 import json
 import logging
@@ -41,14 +41,14 @@ from person_reid.retrieval.similarity import Features, Floats
 from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
-REINDEXED = "reindexed"  # the key of a token, another one for features of another network
-PAIRS = 5000  # pairs of a query and an image, compared at once
-FEATURE_ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
+REINDEXED = "reindexed"  # the key of a token that changes when the features are replaced
+PAIRS = 5000  # pairs of a query and an image that are compared at once
+FEATURE_ROUNDING = 1e-3  # tolerated error of a cosine or of a feature's length
 LARGEST_ID = 2**63 - 1
-FIRST_ROWS = 200  # of a list of images, of which somebody may want a page
-LARGEST_MAP = 2**36  # ids of which a map fits into the memory; no index counts so far
+FIRST_ROWS = 200  # rows read first from a list of images, as a caller may want only a page
+LARGEST_MAP = 2**36  # ids whose bit map fits into memory; no index has so many
 TOKEN = re.compile("[0-9a-f]{8,16}")
-ROW_FACTS = f"path, state, {COLUMNS}, more"  # all of a row but its id and feature
+ROW_FACTS = f"path, state, {COLUMNS}, more"  # all columns of a row except id and feature
 
 
 def next_file(index: str | Path) -> Path:
@@ -57,11 +57,11 @@ def next_file(index: str | Path) -> Path:
 
 
 class ImageTable:
-    """The images in the file of an index, opened, or created if it does not exist.
+    """The images in the file of an index, which is created if it does not exist.
 
     codes: how a new index holds features, one of CODE_NAMES, by default the first. The inverted
-    lists hold these codes; the file holds float32 for "float32", otherwise float16. An index keeps
-    its codes.
+    lists hold these codes; the file holds float32 for "float32", and float16 otherwise. The codes
+    of an index never change.
 
     Every method raises UserError if the file is damaged or not an index, if the disk is full, or if
     another process keeps writing to it for BUSY seconds.
@@ -79,7 +79,7 @@ class ImageTable:
         self._stored = np.dtype("<f4" if self.codes == "float32" else "<f2")
 
     def _read_settings(self, codes: str | None) -> None:
-        """Read the token and the codes of the index; a new one gets them."""
+        """Read the token and the codes of the index; create them for a new index."""
         if self.recall("token") is None and not len(self):
             self.remember({"token": secrets.token_hex(4), "codes": codes or CODE_NAMES[0]})
         self.token: str = self._named(self.remember({"token": secrets.token_hex(4)})["token"])
@@ -100,7 +100,7 @@ class ImageTable:
 
         Returns {key: the value it holds}.
 
-        If several processes do so at the same time, one of them stores all of its values, and the
+        If several processes do so at the same time, one of them stores all its values, and the
         others get these.
         """
         if any(self.recall(key) is None for key in values):
@@ -117,14 +117,14 @@ class ImageTable:
         return None
 
     def _parsed(self, text: Any, name: str) -> Any:
-        """Return a value of JSON, with its paths."""
+        """Return a JSON value from the file, with its paths on this machine."""
         try:
             return self.folder.value(parse_json(text))
         except (ValueError, TypeError):
             raise self.db.damaged(f"no JSON under {name!r}") from None
 
     def note(self, kind: str, notes: Mapping[str, Any]) -> None:
-        """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
+        """Store notes {name: JSON}; each replaces an earlier note of the same kind and name."""
         command = "INSERT OR REPLACE INTO notes (kind, name, value) VALUES (?, ?, ?)"
         with self.db.transaction():
             self.db.connection.executemany(
@@ -191,7 +191,7 @@ class ImageTable:
         log_stripped(self.path, stripped)
 
     def _before(self, keys: list[bytes]) -> dict[bytes, tuple[About, bytes]]:
-        """Return {path: (facts, stored feature)} of the images in the index, among these."""
+        """Return {path: (facts, stored feature)} for those of the images that are in the index."""
         rows = self.where("path", keys, f"id, {ROW_FACTS}, feature")
         known = self._known([row[1:-1] for row in rows])
         return {row[0]: (known[row[1]][1], row[-1]) for row in rows}
@@ -230,7 +230,7 @@ class ImageTable:
     def entries(
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks of n: (path, what is known), and their features (n, D)."""
+        """Yield the images in chunks of n: (path, facts) of each, and their features (n, D)."""
         self.check_features()
         condition, values = self.condition(which)
         command = f"SELECT id, feature, {ROW_FACTS} FROM images WHERE {condition} ORDER BY id"
@@ -251,17 +251,17 @@ class ImageTable:
             yield [*self._known(rows).values()]
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} of these images, if in the index, without reading others."""
+        """Return {path: facts} for those of the images in the index, without reading others."""
         rows = self.where("path", [*map(self.folder.stored, paths)], f"id, {ROW_FACTS}")
         return dict(self._known([row[1:] for row in rows]).values())
 
     def values(self, name: str) -> list[str]:
-        """Return the values of a column of About that some image has, in alphabetical order."""
+        """Return the distinct values of a column of About, in alphabetical order."""
         command = f"SELECT DISTINCT {_column(name)} FROM images ORDER BY 1"
         return [str(value) for (value,) in self.db.rows(command) if value]
 
     def relocate(self, old: Path, new: Path) -> int:
-        """Give images, and all that is remembered, the paths that they have below another folder.
+        """Change paths below one folder, in images and remembered values, to paths below another.
 
         Returns how many images moved. An image that is already at the new path is replaced.
         """
@@ -285,7 +285,7 @@ class ImageTable:
     def sample(self, count: int, after: int = 0) -> Features:
         """Return at most `count` features (n, D), spread evenly over the ids above `after`.
 
-        Raises UserError if there are none.
+        Raises UserError if there are no such images.
         """
         ids = np.sort(self.ids(EVERYTHING))
         ids = ids[ids > after]
@@ -296,9 +296,9 @@ class ImageTable:
         return self._matrix(found)
 
     def cosines(self, queries: Features, ids: npt.NDArray[np.int64]) -> Floats:
-        """Return the cosines (Q, k) of queries (Q, D) and the images ids (Q, k).
+        """Return the cosines (Q, k) of queries (Q, D) and the images with these ids (Q, k).
 
-        They are NaN where no image has the id.
+        A cosine is NaN where no image has the id.
         """
         found = np.full(ids.shape, np.nan, np.float32)
         step = max(1, PAIRS // max(ids.shape[1], 1))
@@ -317,41 +317,41 @@ class ImageTable:
         return self.db.kept(self._count_after, number) if number else len(self)
 
     def _count_after(self, number: int) -> int:
-        where = f"WHERE id > {number:d}" if number else ""  # without it, an index answers
+        where = f"WHERE id > {number:d}" if number else ""  # without it, SQLite counts by its index
         return int(self.db.rows(f"SELECT count(*) FROM images {where}")[0][0])
 
     def last_id(self) -> int:
-        """Return the largest id, 0 without any image."""
+        """Return the largest id, or 0 without images."""
         return int(self.db.rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
     def latest(self) -> tuple[str, int]:
-        """Return (token, last id) of the latest addition; ("", 0) if there was none."""
+        """Return (token, last id) of the latest addition, or ("", 0) if there was none."""
         rows = self.db.rows("SELECT token, last FROM additions ORDER BY last DESC LIMIT 1")
         return (self._named(rows[0][0]), rows[0][1]) if rows else ("", 0)
 
     def reached(self, token: str) -> int:
-        """Return the last id of the addition with this token, 0 if it is not in this file."""
+        """Return the last id of the addition with this token, or 0 if this file lacks it."""
         rows = self.db.rows("SELECT last FROM additions WHERE token = ?", (token,))
         return int(rows[0][0]) if rows else 0
 
     def knows(self, token: str) -> bool:
-        """Return whether an addition to this file wrote the token, or it names the latest state."""
+        """Return whether the token belongs to an addition to this file, or to its latest state."""
         return self.db.kept(self._knows, token)
 
     def _knows(self, token: str) -> bool:
         return token == self.latest()[0] or bool(self.reached(token))
 
     def mark(self) -> None:
-        """Give the changes of this transaction a token."""
+        """Record a token for the changes of this transaction."""
         command = "INSERT OR IGNORE INTO additions SELECT coalesce(max(id), 0), ? FROM images"
         self.db.rows(command, (secrets.token_hex(8),))
 
     def by_id(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
-        """Return {id: (path, facts)} of the images that still exist."""
+        """Return {id: (path, facts)} for those of the images that still exist."""
         return self._known(self.where("id", ids, ROW_FACTS))
 
     def _known(self, rows: Sequence[Any]) -> dict[int, tuple[Path, About]]:
-        """Return {id: (path, what is known)} of rows (id, *ROW_FACTS), which are checked."""
+        """Return {id: (path, facts)} of rows (id, *ROW_FACTS), after checking them."""
         found = {}
         for number, path, state, *facts in rows:
             texts = all(isinstance(each, str | None) for each in (state, *facts))
@@ -377,7 +377,7 @@ class ImageTable:
     ) -> list[Any]:
         """Return the rows (key, *columns) of existing images, by ids or paths."""
         rows = []
-        for start in range(0, len(values), 500):  # SQLite limits the number of question marks
+        for start in range(0, len(values), 500):  # SQLite limits the parameters of a command
             some = values[start : start + 500]
             marks = ",".join("?" * len(some))
             command = f"SELECT {key}, {columns} FROM {table} WHERE {key} IN ({marks})"
@@ -385,9 +385,9 @@ class ImageTable:
         return rows
 
     def allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
-        """Return a bit for each id, lowest first, set if a filter admits it, and how many are set.
+        """Return a bit for each id, lowest first, set if a filter admits it, and their number.
 
-        They are kept until the file changes.
+        The bits are cached until the file changes.
         """
         return self.db.kept(self._allowed, which)
 
@@ -410,7 +410,7 @@ class ImageTable:
         """Return the SQL condition of a filter and its values."""
         condition, values = self._clauses(which)
         if values:
-            # which reads no other image's feature
+            # The subquery reads the features of no other images.
             condition = f"id IN (SELECT id FROM images WHERE {condition})"
         return condition, values
 
@@ -424,7 +424,7 @@ class ImageTable:
         ]
 
     def width(self) -> int | None:
-        """Return the width of the features in the index, if it is known."""
+        """Return the dimension of the features in the index, if known."""
         return self.db.kept(self._width)
 
     def _width(self) -> int | None:
@@ -438,10 +438,10 @@ class ImageTable:
         return self._features([feature for _, feature in rows], lambda i: rows[i][0])
 
     def _features(self, values: Sequence[bytes], id_of: Callable[[int], int] = int) -> Features:
-        """Return features (n, D) of unit length, of n that are stored.
+        """Return n stored features as an array (n, D) of unit length.
 
-        id_of: the id of row i, for a message. Raises UserError for values that are not finite, and
-        for features of another length.
+        id_of: returns the id of row i, for a message. Raises UserError for values that are not
+        finite, and for features of another length.
         """
         sizes = {len(value) if isinstance(value, bytes) else 0 for value in values}
         if len(sizes) > 1 or min(sizes) % self._stored.itemsize or not min(sizes):
@@ -452,11 +452,11 @@ class ImageTable:
         if not (np.abs(squares - 1) <= FEATURE_ROUNDING).all():  # also if one of them is NaN
             odd = flaw(features, lambda i: self.by_id([id_of(i)])[id_of(i)][0])
             raise self.db.damaged(odd or "a feature is not of length 1, as all are that were added")
-        # an image's cosine with itself is 1
+        # so that an image's cosine with itself is 1
         return features if self.codes == "float32" else features / np.sqrt(squares)[:, None]
 
     def _named(self, token: Any) -> str:
-        """Return a token, which is used in names of files."""
+        """Return a token after checking it, because file names contain it."""
         if not isinstance(token, str) or not TOKEN.fullmatch(token):
             raise self.db.damaged(f"{token!r:.60} is not a token")
         return token
@@ -470,6 +470,6 @@ def _column(name: str) -> str:
 
 
 def _texts(about: About) -> tuple[Any, ...]:
-    """Return the columns of what is known."""
+    """Return the values of the columns that hold facts."""
     *facts, more = about
     return (*facts, more and json.dumps(more, ensure_ascii=False, sort_keys=True))

@@ -6,8 +6,8 @@
 
 The file is an SQLite database, so a process killed during an addition loses no earlier image. A
 query is compared with all images if there are at most MOST_COMPARED of them. Beyond that, FAISS
-answers from inverted lists, saved beside the file under a name that gives the last addition in
-them; they can always be rebuilt.
+answers from inverted lists, which can always be rebuilt. They are saved beside the file, and their
+name gives the last addition in them.
 """
 
 import json
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from person_reid.deploy.embedder import Embedder
 
 MOST_COMPARED = 100_000  # the most images that a search compares exhaustively
-MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
+MOST_ADMITTED = 1000  # a filter that admits at most so many images gets an exact search
 
-# Whether another index lacks an image, or has it of another state of the file.
+# Whether another index lacks an image, or has it from a different state of its file.
 LACKED = (
     "SELECT 1 FROM main.images AS own LEFT JOIN other.images AS new "
     "ON new.path = own.path AND new.state = own.state WHERE new.id IS NULL LIMIT 1"
@@ -58,8 +58,8 @@ class SearchIndex:
     """A gallery on disk that can grow; open it once in each thread.
 
     store: its images, see ImageTable, which has the database. codes: see ImageTable.
-    network: the Embedder of its features. The index remembers it for the commands. Raises UserError
-    if the index is of another network.
+    network: the Embedder that computes its features; the index remembers it for the commands.
+    Raises UserError if the features come from another network.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SearchIndex:
         self._lists: InvertedLists | None = None
         self._blocks: FeatureBlocks | None = None
         if network is not None:
-            from person_reid.gallery.indexed_network import check_same_embedder  # imports this one
+            from person_reid.gallery.indexed_network import check_same_embedder  # it imports this
 
             with self.store.db.closed_by_errors():
                 check_same_embedder(self, network)
@@ -80,7 +80,7 @@ class SearchIndex:
         return len(self.store)
 
     def width(self) -> int | None:
-        """Return the width of the features in the index, if it is known."""
+        """Return the dimension of the features in the index, if known."""
         return self.store.width()
 
     def add(
@@ -92,13 +92,14 @@ class SearchIndex:
     ) -> None:
         """Add N images with features (N, D), normalised to unit length.
 
-        They replace those whose path is already there.
+        An image replaces an earlier one with the same path. Everything is on the disk when this
+        returns.
 
-        abouts: facts about some of them. The others keep their facts, but lose identity and track
+        abouts: facts about some images. Other images keep their facts, but lose identity and track
         if the file now shows another picture. states: the files' states before they were read, see
-        state_of; by default, the present ones. Everything is on the disk when this returns. Raises
-        UserError for features that are not finite or are all zero, if their width differs from the
-        index's, and if their number is not the number of paths.
+        state_of; by default, the present states. Raises UserError for features that are not finite
+        or are all zero, if their dimension differs from the index's, or if the numbers of features
+        and paths differ.
         """
         self.store.add(paths, features, abouts, states)
 
@@ -116,24 +117,24 @@ class SearchIndex:
     def entries(
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks of n: (path, what is known), and their features (n, D)."""
+        """Yield the images in chunks of n: (path, facts) of each, and their features (n, D)."""
         return self.store.entries(which)
 
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks: (path, what is known) of each, without reading features.
+        """Yield the images in chunks: (path, facts) of each, without reading features.
 
-        after: only those that come after this one.
+        after: only the images that come after this one.
         """
         return self.store.images(which, after)
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} of these images, if in the index, without reading others."""
+        """Return {path: facts} for those of the images in the index, without reading others."""
         return self.store.abouts(paths)
 
     def values(self, name: str) -> list[str]:
-        """Return the values of a column of About that some image has, in alphabetical order."""
+        """Return the distinct values of a column of About, in alphabetical order."""
         return self.store.values(name)
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class SearchIndex:
         return self.store.recall(key)
 
     def note(self, kind: str, notes: Mapping[str, Any]) -> None:
-        """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
+        """Store notes {name: JSON}; each replaces an earlier note of the same kind and name."""
         self.store.note(kind, notes)
 
     def notes(self, kind: str) -> dict[str, Any]:
@@ -158,25 +159,25 @@ class SearchIndex:
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images so that no file contains their paths or features.
 
-        Returns how many there were. Images that were cut from the frames of tracks, into the folder
-        beside the index, are deleted as well.
+        Returns how many there were. Image files that were cut from the frames of tracks, into the
+        folder beside the index, are also deleted.
 
-        keep_crops: do not delete these. asked: words for the table `forgotten`, which records when
-        images were forgotten, but not which.
+        keep_crops: keep these files. asked: the reason, for the table `forgotten`, which records
+        when images were forgotten, but not which.
         """
-        self._lists = None  # a deleted file of lists stays on the disk while it is open
+        self._lists = None  # a deleted file stays on the disk while it is open
         return forgetting.forget(self.store, which, asked, keep_crops)
 
     def forget_at_once(self, which: Filter, asked: str) -> int:
-        """Forget without waiting for others who still read what was there: see `settled`."""
+        """Forget without waiting for readers of the old state to finish: see `settled`."""
         return forgetting.forget(self.store, which, asked, wait=False)
 
     def settled(self) -> bool:
-        """Return whether nobody reads any more what was forgotten, so that it is in no file."""
+        """Return whether forgotten data is gone from every file, as nothing still reads it."""
         return forgetting.settled(self.store.db)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return the keys (see forgetting.py) that belong to something forgotten."""
+        """Return the keys (see forgetting.py) that belong to forgotten images or tracks."""
         return forgetting.forgotten(self.store, keys)
 
     def allow(self, keys: Sequence[bytes]) -> None:
@@ -189,15 +190,15 @@ class SearchIndex:
         self.store.db.close()
 
     def remove(self) -> None:
-        """Delete the file, from which others may still read."""
+        """Delete the file; processes that have it open can still read it."""
         self.store.db.remove()
 
     def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
-        """Replace all features by another index's features of the same files.
+        """Replace all features with another index's features of the same files.
 
         notes: keys of the remembered facts about its network, which are also replaced. Processes
-        that have this index open get an error. Returns False, without a change, if the other index
-        lacks an image.
+        that have this index open get an error. Returns False, and changes nothing, if the other
+        index lacks an image.
         """
         db = self.store.db
         token = secrets.token_hex(8)
@@ -212,7 +213,7 @@ class SearchIndex:
                     db.rows(
                         "INSERT INTO about SELECT key, value FROM other.about WHERE key = ?", (key,)
                     )
-                db.rows("DELETE FROM additions")  # no lists from before fit any more
+                db.rows("DELETE FROM additions")  # no older lists fit any more
                 self.store.mark()
                 row = REINDEXED, json.dumps(token)
                 db.rows("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
@@ -228,8 +229,8 @@ class SearchIndex:
     ) -> list[list[Found]]:
         """Return at most k Found for each of the queries (Q, D), the most similar image first.
 
-        exact: compare with all images, regardless of their number. among: search only these. Raises
-        UserError if k is not positive, and for queries that the index cannot compare with its
+        exact: compare with all images, regardless of their number. among: search only these images.
+        Raises UserError if k is not positive, or if the index cannot compare the queries with its
         features.
         """
         check_count(k)
@@ -238,15 +239,15 @@ class SearchIndex:
         k = min(k, max(1, len(self.store)))
         exact = exact or not faiss_is_installed() or not self._is_large()
         lists = None if exact else self.lists()
-        # others may add, replace and forget at any moment
+        # other processes may add, replace and forget images at any moment
         with self.store.db.transaction("DEFERRED"):
             self.store.check_features()
-            # a token from before images were forgotten is not known: all that is left is compared
+            # Forgetting makes tokens unknown: the remaining images are then compared one by one.
             if lists and self.store.knows(lists.token) and not self._admits_few(among):
                 similarities, ids = self._nearest(lists, queries, k, among)
             else:
                 similarities, ids = nearest_of_chunks(queries, self.chunks_to_compare(among), k)
-            found = np.unique(ids[np.isfinite(similarities)]).tolist()  # others were replaced
+            found = np.unique(ids[np.isfinite(similarities)]).tolist()  # -inf: replaced images
             images = self.store.by_id(found)
         if lost := {*found} - images.keys():
             raise self.store.db.damaged(f"image {min(lost)} was compared, and has no row")
@@ -264,7 +265,7 @@ class SearchIndex:
     ) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return similarities and ids, both (Q, k) or fewer, nearest first.
 
-        They are of the images in the lists and of those added since. An id may be -1, or belong to
+        They cover the images in the lists and the images added since. An id may be -1, or belong to
         a replaced image. Raises UserError if the lists are damaged.
         """
         replaced = lists.replaced(self.store)
@@ -281,7 +282,8 @@ class SearchIndex:
     ) -> Iterator[tuple[npt.NDArray[np.int64], Features | PreparedGallery]]:
         """Yield (ids (n,), features (n, D)) of the images with ids above `after`.
 
-        An exact search compares them; few of them stay in memory, prepared.
+        An exact search compares them. If there are few of them, they stay in memory, prepared for
+        it.
         """
         if self.store.count_after(after) <= MOST_COMPARED:
             for ids, gallery in self.store.db.kept(self._every, after):
@@ -296,11 +298,11 @@ class SearchIndex:
 
     def _every(self, after: int) -> list[Block]:
         """Return the images with ids above `after`, and their features."""
-        self._blocks = blocks_of(self.store, after)  # kept until they are of another number
+        self._blocks = blocks_of(self.store, after)  # kept until `after` changes
         return self._blocks.now(self.store)
 
     def _few(self, after: int, which: Filter) -> list[Block]:
-        """Return those of them that a filter admits, and their features."""
+        """Return the images above `after` that a filter admits, and their features."""
         chunks = self.store.chunks(after, which)
         return [(ids, CosineScores.prepared(features)) for ids, features in chunks]
 
@@ -316,9 +318,9 @@ class SearchIndex:
         return which != EVERYTHING and self.store.allowed(which)[1] <= MOST_ADMITTED
 
     def prepare(self) -> None:
-        """Bring the inverted lists up to date if there are enough images.
+        """Bring the inverted lists up to date if there are enough images to need them.
 
-        Otherwise, the next search would do it.
+        Otherwise, the next search has to do so.
         """
         if self._is_large() and faiss_is_installed():
             self.lists()

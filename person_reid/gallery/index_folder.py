@@ -1,11 +1,11 @@
-"""Paths in the file of an index: those below its folder are relative to it.
+"""Paths in the file of an index: paths below its folder are stored relative to it.
 
     folder = IndexFolder(Path("/people/a.index"))
     folder.stored("/people/crops/1.jpg")                  # b"./crops/1.jpg"
     folder.path(b"./crops/1.jpg")                         # Path("/people/crops/1.jpg")
 
-The folder may therefore be moved or renamed with the index in it. All other paths are kept as
-given. Crops of tracks and uploads are beside the file, and are deleted with their rows.
+The folder can therefore be moved or renamed with the index in it. All other paths are stored as
+given. Crops of tracks and uploads are stored beside the file, and are deleted with their rows.
 """
 
 import logging
@@ -22,30 +22,30 @@ from person_reid.files import is_file_name, real
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
-BELOW = b"./"  # no path of an image begins so, since Path leaves it out
-KEY = "below"  # {KEY: path} stands for a path below the folder in a value of JSON
-UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that the service was sent
+BELOW = b"./"  # no image's path begins like this, because Path drops it
+KEY = "below"  # {KEY: path} stands for a path below the folder in a JSON value
+UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that a client sent to the service
 
 
 class IndexFolder:
-    """The folder of the file of an index, or of its equivalent; None has no folder."""
+    """The folder that contains the file of an index or its equivalent; None: no folder."""
 
     def __init__(self, file: Path | None) -> None:
-        # how all paths in it begin; no path begins with a zero byte
+        # the prefix of all paths in the folder; no path begins with a zero byte
         self._begin = os.fsencode(real(file).parent / "x")[:-1] if file else b"\0"
 
     def stored(self, path: str | Path) -> bytes:
-        """Return the path of an image as the file holds it."""
+        """Return the path of an image as the file stores it."""
         key = os.fsencode(Path(path))
         return BELOW + key.removeprefix(self._begin) if key.startswith(self._begin) else key
 
     def path(self, stored: bytes) -> Path:
-        """Return a path that the file holds."""
+        """Return the path for a stored path."""
         inside = stored.startswith(BELOW) and self._begin != b"\0"
         return Path(os.fsdecode(self._begin + stored.removeprefix(BELOW) if inside else stored))
 
     def stored_value(self, value: Any) -> Any:
-        """Return a value of JSON as the file holds it."""
+        """Return a JSON value as the file stores it."""
         if isinstance(value, dict):
             return {key: self.stored_value(each) for key, each in value.items()}
         if isinstance(value, list | tuple):
@@ -56,7 +56,7 @@ class IndexFolder:
         return value
 
     def value(self, stored: Any) -> Any:
-        """Return a value of JSON that the file holds."""
+        """Return the JSON value for a stored one."""
         if isinstance(stored, dict):
             if stored.keys() == {KEY} and isinstance(stored[KEY], str):
                 return os.fsdecode(self._begin) + stored[KEY]
@@ -65,7 +65,7 @@ class IndexFolder:
 
 
 def relocated(value: Any, old: Path, new: Path) -> Any:
-    """Return a path, or a value of JSON, whose paths below a folder were moved to another."""
+    """Return a path or JSON value, with paths below one folder changed to paths below another."""
     if isinstance(value, dict):
         return {key: relocated(each, old, new) for key, each in value.items()}
     if isinstance(value, list):
@@ -77,17 +77,17 @@ def relocated(value: Any, old: Path, new: Path) -> Any:
 
 
 def folder_beside(index: str | Path, source: str) -> Path:
-    """Return the folder for the images of a source beside the file of an index."""
+    """Return the folder, beside the file of an index, for the images of a source."""
     return real(index).with_suffix(".crops") / source
 
 
 def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
-    """Delete the crops and uploads among some images in the folder beside an index.
+    """Delete those of the images that are crops or uploads in the folder beside an index.
 
-    The log lists other folders with such images, which are kept: a folder named by a record may
-    belong to another user.
+    Such images in other folders are kept, and the log lists these folders: a folder named by a
+    record may belong to another user.
 
-    images: (path, source). index: the file of the index; None for a server.
+    images: (path, source) pairs. index: the file of the index; None for a gallery on a server.
     """
     left = Counter[Path]()
     for path, source in images:
@@ -96,7 +96,7 @@ def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None
             continue
         if index and is_file_name(source) and path.parent == folder_beside(index, source):
             path.unlink()
-            with suppress(OSError):  # others are in it
+            with suppress(OSError):  # it is not empty
                 path.parent.rmdir()
         else:
             left[path.parent] += 1

@@ -1,4 +1,4 @@
-"""The network that an index remembers, and the Embedder for its images."""
+"""The network that an index remembers, and its Embedder."""
 
 import logging
 from collections.abc import Mapping
@@ -30,18 +30,18 @@ from person_reid.retrieval.track_features import TrackCosines
 from person_reid.run_folder import RunFolder, default_name, names_a_run
 from person_reid.text import as_command, parse_json
 
-if TYPE_CHECKING:  # an index is also opened without PyTorch
+if TYPE_CHECKING:  # an index can be opened without PyTorch
     from person_reid.deploy.embedder import Embedder
     from person_reid.deploy.onnx_embedder import OnnxEmbedder
 
 log = logging.getLogger(__name__)
-RUNTIME = "onnxruntime"  # which runs ONNX files without PyTorch
+RUNTIME = "onnxruntime"  # runs ONNX files without PyTorch
 # The options on which features depend. An index remembers from_run as "from".
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", *PrecisionOptions.declared())
-# Options that say where a network is; whether it is the same, its features tell.
+# Options that give a network's place; its features show whether it is the same network.
 MOVABLE = ("name", "weights", "engine", "from")
-MOVED_FILES = ("weights", "engine", "from")  # of these, files and folders
-NETWORK_NOTES = ("network", "probe")  # the keys of what an index says of it
+MOVED_FILES = ("weights", "engine", "from")  # the options of MOVABLE that name files or folders
+NETWORK_NOTES = ("network", "probe")  # the keys of what an index remembers about it
 
 
 class ProbedNetwork(Protocol):
@@ -57,7 +57,7 @@ class NetworkRef:
 
     kind: the option of test.py for its place: name (of a run), from, weights or engine.
     place: the value of that option.
-    options: (option, value) of the others that are set, in alphabetical order.
+    options: (option, value) of the other options that are set, in alphabetical order.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class NetworkRef:
 
     @classmethod
     def from_json(cls, flags: Mapping[str, Any]) -> "NetworkRef":
-        """Return the network that {option: value} describe; any other source overrides `name`."""
+        """Return the network that {option: value} describes; any other source overrides `name`."""
         kind = next((name for name in ("engine", "from", "weights") if flags.get(name)), "name")
         others = (
             (name, value)
@@ -89,7 +89,7 @@ class NetworkRef:
     def contradicted(self, asked: Mapping[str, Any]) -> list[str]:
         """Describe which of the options {option: value} contradict this network.
 
-        It may have moved: its feature of the synthetic image identifies it.
+        A new place is no contradiction: the feature of the synthetic image identifies the network.
         """
         own = self.to_json()
         return [
@@ -111,8 +111,8 @@ def open_network(
 
     >>> embed = open_network(SearchIndex("people.index"))
 
-    Raises UserError for options that name another network than the index remembers, and if its
-    features have changed since.
+    Raises UserError if the options name a network other than the one that the index remembers, or
+    if its features have changed since.
     """
     from person_reid.deploy.find import open_embedder  # loads torch
 
@@ -127,7 +127,7 @@ def open_network(
     )
     run = run_of(config)
     known = known_network(index)
-    remembered = known and (known.kind, known.place) == ("name", run)  # else the options ask for it
+    remembered = known and (known.kind, known.place) == ("name", run)  # if not, the options name it
     missing = run and not RunFolder(run).options_file.exists()
     if missing and remembered:
         raise UserError(
@@ -140,9 +140,9 @@ def open_network(
 
 
 def open_onnx_network(index: Gallery, options: NetworkOfIndex) -> "OnnxEmbedder":
-    """Return the network of an index, or of the options, on a machine without PyTorch.
+    """Return the network that an index remembers or the options name, without PyTorch.
 
-    Raises UserError unless it is an ONNX file for onnxruntime, and as open_network does.
+    Raises UserError as open_network does, and unless the network is an ONNX file for onnxruntime.
     """
     from person_reid.deploy.onnx_embedder import OnnxEmbedder
 
@@ -171,7 +171,7 @@ def check_place(index: Gallery, network: NetworkRef) -> None:
 
 
 def ref_of(embedder: "Embedder") -> NetworkRef:
-    """Return the network of an Embedder made in Python, as an index would remember it.
+    """Return the network of an Embedder created in Python, as an index would remember it.
 
     Raises UserError if no options describe it, because a command could not open it.
     """
@@ -197,9 +197,9 @@ def ref_of(embedder: "Embedder") -> NetworkRef:
 
 
 def check_same_embedder(index: Gallery, embedder: "Embedder") -> None:
-    """Check that an index holds features of an Embedder's network; a new one remembers it.
+    """Check that an Embedder's network computed the features of an index; a new one remembers it.
 
-    Raises UserError if it does not, and, for a new index, if no options describe the network.
+    Raises UserError if it did not, and, for a new index, if no options describe the network.
     """
     check_same_network(index, embedder, known_network(index) or ref_of(embedder))
 
@@ -215,7 +215,7 @@ def measured_threshold(
     """Return the threshold of an option, for the network of an index.
 
     score, camera_norm: see load_threshold.
-    Raises UserError for one that was measured on another network, or for another score.
+    Raises UserError for a threshold that was measured on another network or for another score.
     """
     if given is None:
         return None
@@ -240,7 +240,7 @@ def track_cosines_of(index: Gallery) -> TrackCosines | None:
 
 
 def measured_on(index: Gallery) -> tuple[str, str]:
-    """Return the network of an index and the flags of its features, as in a result file."""
+    """Return the network and the feature options of an index, as a result file gives them."""
     network = network_options(index)
     return network_name(network), feature_flags(network)
 
@@ -248,7 +248,7 @@ def measured_on(index: Gallery) -> tuple[str, str]:
 def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
     """Return the network that an index remembers, or, for a new index, that the options name.
 
-    Raises UserError for options that contradict what the index remembers.
+    Raises UserError if the options contradict what the index remembers.
     """
     given = options.not_default(OF_FEATURES) if isinstance(options, TrainedNetwork) else {}
     if start := given.pop("from_run", None):
@@ -286,10 +286,10 @@ def known_network(index: Gallery) -> NetworkRef | None:
 
 
 def check_same_network(index: Gallery, embedder: ProbedNetwork, network: NetworkRef) -> None:
-    """Check that this is an index's network, by the stored feature of a synthetic image.
+    """Check by the stored feature of a synthetic image that an embedder runs an index's network.
 
-    network: that of the embedder; a new index remembers it. Raises UserError if the index belongs
-    to another network, to other weights, or to other options.
+    network: the network of the embedder; a new index remembers it. Raises UserError if the index
+    belongs to another network, to other weights, or to other options.
     """
     probe = embedder.probe()
     if len(index) and index.recall("network") is None:
@@ -320,7 +320,7 @@ def check_agrees(index: Gallery, known: NetworkRef, asked: Mapping[str, Any]) ->
 
 
 def _again(index: Gallery) -> str:
-    """Return advice on continuing with another network."""
+    """Return advice on how to switch to another network."""
     if not len(index):
         return "Index the images (it holds none yet): --index ANOTHER_FILE"
     words = f", or give all this network: {as_command('tools/gallery.py')} reindex"
@@ -328,5 +328,5 @@ def _again(index: Gallery) -> str:
 
 
 def _value(value: Any) -> str:
-    """Describe the value of a flag."""
+    """Return an option's value for a message."""
     return "off" if value is None or value is False else "on" if value is True else str(value)

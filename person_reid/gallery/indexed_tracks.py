@@ -1,6 +1,6 @@
 """The tracks of an index, to be linked into people, and a user's statements about them.
 
-tracks, features = indexed_tracks(index)              # those without an image come last
+tracks, features = indexed_tracks(index)              # tracks without an image come last
 starts, ends = spans(tracks)
 names = names_of_tracks(listed_names(Path("corrections.csv"), tracks), tracks, "corrections.csv")
 said = corrections_of(names, tracks)
@@ -47,20 +47,21 @@ from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
 from person_reid.text import as_command, counted
 
-# Seconds between the clocks of two files with unknown beginnings: 3,000 years.
+# Seconds between the clocks of two files whose starts are unknown: about 3,000 years.
 FAR = 1e11
-TOUCH = 0.5  # the share of common frames in which two boxes of one person touch
-MEET = 0.1  # the share of true boxes that any tracker finds in the frames that they are of
+TOUCH = 0.5  # share of the common frames in which two boxes must touch to be of one person
+MEET = 0.1  # share of the true boxes that any tracker finds if the frames are the right ones
 log = logging.getLogger(__name__)
 Seconds = npt.NDArray[np.float64]
-NamedTrack = tuple[str, str, Track]  # its camera and identity come first
+NamedTrack = tuple[str, str, Track]  # camera, identity, track
 
 
 @dataclass(frozen=True)
 class IndexedTrack:
     """A track, the facts about its file, and its n images in the index with features (n, D).
 
-    The images are in order of time. piece: counts the pieces of a track that was cut, from 1.
+    The images are in order of time. piece: the number of this piece of a track that was cut, from
+    1.
     """
 
     record: TrackRecord
@@ -70,16 +71,16 @@ class IndexedTrack:
     piece: int | None = None
 
     def __str__(self) -> str:
-        """Return its name for a message."""
+        """Return the track's name for a message."""
         return f"{self.name} of {self.record.path}"
 
     @property
     def name(self) -> str:
-        """Its name beside that of its file."""
+        """The name that distinguishes the track within its file."""
         return f"track {self.track.number}" + (f", piece {self.piece}" if self.piece else "")
 
     def frames(self) -> list[int]:
-        """Return the frame of each image; for those without, the first frame."""
+        """Return the frame of each image, or the track's first frame if its frame is unknown."""
         return [
             number_and_frame(path)[1]
             if CROP_NAME.fullmatch(path.name)
@@ -94,7 +95,7 @@ class IndexedTrack:
         return replace(self, images=images, features=self.features[order])
 
     def times(self) -> tuple[str, str]:
-        """Return when the person was first and last seen: local times, or seconds of the video."""
+        """Return when the person was first and last seen: local times, or seconds in the video."""
         first, last = self.track.first, self.track.last
         if not self.record.start:
             return f"{first:.3f}", f"{last:.3f}"
@@ -104,7 +105,7 @@ class IndexedTrack:
         )
 
     def date(self) -> str:
-        """Return the local date on which the track begins, "" if that is unknown."""
+        """Return the local date on which the track begins, or "" if unknown."""
         return self.times()[0][:10] if self.record.start else ""
 
 
@@ -112,8 +113,9 @@ class IndexedTrack:
 class Corrections:
     """Facts that a user has stated about tracks, by their numbers.
 
-    same, different: pairs that are one person, and two. twice: those of `same` that share a moment,
-    as a detector may see somebody twice. names: {track: the name of its person}.
+    same: pairs of tracks that show one person. different: pairs that show two. twice: the pairs of
+    `same` that overlap in time, as a detector may see somebody twice. names: {track: the name of
+    its person}.
     """
 
     same: TrackPairs = ()
@@ -127,8 +129,8 @@ def indexed_tracks(
 ) -> tuple[list[IndexedTrack], Features]:
     """Return the T tracks of all track files of an index, and the features (S, D) of the first S.
 
-    The others have no image in the index. period: the tracks begin between its `after` and
-    `before`; tracks without a time are excluded. Raises UserError if there are no features.
+    The other tracks have no image in the index. period: only tracks that begin between its `after`
+    and `before`; tracks without a time are excluded. Raises UserError if there are no features.
     """
     every: list[IndexedTrack] = []
     for record in recorded_tracks(index):
@@ -155,7 +157,7 @@ def features_of(tracks: Sequence[IndexedTrack]) -> Features:
 def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[IndexedTrack]:
     """Return the tracks of a file that begin in a period.
 
-    Raises UserError if the file lacks one that the index knows.
+    Raises UserError if the file lacks a track that the index knows.
     """
     if not Path(record.path).exists():
         raise UserError(
@@ -205,13 +207,12 @@ def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
 
 
 def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]:
-    """Return (camera, identity, track) of the people in the truth of the cameras of tracks.
+    """Return (camera, identity, track) of the people in the ground truth of the cameras of tracks.
 
-    folder: contains CAMERA/gt/gt.txt, in which an identity is one person in all cameras. The log
-    lists its cameras without tracks, and those whose boxes do not match the tracks.
+    folder: contains CAMERA/gt/gt.txt; an identity is the same person in all cameras. The log lists
+    its cameras without tracks, and the cameras whose boxes do not match the tracks.
 
-    Raises UserError if a file is missing or cannot be read, and if a camera has several track
-    files.
+    Raises UserError if a file is missing or cannot be read, or if a camera has several track files.
     """
     records = {each.record.source: each.record for each in tracks}.values()
     cameras = {record.camera for record in records}
@@ -271,14 +272,14 @@ def score_people(
 def hota_of_people(
     tracks: Sequence[IndexedTrack], people: Iterable[int], truth: Sequence[NamedTrack]
 ) -> Hota:
-    """Return the HOTA of the people (T,) of tracks, as score_people does their IDF1."""
+    """Return the HOTA of the people (T,) of tracks; otherwise like score_people."""
     found = _named(tracks, people)
     (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (truth, found))
     return hota_score(frames, who, boxes, others, numbers, sides)
 
 
 def _named(tracks: Sequence[IndexedTrack], people: Iterable[int]) -> list[NamedTrack]:
-    """Return camera, person and boxes of tracks."""
+    """Return the camera, person and boxes of each track."""
     return [
         (each.record.camera, str(person), each.track)
         for each, person in zip(tracks, people, strict=True)
@@ -286,7 +287,7 @@ def _named(tracks: Sequence[IndexedTrack], people: Iterable[int]) -> list[NamedT
 
 
 def _matched(truth: Iterable[NamedTrack], found: Iterable[NamedTrack]) -> tuple[Any, Any, Any]:
-    """Return the identities of true and of found boxes, and which of these match."""
+    """Return the identities of the true and the found boxes, and which boxes match."""
     (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (truth, found))
     return who, numbers, matching_boxes(frames, boxes, others, sides)
 
@@ -326,7 +327,7 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
 def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
     """Return {image: identity} from a list of images with the columns path and identity.
 
-    Images without an identity are ignored. Raises UserError if the list identifies no track.
+    Images without an identity are ignored. Raises UserError if the list names no person on a track.
     """
     images = (image for each in tracks for image in each.images)
     listed = listed_again(read_abouts(file, ("path", "identity")), images)
@@ -344,7 +345,8 @@ def names_of_tracks(
 ) -> dict[int, str]:
     """Return {track: its identity} from the identities of images.
 
-    origin: where this is written, for messages. Raises UserError if the images of a track have two.
+    origin: where the identities are written, for messages. Raises UserError if the images of a
+    track have two.
     """
     who: dict[int, str] = {}
     for i, each in enumerate(tracks):
@@ -365,11 +367,11 @@ def corrections_of(
     travel: Travel | None = None,
     origin: object = "corrections",
 ) -> Corrections:
-    """Return which tracks are one person, and which are two, by the identities of some.
+    """Return which tracks show one person and which show two, by the identities of some tracks.
 
-    Tracks of one identity are one person; different identities are different people.
-    origin: where this is written, for messages. Raises UserError that lists all impossible pairs:
-    see cannot_be_one.
+    Tracks with the same identity are one person; different identities are different people.
+    origin: where the identities are written, for messages. Raises a UserError that lists all
+    impossible pairs: see cannot_be_one.
     """
     people = defaultdict(list)
     for i, name in who.items():
@@ -392,7 +394,7 @@ def corrections_of(
             f"Give these another one, or {NOT_A_PERSON} for what is not a person, in a list: "
             f"{as_command('tools/search.py')} apply LIST --index FILE"
         )
-    # A track goes with itself, so that each one with a name is in a pair.
+    # A track is paired with itself, so that every named track is in a pair.
     same = [(group[0], i) for group in people.values() for i in group]
     different = list(combinations([group[0] for group in people.values()], 2))
     return Corrections(same, different, twice, who)
@@ -402,7 +404,7 @@ def cannot_be_one(tracks: Sequence[IndexedTrack], at_once: Apart) -> Apart:
     """Return which pairs of T tracks cannot be one person, (T, T).
 
     Two tracks of one file may be one person, seen twice, if their boxes touch in most of the frames
-    that they share, or if they share none. at_once: the pairs of two_people.
+    that they share, or if they share no frames. at_once: the pairs of two_people.
     """
     apart = at_once.copy()
     for i, j in np.argwhere(np.triu(at_once)).tolist():
@@ -420,7 +422,7 @@ def _touch(first: IndexedTrack, second: IndexedTrack) -> bool:
 
 
 def _contradictions(name: str, tracks: Sequence[IndexedTrack], apart: Apart) -> Iterator[str]:
-    """Yield a line for each track that is incompatible with longer ones of its name."""
+    """Yield a line for each track that is incompatible with longer tracks of the same name."""
     kept: list[int] = []
     for i in sorted(range(len(tracks)), key=lambda i: -len(tracks[i].track.frames)):
         other = next((j for j in kept if apart[i, j]), None)

@@ -29,12 +29,12 @@ from person_reid.gallery.track_records import describe_tracks, record_tracks
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import judged
 
-if TYPE_CHECKING:  # an index is also opened without PyTorch
+if TYPE_CHECKING:  # an index can be opened without PyTorch
     from person_reid.deploy.embedder import Embedder
 
-FIRST_CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
+FIRST_CHUNK, LARGEST_CHUNK = 512, 8192  # images per transaction: at first, and at most
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv"}
-LONGEST_CHUNK_SECONDS = 5  # seconds; as long as a chunk takes less, the next one is twice as large
+LONGEST_CHUNK_SECONDS = 5  # as long as a chunk takes less, the next is twice as large
 
 
 def add_images(
@@ -48,11 +48,12 @@ def add_images(
 
     Returns their number.
 
-    A chunk of images is on the disk before the next begins: FIRST_CHUNK images, and more on a fast
-    machine. Raises UserError naming all images of a chunk that cannot be read; earlier chunks stay.
+    Each chunk of images is on the disk before the next begins: FIRST_CHUNK images, or more on a
+    fast machine. Raises a UserError that names all unreadable images of a chunk; earlier chunks
+    stay in the index.
 
-    skip_unreadable: list and skip such images; every new image is then decoded twice. UserError is
-    then raised only if the index would stay empty.
+    skip_unreadable: list and skip such images. Every new image is then decoded twice, and UserError
+    is raised only if the index would stay empty.
     """
     missing = new = index.missing(paths)
     if skip_unreadable:
@@ -63,7 +64,7 @@ def add_images(
     with progress(total=len(missing), desc="indexing", unit=" images") as bar:
         while chunk := missing[done : done + size]:
             began = time.monotonic()
-            # now: a file that changes while it is read is missing the next time
+            # read now, so that a file that changes during reading counts as missing next time
             states = list(map(state_of, chunk))
             index.add(chunk, embedder(chunk), abouts, states)
             bar.update(len(chunk))
@@ -76,7 +77,7 @@ def add_images(
 def find_images(places: Iterable[str | Path]) -> list[Path]:
     """Return the absolute paths of image files and of all images below folders, each once.
 
-    Raises UserError if a place has none, and for a video, which needs other commands.
+    Raises UserError if a place has no images, and for a video, which other commands read.
     """
     found: list[Path] = []
     for place in map(Path, places):
@@ -114,7 +115,7 @@ def describe_answers(
 
 
 class AddedTracks(NamedTuple):
-    """The numbers of added tracks of a camera, and of their new and known images."""
+    """A camera, and the numbers of its added tracks, their new images and their known images."""
 
     camera: str
     tracks: int
@@ -127,7 +128,7 @@ def index_tracks(
 ) -> AddedTracks:
     """Add a few images of each track of a file, cut from its frames.
 
-    embedder: the network of the index; opened if it is not given.
+    embedder: the network of the index; by default, it is opened here.
     """
     record, frames, tracks = describe_tracks(index, config)
     tracks = tracks_not_forgotten(

@@ -1,8 +1,8 @@
-"""Inverted lists by FAISS: a query visits about ten thousand of a million images.
+"""Inverted lists by FAISS: of a million images, a query visits about ten thousand.
 
 Features are grouped around √N centres, and a query is compared with the images of the few centres
-nearest to it. Codes of fewer bytes than a feature find candidates among them, and the features in
-the index file rank these.
+nearest to it. Codes, which are smaller than features, find candidates among these images. The
+features in the index file then rank the candidates.
 Johnson, Douze, Jégou: Billion-scale Similarity Search with GPUs, 2019. Jégou, Douze, Schmid:
 Product Quantization for Nearest Neighbor Search, PAMI 2011.
 """
@@ -32,14 +32,14 @@ from person_reid.retrieval.neighbours import (
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-RECALL = 0.98  # wanted of the NEIGHBOURS nearest; decides how many lists a query looks at
+RECALL = 0.98  # required share of the NEIGHBOURS nearest images; sets how many lists a query visits
 NEIGHBOURS = 10
 SAMPLED_IMAGES = 200  # images whose neighbours are compared with the exact ones
-TRAINING = 40  # images per list to learn its centre from; FAISS asks for 39
-LEAST_TRAINING = 10_000  # images to learn codes from; FAISS asks for 39 for each of 256
-NEWEST = 10_000  # newer images, at most, among which codes are tried
-# Images that are not in the lists yet, which are compared one by one, and replaced images that
-# still are, before the lists are brought up to date
+TRAINING = 40  # images per list from which to learn its centre; FAISS asks for 39
+LEAST_TRAINING = 10_000  # images from which to learn codes; FAISS asks for 39 for each of 256
+NEWEST = 10_000  # the most newer images with which codes are tested
+# The lists are brought up to date once they lack more images than this, each of which a search has
+# to compare, or still hold more replaced images than this.
 MOST_NEWER, MOST_REPLACED = 10_000, 1000
 
 
@@ -51,9 +51,9 @@ def faiss_is_installed() -> bool:
 class Codec(NamedTuple):
     """How lists store features.
 
-    factory: in the notation of faiss.index_factory. error: the largest error of a cosine; codes
-    clip values outside the range of their training images. each, least: the number of candidates
-    per answer, and at least, whose cosines are computed again.
+    factory: the storage in the notation of faiss.index_factory. error: the largest error of a
+    cosine; codes clip values outside the range of their training images. each: candidates per
+    answer whose cosines are computed again. least: the minimum number of candidates.
     """
 
     factory: str
@@ -77,7 +77,8 @@ CODECS = {
 def codec_of(source: ImageTable) -> Codec:
     """Return how the lists of an ImageTable store features.
 
-    64 codes need a width that 64 divides, and 256 images to learn from; else it is as sq8.
+    64-byte codes need a dimension divisible by 64 and 256 images to learn from; otherwise sq8 is
+    used.
     """
     possible = (source.width() or 0) % 64 == 0 and len(source) >= 256
     return CODECS[source.codes if possible or source.codes != "pq64" else "sq8"]
@@ -88,12 +89,12 @@ class InvertedLists:
 
     They are read from `NAME.TOKEN-ADDITION.lists` beside the index, where ADDITION is the token of
     the last addition in them. Outdated lists get the newer images and lose the replaced ones; if
-    the index has outgrown them, they are rebuilt. In both cases, the file is replaced. If the index
-    does not know the addition, the file belongs to another state of the index, such as the one
+    the index has outgrown them, they are rebuilt. Either way, the file is replaced. If the index
+    does not know the addition, the file belongs to another state of the index, such as the state
     before it was restored from a copy.
 
     The lists then hold all images with ids up to `last`, whatever other processes do, because no id
-    is used twice. They are in memory only while they change.
+    is used twice. They are loaded into memory only to be changed.
     """
 
     def __init__(self, source: ImageTable) -> None:
@@ -144,7 +145,7 @@ class InvertedLists:
         return source.count_after(self.last) > MOST_NEWER or self.replaced(source) > MOST_REPLACED
 
     def replaced(self, source: ImageTable) -> int:
-        """Return how many images in the lists were replaced; fewer than 0 if some are missing."""
+        """Return how many images in the lists were replaced; negative if some are missing."""
         return int(self.index.ntotal) + source.count_after(self.last) - len(source)
 
     def search(
@@ -156,20 +157,20 @@ class InvertedLists:
     ) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return similarities and ids (Q, C) of candidates for the k nearest images, by codes.
 
-        among: as ImageTable.allowed returns it: search only the images whose bit is set. A returned
+        among: the result of ImageTable.allowed; search only the images whose bit is set. A returned
         id is -1 if no image was found, and may belong to a replaced image.
         """
         import faiss
 
         settings = faiss.SearchParametersIVF()
-        # More neighbours lie in more lists. Those of a filter are as far as more of all neighbours.
+        # More neighbours lie in more lists, and neighbours that pass a filter lie further away.
         more = max(1.0, k / NEIGHBOURS) ** 0.5
         if among is not None:
             bits, count = among
             settings.sel = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             more *= self.index.ntotal // max(1, count) + 1
         settings.nprobe = min(self.index.nlist, int(self.index.nprobe * more))
-        # Threads share the lists of one query, or several queries.
+        # Threads divide up the lists of one query, or several queries.
         self.index.parallel_mode = int(len(queries) == 1)
         similarities, ids = self.index.search(queries, candidates, params=settings)
         return similarities, ids
@@ -180,9 +181,9 @@ def rescored(
 ) -> tuple[Features, npt.NDArray[np.int64]]:
     """Return the candidates with the cosines of the features in the file.
 
-    found: similarities and ids (Q, C). A similarity becomes −∞ where no image has the id any more.
+    found: similarities and ids (Q, C). A similarity becomes −∞ if no image has the id any more.
 
-    Raises UserError if the codes deviate more than possible, which means damage.
+    Raises UserError if a cosine by codes deviates more than undamaged codes allow.
     """
     similarities, ids = found
     cosines = source.cosines(queries, ids)
@@ -193,7 +194,7 @@ def rescored(
 
 
 def damaged_lists(source: ImageTable, what: str) -> UserError:
-    """Return the error for lists that do not match their index."""
+    """Return the error to raise for lists that do not match their index."""
     return UserError(
         f"{source.path}: its inverted lists are damaged: {what}. "
         f"Delete {source.path}.{source.token}-*.lists; the next search makes them again."
@@ -211,7 +212,7 @@ def _token(file: Path) -> str:
 
 
 def _files(source: ImageTable) -> Iterator[tuple[Path, int]]:
-    """Yield (file of lists beside an index, the last id in it, 0 if it is of another state)."""
+    """Yield (file of lists beside an index, the last id in it, or 0 if it is of another state)."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
     for file in source.path.parent.glob(pattern):
         yield file, source.reached(_token(file))
@@ -223,9 +224,9 @@ def list_files(source: ImageTable) -> list[Path]:
 
 
 def delete_lists(source: ImageTable) -> None:
-    """Delete the lists of an ImageTable, unfinished ones as well.
+    """Delete the lists of an ImageTable, including unfinished ones.
 
-    The next search makes them again.
+    The next search rebuilds them.
     """
     unfinished = source.path.parent.glob(
         f".{escape(source.path.name)}.{escape(source.token)}-*.partial"
@@ -246,7 +247,7 @@ def _train(source: ImageTable) -> Any:
 
 
 def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
-    """Remove replaced images from the lists, and add those after an id, up to another."""
+    """Remove replaced images from the lists, and add the images after one id, up to another."""
     import faiss
 
     if after:
@@ -260,9 +261,9 @@ def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
 
 
 def _told_apart(index: Any, source: ImageTable, after: int) -> float:
-    """Return the share of the nearest images that codes find among those with ids above `after`.
+    """Return which share of the nearest images codes find among images with ids above `after`.
 
-    It is 1 for codes that are not learned from images.
+    The share is 1 for codes that are not learned from images.
     """
     if codec_of(source).each == 1 or source.count_after(after) <= NEIGHBOURS:
         return 1.0
@@ -282,9 +283,9 @@ def _told_apart(index: Any, source: ImageTable, after: int) -> float:
 
 
 def _tune(index: Any, source: ImageTable, until: int) -> str:
-    """Find the fewest lists that reach RECALL of the nearest images, the image itself excluded.
+    """Find the fewest lists that contain RECALL of the nearest images, excluding the query itself.
 
-    Returns the outcome.
+    Returns a report for the log.
     """
     queries = source.sample(SAMPLED_IMAGES)
     exact = nearest_of_chunks(queries, source.chunks(until=until), NEIGHBOURS + 1)[1][:, 1:]
@@ -306,7 +307,7 @@ def _tune(index: Any, source: ImageTable, until: int) -> str:
 def _read(file: Path | None, mapped: bool) -> Any:
     """Read lists; return None for a missing or damaged file.
 
-    mapped: keep them on the disk, where they cannot be extended.
+    mapped: leave the lists on the disk, where they cannot be extended.
     """
     import faiss
 
@@ -318,15 +319,15 @@ def _read(file: Path | None, mapped: bool) -> Any:
         else:
             index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
             lists: Any = faiss.downcast_InvertedLists(index.invlists)
-            # Threads would read whole lists, also what a filter omits.
+            # Threads would read whole lists, including the images that a filter excludes.
             lists.prefetch_nthread = 0
-    except (RuntimeError, MemoryError, AttributeError):  # the latter two: wrong first bytes
+    except (RuntimeError, MemoryError, AttributeError):  # the last two: wrong first bytes
         return None
     return index
 
 
 def _write(index: Any, source: ImageTable, token: str) -> Path | None:
-    """Write lists, replacing older ones, and return their file, or None if it cannot be written."""
+    """Write lists, replacing older ones. Return the file, or None if it cannot be written."""
     import faiss
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{token}.lists")

@@ -1,4 +1,4 @@
-"""Link the tracks of an index into people, and record these.
+"""Link the tracks of an index into people, and record the people.
 
 every, features = indexed_tracks(index)
 linked = link_indexed(index, every[: len(features)], options)
@@ -67,11 +67,11 @@ log = logging.getLogger(__name__)
 class LinkedTracks:
     """The tracks of an index with images, and their people.
 
-    found: their links. said: the user's statements about them. stays: the tracks as pages and
-    pictures show them, with the permanent numbers of people. shown: (track, index) of each image of
-    the page; indices after the tracks show no person. identities: all in the index, whose numbers
-    no new person gets. nobody: further tracks that a user has marked as no person. options: of the
-    linking.
+    found: the links. said: the user's statements about the tracks. stays: the tracks as pages and
+    pictures show them, with the permanent numbers of people. shown: (track number, place in the
+    track) of each image on the page; numbers after the linked tracks belong to `nobody`.
+    identities: all identities in the index, whose numbers no new person gets. nobody: further
+    tracks that a user has marked as not a person. options: the options of the linking.
     """
 
     tracks: list[IndexedTrack]
@@ -89,7 +89,7 @@ class LinkedTracks:
         return name_people(*zip(*((stay.person, stay.known) for stay in self.stays), strict=True))
 
     def faces(self) -> dict[int, tuple[Path, str]]:
-        """Return a large, typical image of each person, and the name or ""."""
+        """Return {person: (a large, typical image, the name or "")}."""
         images: dict[int, list[tuple[Path, Features, float]]] = defaultdict(list)
         for each, stay in zip(self.tracks, self.stays, strict=True):
             places = np.searchsorted(each.track.frames, each.frames()).clip(
@@ -141,7 +141,7 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
     said = corrections_of(named, tracks, travel, origin)
     names, photographs = photographed_people(index, tracks)
 
-    # A photograph is linked like a track of an unknown camera and time.
+    # A photograph is linked like a track with an unknown camera and time.
     starts, ends = (np.append(times, [np.nan] * len(names)) for times in spans(tracks))
     same, different = _with_photographs(said, names, len(tracks))
     doubles = seen_twice(tracks, said.names)
@@ -180,9 +180,9 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
 def _with_photographs(
     said: Corrections, names: list[str], tracks: int
 ) -> tuple[TrackPairs, TrackPairs]:
-    """Return which pairs are one person, and which two, with photographs after the tracks.
+    """Return which pairs show one person and which show two; photographs follow the tracks.
 
-    names: of the person in each photograph.
+    names: the name of the person in each photograph.
     """
     photographs = {name: tracks + i for i, name in enumerate(names)}
     both = [(i, photographs[name]) for i, name in said.names.items() if name in photographs]
@@ -225,10 +225,10 @@ def _describe(
     recognized: dict[int, str],
     travel: Travel | None,
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
-    """Return the tracks of a page, and its images: (track, index) each.
+    """Return the stays on a page, and its images as (track number, place in the track).
 
-    The tracks after those of found are not of people. numbers: one for each person of found.
-    recognized: {person of found: name} by photographs.
+    Tracks beyond those in `found` do not show people. numbers: one for each person of `found`.
+    recognized: {person of `found`: name} by photographs.
     """
     nobody = len(tracks) - len(found.labels)
     labels = found.labels.tolist()
@@ -282,7 +282,7 @@ def some_places(images: int) -> list[int]:
 
 
 def begin_of(tracks: list[IndexedTrack]) -> datetime | None:
-    """Return when the first track begins, in local time, if known."""
+    """Return the local time at which the first track begins, if known."""
     known = [each.track.first for each in tracks if each.record.start]
     return (EPOCH + timedelta(seconds=min(known))).astimezone() if known else None
 
@@ -308,7 +308,7 @@ def in_words(linked: LinkedTracks) -> str:
 def record_people(index: Gallery, linked: LinkedTracks, everybody: bool = True) -> int:
     """Record the people of images in the index, unless a user has named them.
 
-    A list's identities are recorded unchanged. everybody: also record unnamed people, by their
+    A list's identities are recorded unchanged. everybody: also record unnamed people, under their
     numbers. Returns the number of images.
     """
     names, said = {}, {}

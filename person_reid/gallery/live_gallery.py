@@ -1,14 +1,14 @@
-"""Store the people of live cameras in a gallery, and report who appears by its names.
+"""Store the people seen by live cameras in a gallery, and report by name who appears.
 
     kept = open_live(gallery, detector, embedder, options, streams.addresses)
     for looked in kept.follow(streams, lambda act: act(gallery)):
         for appeared in kept.keep(gallery, looked):
             print(appeared.person, appeared.corrected_from)
 
-Each image of a track is stored beside the index, with its feature. The tracks of a stream are
-therefore in the index like those of a video, in a track file with a line for each image. Its frames
-are hundredths of a second. The identity of an image is that of its person, "person 0007", until a
-user gives another name, which the person then keeps.
+Each image of a track is stored beside the index, and its feature in the index. As for a video, a
+track file lists the tracks of a stream; it has a line for each image and counts time in frames of a
+hundredth of a second. The identity of an image is that of its person, such as "person 0007", until
+a user gives another name, which the person then keeps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,17 +47,17 @@ from person_reid.video.tracked_video import EmbedCrops, line_of_track
 
 FRAMES_A_SECOND = 100  # in the track file of a stream
 TRACK_FILE = "tracks.txt"
-REFRESH_SECONDS = 10  # from one look at names that have changed in the gallery to the next
-ENROLLED_SECONDS = 60  # the same, at people who were enrolled, which asks for all names
-MOST_KNOWN = 0.5  # share of the remembered tracks that may be of people known from before
+REFRESH_SECONDS = 10  # between two checks for names that have changed in the gallery
+ENROLLED_SECONDS = 60  # between two checks for newly enrolled people, each of which reads all names
+MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already in the gallery
 
 
 @dataclass(frozen=True)
 class Appeared:
     """A person appeared, or a track turned out to show another person.
 
-    person: the identity in the gallery. name: the same, if a user has given it. time: as it is
-    stored. image: the newest of the track. corrected_from: the identity that was said before.
+    person: the identity in the gallery. name: the same, if a user has given it. time: as stored.
+    image: the newest image of the track. corrected_from: the identity reported before.
     """
 
     camera: str
@@ -69,12 +69,12 @@ class Appeared:
     corrected_from: str | None = None
 
     def __str__(self) -> str:
-        """Describe it."""
+        """Describe the appearance."""
         was = f", and not {self.corrected_from}" if self.corrected_from else ""
         return f"{self.camera}: track {self.track} is {self.person}{was}"
 
     def facts(self) -> dict[str, Any]:
-        """Return {name: value} of all but the image."""
+        """Return {name: value} of all fields except the image."""
         return {name: value for name, value in asdict(self).items() if name != "image"}
 
 
@@ -87,7 +87,7 @@ def open_live(
 ) -> "LiveGallery":
     """Return the LiveGallery of cameras {name: address}, for the gallery's network.
 
-    Raises UserError for a threshold of another network, and for a travel file of other cameras.
+    Raises UserError for a threshold of another network, or a travel file of other cameras.
     """
     live = LivePeople(
         detector,
@@ -102,18 +102,18 @@ def open_live(
 
 
 class LiveGallery:
-    """The people of live cameras in a gallery.
+    """A gallery that stores the people seen by live cameras.
 
-    live: finds the people. addresses: {camera: where it is}.
+    live: finds the people. addresses: {camera: its address}.
     """
 
     def __init__(self, live: LivePeople, addresses: Mapping[str, str]) -> None:
         self.live, self._links, self._addresses = live, live.links, addresses
-        self._records: dict[str, tuple[TrackRecord, float]] = {}  # and the time of its first frame
-        self._names: dict[int, str] = {}  # of people who are not called by their number
-        self._shown: dict[int, Path] = {}  # an image of each person, by which a new name is noticed
-        self._paths: dict[tuple[str, int], list[Path]] = {}  # the images of the last tracks
-        self._refreshed = self._asked = -np.inf  # the times of two kinds of refreshing
+        self._records: dict[str, tuple[TrackRecord, float]] = {}  # with the time of the first frame
+        self._names: dict[int, str] = {}  # names of people who have one besides their number
+        self._shown: dict[int, Path] = {}  # an image per person, whose name is watched
+        self._paths: dict[tuple[str, int], list[Path]] = {}  # images of the latest tracks
+        self._refreshed = self._asked = -np.inf  # times of the latest checks
 
     def follow(
         self,
@@ -121,7 +121,7 @@ class LiveGallery:
         write: Callable[[Callable[[Gallery], None]], None],
         look: Callable[[Frame, float, str], FrameResult | None] | None = None,
     ) -> Iterator[FrameResult]:
-        """Yield the results of frames, to be stored, and in the end of those who are still there.
+        """Yield the results to store: of each frame, and finally of the people still in view.
 
         frames: (camera, frame, seconds), such as Streams. write: calls a function with the gallery.
         look: replaces LivePeople.feed; it returns None to skip a frame.
@@ -135,7 +135,7 @@ class LiveGallery:
         yield from self.live.end()
 
     def know(self, gallery: Gallery) -> None:
-        """Add the people of a gallery to the links, first those with names."""
+        """Add the people of a gallery to the links, named people first."""
         sums: dict[tuple[str, str], Features] = {}
         for images, features in gallery.entries(Filter(has_identity=True)):
             for (_, about), feature in zip(images, features, strict=True):
@@ -172,14 +172,14 @@ class LiveGallery:
         return printable(self._names.get(person, str(person))) if person else "?"
 
     def _store(self, gallery: Gallery, looked: FrameResult) -> None:
-        """Store the images of tracks that were not forgotten meanwhile."""
+        """Store the images of tracks, except tracks that were forgotten in the meantime."""
         record, zero = self._record(gallery, looked)
         keys = {track_key(record.source, str(each.track)): each.track for each in looked.images}
         gone = {keys[key] for key in gallery.forgotten([*keys])}
         images = [each for each in looked.images if each.track not in gone]
         if not images:
             return
-        record_tracks(gallery, record)  # again, if all images so far were forgotten
+        record_tracks(gallery, record)  # again, in case all earlier images were forgotten
         paths = [self._write(record, zero, each) for each in images]
         abouts = {
             path: About(
@@ -254,7 +254,7 @@ class LiveGallery:
             }
         )
         before, newest = said.corrected_from, max(images, default=None)
-        # The image has another name now, and no user has given it.
+        # The image's name has changed, but not by a user.
         if before and self._shown.get(before) in images:
             del self._shown[before]
         if newest:
@@ -270,7 +270,7 @@ class LiveGallery:
         )
 
     def refresh(self, gallery: Gallery) -> None:
-        """Adopt the names that a user has given, and forget forgotten people."""
+        """Adopt the names that a user has given, and drop forgotten people."""
         people = {row.person for row in self._links.tracks.values()}
         self._shown = {person: path for person, path in self._shown.items() if person in people}
         self._paths = {
@@ -309,7 +309,7 @@ class LiveGallery:
             self._links.know(("known", name, camera), self._number_of(name), camera, mean)
 
     def _number_of(self, identity: str) -> int:
-        """Return the number of a person in the links; a new one for a named person."""
+        """Return the number of a person in the links, a new one if a name has none."""
         for number, name in self._names.items():
             if name == identity:
                 return number

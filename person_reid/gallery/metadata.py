@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 URI = "file://"
 OF_MORE = "more IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(more) WHERE key = ? AND value = ?)"
 SIGNS = {"=": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
-NOT_A_PERSON = "-1"  # an identity: junk, as data sets call a box that shows nobody
+NOT_A_PERSON = "-1"  # the identity of junk, the data sets' word for a box that shows nobody
 
 
 class About(NamedTuple):
     """The facts about an image.
 
-    Each of these is a column of an index, of the CSV files, and a key in JSON files.
+    Each field is a column of an index and of the CSV files, and a key in JSON files.
 
     time: UTC, such as "2026-11-01 08:30:00Z", so that text sorts by time. track: consecutive images
-    of one person, from a tracker. source: the video or collection that the image was cut from.
+    of one person, from a tracker. source: the video or collection from which the image was cut.
     more: further columns, {name: value}, such as {"store": "3"}.
     """
 
@@ -52,11 +52,11 @@ class About(NamedTuple):
         return {**{name: value for name, value in facts if value}, **(more or {})}
 
 
-FACT_NAMES = About._fields[:5]  # of all images; `more` holds the others
+FACT_NAMES = About._fields[:5]  # facts that every image can have; `more` holds the others
 
 
 def merged_about(old: About, new: About) -> About:
-    """Return the new facts, and the old ones where a new one is None."""
+    """Return the new facts, with old ones in place of None."""
     both = zip(old, new, strict=True)
     merged = About(*(before if now is None else now for before, now in both))
     return merged._replace(more={**old.more, **new.more}) if old.more and new.more else merged
@@ -65,7 +65,7 @@ def merged_about(old: About, new: About) -> About:
 def stored_facts(about: About) -> About:
     """Return facts as a gallery stores them: as texts, the time in UTC.
 
-    Raises UserError for anything but texts, whole numbers, and a time.
+    Raises UserError for anything but texts, whole numbers, or a time.
     """
     if not isinstance(about, About):
         raise UserError(f"what is known of an image: expected an About, found {about!r}.")
@@ -75,7 +75,7 @@ def stored_facts(about: About) -> About:
 
 
 def _text(value: Any, name: str) -> str:
-    """Return a text, or a whole number as one."""
+    """Return a text, or a whole number as text."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):
@@ -101,7 +101,7 @@ def _yes_or_no(value: Any, name: str) -> bool:
 
 
 def _pairs(value: Any, name: str) -> tuple[tuple[str, str], ...]:
-    """Return further columns as sorted pairs, which a dictionary of filters can hold."""
+    """Return further columns as sorted pairs, which make a Filter hashable."""
     return tuple(sorted(_own(dict(value) if isinstance(value, tuple) else value, name).items()))
 
 
@@ -111,7 +111,7 @@ def _stored(value: Any, name: str) -> str:
 
 
 def _bound(value: Any, name: str) -> str:
-    """Return the first whole second not before a time, because indexes store whole seconds."""
+    """Return a time rounded up to a whole second, because indexes store whole seconds."""
     time = _instant(value, name)
     return stored(time + timedelta(microseconds=-time.microsecond % 10**6))
 
@@ -132,12 +132,13 @@ def _path(value: Any, name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which images a search compares with: their identity, camera, track, source, period and path.
+    """The images to search: their identity, camera, track, source, period and path.
 
-    None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
-    without an offset, it is local time. image: the path as it was added. has_identity: only images
-    with an identity. where: values of further columns, such as {"store": "3"}. images: paths as
-    they were added. Raises UserError for other values, and if `after` is not before `before`.
+    None matches every image. after, before: a datetime, a date, or a text such as
+    2026-11-01T09:30+01:00; without an offset, it is local time. image: the path as it was added.
+    has_identity: only images with an identity. where: values of further columns, such as {"store":
+    "3"}. images: paths as they were added. Raises UserError for other values, or if `after` is not
+    before `before`.
     """
 
     identity: str | None = None
@@ -170,9 +171,9 @@ class Filter:
             raise UserError(f"from {first} on and before {last}: no time is both; exchange them.")
 
     def comparisons(self) -> list[tuple[str, str, Any]]:
-        """Return (column, operator, value) of each, in SQL.
+        """Return the comparisons as (column, operator, value), in SQL.
 
-        An image with an unknown value matches none.
+        An image whose value is unknown matches no comparison.
         """
         others = {
             "after": ("time", ">="),
@@ -187,7 +188,7 @@ class Filter:
         return [*found, *somebody * self.has_identity]
 
     def admits(self, path: str | os.PathLike[str], about: About) -> bool:
-        """Return whether an image passes; for galleries without their own language."""
+        """Return whether an image passes; for galleries without a query language."""
         known = about._asdict() | {"path": os.fsencode(path)}
         if not {*(self.where or ())} <= {*(about.more or {}).items()}:
             return False
@@ -200,7 +201,7 @@ class Filter:
         return True
 
     def condition(self) -> tuple[str, list[Any]]:
-        """Return an SQL condition and its values."""
+        """Return the filter as an SQL condition and its values."""
         clauses, values = [], []
         for column, sign, value in self.comparisons():
             clauses.append(f"{column} {sign} ?")
@@ -215,7 +216,7 @@ class Filter:
 
 
 def filters_of(paths: Sequence[str | os.PathLike[str]], at_once: int) -> Iterator[Filter]:
-    """Yield the filters that together admit these images, each at most so many."""
+    """Yield filters that together admit these images; each admits at most `most`."""
     for start in range(0, len(paths), at_once):
         yield Filter(images=tuple(paths[start : start + at_once]))
 
@@ -225,7 +226,7 @@ UNKNOWN_ABOUT, EVERYTHING = About(), Filter()
 
 @dataclass(frozen=True)
 class Found:
-    """One image of an answer, its cosine similarity to the query, and the facts about it."""
+    """One image found for a query, its cosine similarity, and the facts about it."""
 
     path: Path
     similarity: float
@@ -241,12 +242,12 @@ def about_images(
 ) -> dict[Path, About]:
     """Find the facts about images: in a CSV file, in their names, in EXIF, or by the file's time.
 
-    csv: columns path (relative to the file), some of those of About, and further ones. pattern: a
-    regular expression with some of the groups id, camera, track and source, searched in the name of
-    a file, then in its path below the one of `folders` that holds it, then in all of its path.
-    dated: those that get the time of EXIF or of the file if the list gives none; by default all.
-    Raises UserError for an invalid time or pattern, and for a list of other images. The log warns
-    if a pattern matches none.
+    csv: has the column path (relative to the file), columns of About, and further ones. pattern: a
+    regular expression with some of the groups id, camera, track and source. It is searched in a
+    file's name, then in its path below one of `folders`, then in its whole path. dated: images that
+    get the time of EXIF or of the file if the list gives none; by default, all. Raises UserError
+    for an invalid time or pattern, or a list of other images. The log warns if a pattern matches no
+    image.
     """
     paths = list(paths)
     listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "")
@@ -277,7 +278,7 @@ def about_images(
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return a regular expression with groups named id, camera, track or source; "" has none."""
+    """Compile a regular expression with groups named id, camera, track or source, or ""."""
     expression = compiled(pattern)
     groups = expression.groupindex.keys()
     if pattern and not (groups and groups <= {"id", "identity", "camera", "track", "source"}):
@@ -292,9 +293,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def listed_path(path: Path) -> str:
     """Return an absolute path as a list names it.
 
-    It is a file: URI if a terminal or a spreadsheet would alter the path.
-
-    read_abouts reads it back.
+    It is a file: URI if a terminal or a spreadsheet would alter the path. read_abouts reads both.
     """
     return str(path) if printable(path) == str(path) else URI + quote_from_bytes(os.fsencode(path))
 
@@ -302,9 +301,8 @@ def listed_path(path: Path) -> str:
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
     """Read the facts about images from a CSV file.
 
-    Columns with other names are further facts. Raises UserError if it lacks a needed
-    column, for a line without a path, for an invalid time, and for lines that contradict one
-    another.
+    Columns with other names are further facts. Raises UserError if the file lacks a needed column,
+    and for lines that have no path, have an invalid time or contradict one another.
     """
     listed: dict[Path, About] = {}
     for line, row in read_table(csv, needed, FACT_NAMES, others=True):
@@ -319,7 +317,7 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
             raise UserError(f"{csv}, line {line}: expected a path, found an empty one.")
         if path.startswith(URI):
             name = unquote_to_bytes(path.removeprefix(URI))
-            # no name holds a zero byte, and resolve() refuses it
+            # no name contains a zero byte, and resolve() rejects one
             path = os.fsdecode(name.replace(b"\0", b"%00"))
         if listed.setdefault(real(csv.parent / path), known) != known:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Names and numbers of the people of linked tracks: given, from an earlier linking, or new.
+"""Names and numbers of the people on linked tracks: given, from an earlier linking, or new.
 
 numbers = number_people(tracks, people, said, index.values("identity"))
 names = name_people(people, [known_name(track, None) for track in tracks])
@@ -8,7 +8,7 @@ An index remembers the tracks that a user has identified, so that no linking cha
 decide(index, {path: "Anna", other: ""})      # as tools/search.py apply does
 names = decided_names(index, tracks)          # {image of a track: name}
 
-The names belong to images: forgotten images leave none behind.
+The names belong to images, so forgetting the images also removes the names.
 """
 
 from collections import Counter
@@ -27,8 +27,8 @@ from person_reid.retrieval.identities import assigned
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
 
-MORE = 10**6  # votes of what a user has said; no track has as many images
-DECISIONS = "decided"  # the kind of the notes: {SOURCE/TRACK: whether somebody is named}
+MORE = 10**6  # votes for a user's own statement; no track has as many images
+DECISIONS = "decided"  # the kind of these notes: {SOURCE/TRACK: whether it has a name}
 
 
 def photographed_people(
@@ -36,8 +36,8 @@ def photographed_people(
 ) -> tuple[list[str], Features]:
     """Return the names of P people, and the mean feature (P, D) of their images.
 
-    They are the named people on images outside the tracks, such as the photographs of search.py
-    enroll.
+    They are the named people in images outside the tracks, such as the photographs of `search.py
+    enroll`.
     """
     of_tracks = {(each.record.source, str(each.track.number)) for each in tracks}
     names, rows = [], [tracks[0].features[:0]]
@@ -58,8 +58,8 @@ def number_people(
 ) -> list[int]:
     """Return the numbers, from 1, of the people 0, 1, … that tracks show.
 
-    A person keeps the number that a user gave, or that most of its images have in the index.
-    The others get free numbers.
+    A person keeps the number that a user gave, or that most of the person's images have in the
+    index. All others get free numbers.
 
     people: (T,). taken: all identities in the index.
     """
@@ -80,7 +80,7 @@ def number_people(
 def known_name(track: IndexedTrack, said: str | None) -> str:
     """Return the name that a user gave the person of a track, or "".
 
-    said: in the corrections; by default, the name of most of its images in the index.
+    said: the name in the corrections; by default, the name of most of its images in the index.
     """
     texts = [said] if said else [about.identity or "" for _, about in track.images]
     names = Counter(text for text in texts if text and not number_in(text))
@@ -90,8 +90,8 @@ def known_name(track: IndexedTrack, said: str | None) -> str:
 def name_people(people: Sequence[int], names: Sequence[str]) -> dict[int, str]:
     """Return {person: name} of the people named by a user.
 
-    people, names: (T,) of tracks, see known_name. A person has the name of most of its tracks, and
-    a name the person with most of its tracks.
+    people, names: (T,), one per track, see known_name. Each person gets at most one name, and each
+    name one person; the pairs with the most tracks come first.
     """
     both = zip(people, names, strict=True)
     return assigned(Counter(pair for pair in both if pair[1]))

@@ -29,7 +29,8 @@ MOST_FITTED = 100_000  # images from which the means are estimated
 class NormalizedGallery(ReadGallery):
     """A gallery for reading and searching, with features changed by CameraNorm.
 
-    Images without a camera get the statistics of all. Raises UserError if no image has a camera.
+    Images without a camera are normalised with the statistics of all images. Raises UserError if no
+    image has a camera.
     """
 
     def __init__(self, gallery: ReadGallery) -> None:
@@ -57,27 +58,27 @@ class NormalizedGallery(ReadGallery):
         return len(self.gallery)
 
     def width(self) -> int | None:
-        """Return the number of values of a feature."""
+        """Return the dimension of the features."""
         return self.gallery.width()
 
     def values(self, name: str) -> list[str]:
-        """Return the values of a column that some image has."""
+        """Return the distinct values of a column."""
         return self.gallery.values(name)
 
     def normalized(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:
-        """Return features (N, D) as they are compared here; None means an unknown camera."""
+        """Return features (N, D), normalised as in this gallery; None: the camera is unknown."""
         features = checked_features(features, self.width(), self.path)
         return self.norm(features, [camera or "" for camera in cameras])
 
     def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
-        """Yield the images in chunks, and their moved features (n, D)."""
+        """Yield the images in chunks, and their normalised features (n, D)."""
         for images, features in self.gallery.entries(which):
             yield images, self.normalized(features, [about.camera for _, about in images])
 
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        """Return for each moved query (Q, D) the k most similar images, nearest first."""
+        """Return for each normalised query (Q, D) the k most similar images, nearest first."""
         check_count(k)
         return nearest_images(queries, self.entries(among), k)
 
@@ -87,7 +88,7 @@ def nearest_images(
 ) -> list[list[Found]]:
     """Return for each query (Q, D) the k most similar images, the nearest first.
 
-    entries: chunks of images and their features (n, D); equally similar images keep their order.
+    entries: chunks of images with features (n, D). Equally similar images keep their order.
     """
     answers: list[list[Found]] = [[] for _ in queries]
     for images, features in entries:

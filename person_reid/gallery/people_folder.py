@@ -1,13 +1,13 @@
-"""Write the folder of people: their track files, tables, and the page that corrects links.
+"""Write a people folder: the track files, the tables, and the page for correcting links.
 
-check_track_names("people", tracks, index)                  # before anything is computed
+check_track_names("people", tracks, index)                  # before any computation
 write_people_folder("people", linked, index)
 renew_people(index)                                         # after some were forgotten
 for count in count_people(linked):
     print(count.date, count.camera, count.people, count.fewest, count.most)
 
-A count is the number of groups of linked tracks, and `fewest` and `most` are its range by
-People.count, which contained the true number in nine of ten draws of people, see docs/accuracy.md.
+A count is the number of groups of linked tracks. `fewest` and `most` are its range by People.count.
+The range contained the true number in nine of ten draws of people, see docs/accuracy.md.
 """
 
 import shutil
@@ -39,14 +39,14 @@ from person_reid.show.explorer_views import describe_stays
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import as_command, counted, parse_json, printable
 
-PEOPLE_MARK = ".person-reid-people"  # a file that only these folders hold
-VIDEOS_MARK = ".person-reid-videos"  # a file that only the folders of tools/people.py hold
-PICTURE = "people.png"  # in those
-LINKING = "linking.json"  # which index was linked, and by which options
+PEOPLE_MARK = ".person-reid-people"  # a file that marks people folders
+VIDEOS_MARK = ".person-reid-videos"  # a file that marks the folders of tools/people.py
+PICTURE = "people.png"  # in a folder of tools/people.py
+LINKING = "linking.json"  # the linked index and the options of the linking
 CORRECTIONS = "corrections.csv"
-PEOPLE = "people"  # people.csv and people.html, or a folder
+PEOPLE = "people"  # people.csv, and people.html or a folder of that name
 COUNTS = "counts.csv"
-OWN_NAMES = {PEOPLE, Path(COUNTS).stem}  # no track file is called so
+OWN_NAMES = {PEOPLE, Path(COUNTS).stem}  # names that no track file may have
 LEAST_ON_MAP = 3  # images that the page's map needs
 PEOPLE_COLUMNS = (
     "person",
@@ -75,7 +75,7 @@ def check_track_names(save: str, tracks: list[IndexedTrack], index: Gallery) -> 
 
 
 def _track_file(record: TrackRecord) -> str:
-    """Return the name of a track file in the folder."""
+    """Return the name of a track's file in the folder."""
     path = Path(record.path)
     return f"{record.source}{path.suffix if path.is_file() else ''}"
 
@@ -85,7 +85,7 @@ def write_people_folder(
 ) -> None:
     """Write the track files, the tables and people.html, in place of an earlier folder.
 
-    videos: those of which the folder gets annotated copies; None for all.
+    videos: the videos of which to write annotated copies; None for all.
     """
     with whole_folder(save, PEOPLE_MARK) as folder:
         _write_tracks(folder, linked)
@@ -100,10 +100,10 @@ def write_people_folder(
 
 
 def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
-    """Rewrite the folders of people beside the file of an index, after some were forgotten.
+    """Rewrite the people folders beside the file of an index, after images were forgotten.
 
     Returns what was written, and what may still show forgotten people: folders that cannot be
-    rewritten, tracks, and remains of a killed call.
+    rewritten, track files, videos, and remains of a killed call.
     """
     if index.file is None:
         return [], []
@@ -113,16 +113,16 @@ def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
             made = parse_json((folder / LINKING).read_text("utf-8"))
             if made["index"] == index.file.name:
                 renewed += _renewed(index, folder, LinkOptions(**made))
-        except (UserError, OSError, ValueError, TypeError):  # such as options of another version
+        except (UserError, OSError, ValueError, TypeError):  # such as another version's options
             left.append(folder)
     if (beside / VIDEOS_MARK).exists():
-        of_videos = ("tracks/*.txt", "tracks/.*.partial", "*.mp4")  # the last of live cameras
+        of_videos = ("tracks/*.txt", "tracks/.*.partial", "*.mp4")  # *.mp4: of live cameras
         left += [path for pattern in of_videos for path in beside.glob(pattern)]
     return renewed, sorted(left)
 
 
 def _renewed(index: Gallery, folder: Path, options: LinkOptions) -> list[Path]:
-    """Rewrite a folder of people, and the picture of tools/people.py; delete both if empty."""
+    """Rewrite a people folder and its picture by tools/people.py; without tracks, delete both."""
     beside = folder.parent / PICTURE
     pictures = [beside] if beside.exists() and (folder.parent / VIDEOS_MARK).exists() else []
     if recorded_tracks(index):
@@ -142,7 +142,8 @@ def _renewed(index: Gallery, folder: Path, options: LinkOptions) -> list[Path]:
 def _write_tracks(folder: Path, linked: LinkedTracks) -> None:
     """Write each track file with the numbers of people as identities."""
     tracks, stays = linked.tracks, linked.stays
-    # Numbers for tracks of other things than people, such as cars; trackers may count each class.
+    # Numbers for tracks of things other than people, such as cars; trackers may number each class
+    # separately.
     others = count(max(stay.person for stay in stays) + 2)
     numbers: dict[tuple[str, int, float | None], int] = defaultdict(lambda: next(others))
     pieces: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
@@ -171,7 +172,7 @@ def _write_tracks(folder: Path, linked: LinkedTracks) -> None:
 def _write_people(
     path: Path, tracks: list[IndexedTrack], stays: list[Stay], names: dict[int, str]
 ) -> None:
-    """Write a line for each track, in the order of people and time. names: of people."""
+    """Write a line for each track, sorted by person and time. names: the names of people."""
     both = zip(tracks, stays, strict=True)
     rows = [
         (
@@ -224,10 +225,10 @@ def _shown_name(person: int, names: dict[int, str]) -> str:
 
 
 class PeopleCount(NamedTuple):
-    """The distinct people of a local date, "" if it is unknown, and of a camera, or of all.
+    """The number of distinct people on a local date, in one camera or in all cameras.
 
-    fewest, most: the range of the true number, None if unknown. named: how many of them have a
-    name.
+    date: "" if unknown. fewest, most: the range of the true number, None if unknown. named: how
+    many of the people have a name.
     """
 
     date: str
@@ -239,7 +240,7 @@ class PeopleCount(NamedTuple):
 
 
 def count_people(linked: LinkedTracks) -> list[PeopleCount]:
-    """Return the counts of each date, first of all cameras and then of each.
+    """Return the counts for each date, first for all cameras together and then for each.
 
     A track belongs to the date on which it begins.
     """
@@ -283,7 +284,7 @@ def _lines_of_dates(counts: Sequence[PeopleCount]) -> list[str]:
 
 
 def _lines_of_named(linked: LinkedTracks) -> list[str]:
-    """Return a line for each named person: the cameras and times."""
+    """Return a line with cameras and times for each named person."""
     stays: dict[int, list[tuple[IndexedTrack, Stay]]] = defaultdict(list)
     for both in zip(linked.tracks, linked.stays, strict=True):
         stays[both[1].person].append(both)

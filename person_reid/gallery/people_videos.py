@@ -23,15 +23,15 @@ from person_reid.progress import progress
 from person_reid.show.lanes import colours_of_people, ink_on, label_font
 from person_reid.text import printable
 
-LONGEST_GAP = 1.0  # seconds between two boxes of a track that one in between connects
-CLOCK = 60_000  # a second has so many; MPEG-4 allows at most 65,535
-ENCODERS = {  # the first that PyAV was built with
+LONGEST_GAP = 1.0  # seconds; boxes are interpolated across gaps up to this length
+CLOCK = 60_000  # ticks per second; MPEG-4 allows at most 65,535
+ENCODERS = {  # the first one that PyAV supports is used
     "libx264": {"crf": "23", "preset": "veryfast"}, "libopenh264": {}, "mpeg4": {"qscale": "4"},
 }  # fmt: skip
 
 
 class Mark(NamedTuple):
-    """The mark of a person: a box of left, top, right and bottom, and a label."""
+    """The mark of a person: a box (left, top, right, bottom) and a label."""
 
     box: npt.NDArray[np.float64]
     label: str
@@ -43,8 +43,8 @@ def write_people_videos(
 ) -> None:
     """Write a copy of each video into a folder, annotated with its people.
 
-    among: the videos to draw; by default, all that have tracks. Raises UserError if PyAV is
-    missing, and if a video is gone.
+    among: the videos to draw; by default, all that have tracks. Raises UserError if PyAV or a video
+    is missing.
     """
     records = {each.record.source: each.record for each in linked.tracks}
     shown = [each for each in records.values() if among is None or real(each.frames) in among]
@@ -59,7 +59,7 @@ def write_people_videos(
 
 
 def marks_of(linked: LinkedTracks, source: str, fps: float) -> Mapping[int, list[Mark]]:
-    """Return the marks in the frames of a source: {number of a frame: marks}.
+    """Return {frame number: marks} for the frames of a source.
 
     Boxes are interpolated in frames that the tracker skipped.
     """
@@ -84,7 +84,7 @@ def marks_of(linked: LinkedTracks, source: str, fps: float) -> Mapping[int, list
 def _drawn(
     frames: FrameFolder | Video, marks: Mapping[int, list[Mark]], bar: Any
 ) -> Iterator[tuple[float, Image.Image]]:
-    """Yield the seconds and the picture of each frame that can be decoded."""
+    """Yield the time in seconds and the picture of each frame that can be decoded."""
     numbers = frames.numbers
     for (number, frame), seconds in zip(frames.read(numbers), frames.seconds(numbers), strict=True):
         bar.update()
@@ -93,7 +93,7 @@ def _drawn(
 
 
 def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
-    """Return a frame with marks, the nearest person last: lines and letters grow with the frame."""
+    """Return a frame with marks, nearest person on top; lines and text grow with the frame."""
     picture = Image.fromarray(frame)
     canvas, (width, height) = ImageDraw.Draw(picture), picture.size
     line, size = max(2, height // 180), max(14, height // 24)
@@ -103,7 +103,7 @@ def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
         canvas.rectangle((left, top, max(right, left), max(bottom, top)), None, colour, line)
         wide, high = canvas.textlength(label, font) + 2 * line, size + 2 * line
         x = min(max(left, 0), max(width - wide, 0))
-        # inside the frame, above the box if it can be
+        # inside the frame, and above the box if there is room
         y = min(max(top - high, 0), max(height - high, 0))
         canvas.rectangle((x, y, x + wide, y + high), colour)
         canvas.text((x + line, y + high / 2), label, ink_on(colour), font, anchor="lm")
@@ -111,7 +111,7 @@ def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
 
 
 def write_video(path: Path, pictures: Iterator[tuple[float, Image.Image]], fps: float) -> None:
-    """Write pictures with their seconds as a video in MP4."""
+    """Write pictures, each with its time in seconds, as an MP4 video."""
     with open_video(path, fps) as add:
         for seconds, picture in pictures:
             add(seconds, picture)
@@ -121,9 +121,9 @@ def write_video(path: Path, pictures: Iterator[tuple[float, Image.Image]], fps: 
 def open_video(
     path: Path, fps: float, **options: str
 ) -> Iterator[Callable[[float, Image.Image], None]]:
-    """Yield a function that adds a picture, with its seconds, to a new video in MP4.
+    """Yield a function that adds a picture, with its time in seconds, to a new MP4 video.
 
-    Codecs need even sides: the last column or row may be lost. options: of FFmpeg's MP4.
+    Codecs need even sides, so the last column or row may be lost. options: for FFmpeg's MP4 format.
     """
     av = optional_module("av", UserError('--video needs PyAV: python -m pip install ".[video]"'))
     codec = next(name for name in ENCODERS if name in av.codecs_available)

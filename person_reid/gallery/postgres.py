@@ -1,12 +1,12 @@
-"""A gallery in PostgreSQL with pgvector, which several machines write and search.
+"""A gallery in PostgreSQL with pgvector, which several machines can write and search.
 
     gallery = PostgresGallery("postgresql://anna@db.example/shop/people?crops=/mnt/crops")
 
-The address is one of libpq, and the name of the gallery follows the database: the tables
+The address is a libpq address, with the gallery's name after the database: here, the tables
 `people_images`, `people_about`, `people_notes` and `people_barred` of `shop`. `crops` names a
-folder that all machines see; images below it are stored by their path in it, so each machine may
-mount it elsewhere. The gallery remembers the first one. Passwords come from libpq's places, such as
-PGPASSWORD or ~/.pgpass; `sslmode` controls TLS. Each method is one transaction.
+folder that all machines share. Paths below it are stored relative to it, so each machine can mount
+it elsewhere. The gallery remembers the first folder given. Passwords come from the usual places of
+libpq, such as PGPASSWORD or ~/.pgpass; `sslmode` controls TLS. Each method is one transaction.
 """
 
 import json
@@ -50,19 +50,19 @@ from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
 VERSION = 1
-POSTGRES, PGVECTOR = 15, (0, 8, 4)  # the earliest that work
-AT_ONCE = 5000  # images of an answer
-SMALL = 10_000  # the most images that are compared one by one although there is a graph
-GRAPH_FROM = 20_000  # images; with fewer, there is none
-WIDEST_GRAPH = 4000  # numbers of a halfvec in a graph of pgvector
-LINKS, CONSTRUCTION = 16, 100  # of an image in the graph, and images compared to find them
-RECALL, NEIGHBOURS, SAMPLED = 0.98, 10, 200  # what a trial asks for, of how many images
-EFFORTS = (40, 80, 160, 320, 640, MOST_EFFORT := 1000)  # images that a search looks at
+POSTGRES, PGVECTOR = 15, (0, 8, 4)  # the earliest versions that work
+AT_ONCE = 5000  # images per answer of the server
+SMALL = 10_000  # up to so many images are compared one by one, even if there is a graph
+GRAPH_FROM = 20_000  # images from which there is a graph
+WIDEST_GRAPH = 4000  # the largest dimension of a halfvec in a graph of pgvector
+LINKS, CONSTRUCTION = 16, 100  # links per image in the graph, and images compared to find them
+RECALL, NEIGHBOURS, SAMPLED = 0.98, 10, 200  # a trial's goal and its number of images
+EFFORTS = (40, 80, 160, 320, 640, MOST_EFFORT := 1000)  # images that a search visits
 EFFORT = (
     "SELECT set_config('hnsw.ef_search', %s, true), "
     "set_config('hnsw.iterative_scan', 'relaxed_order', true)"
 )
-GRAPH_BYTES = 2 * 8 * LINKS + 200  # of an image, besides its feature
+GRAPH_BYTES = 2 * 8 * LINKS + 200  # per image, besides its feature
 SETTINGS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "application_name": "person-reid"}
 FACTS = ", ".join(FACT_NAMES)
 TEXT = 'text COLLATE "C"'  # sorted as SQLite and Python do
@@ -88,7 +88,7 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS "{{name}}_graph" ON "{{name}}_images"
 USING hnsw (feature halfvec_cosine_ops) WITH (m = {LINKS}, ef_construction = {CONSTRUCTION})
 """
 COLUMNS = f"path, state, feature, {FACTS}, more"
-KEPT = {  # what a row holds afterwards: the person and the track only of the same picture
+KEPT = {  # a replaced row keeps its person and track only if the picture is the same
     "state": "excluded.state",
     "feature": "excluded.feature",
     **{name: f"coalesce(excluded.{name}, old.{name})" for name in FACT_NAMES},
@@ -149,14 +149,14 @@ class PostgresGallery(Gallery):
 
     @cached_property
     def file(self) -> Path | None:
-        """The place beside which crops and uploads are kept, if a folder is named."""
+        """The path beside which crops and uploads are stored, if the address names a folder."""
         folder = self._folder or self.recall("crops")
         return real(folder) / self.name if folder else None
 
     # --- the server
 
     def _connected(self) -> Any:
-        """Return the connection, made anew if it is broken."""
+        """Return the connection, renewed if it is broken."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         return self._connection
@@ -171,9 +171,9 @@ class PostgresGallery(Gallery):
         return connection
 
     def _register(self, connection: Any) -> None:
-        """Send arrays as halfvec: the number of values, and float16 in network byte order."""
+        """Send arrays as halfvec: the number of values, then float16 in network byte order."""
         kind = self.psycopg.types.TypeInfo.fetch(connection, "halfvec")
-        if kind is None:  # until the first gallery of the database is made
+        if kind is None:  # until the database has its first gallery
             return
         found = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
         if tuple(map(int, (version := found.fetchone()[0]).split("."))) < PGVECTOR:
@@ -201,9 +201,9 @@ class PostgresGallery(Gallery):
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        """Yield a cursor; errors of the server become a StoreError, after which nothing is written.
+        """Yield a cursor; an error of the server becomes a StoreError, and nothing is written.
 
-        If the server was restarted since the last call, this one begins on a new connection.
+        If the server has restarted since the last call, this call uses a new connection.
         """
         with self._explained(), ExitStack() as stack:
             try:
@@ -220,7 +220,7 @@ class PostgresGallery(Gallery):
             raise StoreError(f"{self.path}: {first_line(error, 300)}") from error
 
     def _rows(self, words: str, *values: Any) -> list[Any]:
-        """Return the rows of one command, in which {name} is the gallery's; none if it is new."""
+        """Return the rows of one command, none if the gallery is new; {name} is its name."""
         if not self._there():
             return []
         with self._transaction() as cursor:
@@ -228,7 +228,7 @@ class PostgresGallery(Gallery):
             return list(cursor.fetchall()) if cursor.description else []
 
     def _there(self) -> bool:
-        """Return whether the tables are there."""
+        """Return whether the tables exist."""
         if not self._made:
             with self._transaction() as cursor:
                 cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f'"{self.name}_images"',))
@@ -236,7 +236,7 @@ class PostgresGallery(Gallery):
         return self._made
 
     def _make(self, width: int | None = None) -> None:
-        """Make the tables, and set the width of their features, unless another process has."""
+        """Create the tables for features of one dimension, unless another process has done so."""
         with self._transaction() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('person-reid'))")
             self._connection.execute(TABLES.format(name=self.name))
@@ -244,20 +244,20 @@ class PostgresGallery(Gallery):
             if width and self.width() is None:
                 feature = f'ALTER TABLE "{self.name}_images" ALTER feature'
                 cursor.execute(f"{feature} TYPE halfvec({width})")
-                if width < WIDEST_GRAPH:  # inside of its row: faster to compare
+                if width < WIDEST_GRAPH:  # stored inside its row, which is faster to compare
                     cursor.execute(f"{feature} SET STORAGE PLAIN")
         self._register(self._connection)
         folder = {"crops": str(real(self._folder))} if self._folder else {}
         self.remember({"version": VERSION, "token": secrets.token_hex(4), **folder})
 
-    # --- what is there
+    # --- reading
 
     def __len__(self) -> int:
         found = self._rows('SELECT count(*) FROM "{name}_images"')
         return int(found[0][0]) if found else 0
 
     def width(self) -> int | None:
-        """Return the number of values of a feature, or None before the first addition."""
+        """Return the dimension of the features, or None before the first addition."""
         found = self._rows(
             "SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass(%s) "
             "AND attname = 'feature'",
@@ -266,19 +266,19 @@ class PostgresGallery(Gallery):
         return int(found[0][0]) if found and found[0][0] > 0 else None
 
     def _key(self, path: str | os.PathLike[str] | bytes) -> bytes:
-        """Return a path as it is stored: below the folder of the crops, without that folder."""
+        """Return a path as it is stored: relative to the folder of the crops, if below it."""
         return IndexFolder(self.file).stored(os.fsdecode(path))
 
     def _path(self, key: bytes) -> Path:
-        """Return a path on this machine."""
+        """Return the path on this machine for a stored path."""
         return IndexFolder(self.file).path(key)
 
     def _entry(self, row: Sequence[Any]) -> tuple[Path, About]:
-        """Return the image in a row (id, path, facts..., more, ...), and what is known of it."""
+        """Return the image in a row (id, path, facts..., more, ...), and its facts."""
         return self._path(row[1]), About(*row[2 : 3 + len(FACT_NAMES)])
 
     def _condition(self, which: Filter) -> tuple[str, list[Any]]:
-        """Return a filter in SQL, and its values."""
+        """Return a filter as SQL, and its values."""
         check_filter(which)
         clauses, values = ["true"], []
         for column, sign, value in which.comparisons():
@@ -303,7 +303,7 @@ class PostgresGallery(Gallery):
     def _read(
         self, which: Filter, columns: str = "", after: Path | None = None
     ) -> Iterator[list[Any]]:
-        """Yield chunks of (id, path, facts..., more, columns...) by rising id."""
+        """Yield chunks of (id, path, facts..., more, columns...) in order of id."""
         words, values = self._condition(which)
         last = 0
         if after:
@@ -328,11 +328,11 @@ class PostgresGallery(Gallery):
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks, without their features, or those after one of them."""
+        """Yield the images in chunks, without features; `after`: only those after this one."""
         return ([*map(self._entry, rows)] for rows in self._read(which, after=after))
 
     def values(self, name: str) -> list[str]:
-        """Return the values of a column of About that some image has, in alphabetical order."""
+        """Return the distinct values of a column of About, in alphabetical order."""
         if name not in FACT_NAMES:
             raise UserError(f"no column {name!r}; there are {FACTS}.")
         words = f"SELECT DISTINCT {name} FROM \"{{name}}_images\" WHERE {name} > '' ORDER BY 1"
@@ -358,10 +358,10 @@ class PostgresGallery(Gallery):
         left = [*zip(map(self._key, paths), states, features, known, strict=True)]
         with self._transaction() as cursor:
             stripped = 0
-            while left:  # an image that is named twice takes two rounds
+            while left:  # an image that is given twice takes two rounds
                 now = {row[0]: row for row in reversed(left)}
                 left = [row for row in left if row is not now[row[0]]]
-                rows = [  # in one order, so that two writers never wait for each other
+                rows = [  # in a fixed order, so that two writers never wait for each other
                     (*row, *about[:-1], about.more and json.dumps(about.more))
                     for *row, about in sorted(now.values(), key=itemgetter(0))
                 ]
@@ -387,9 +387,9 @@ class PostgresGallery(Gallery):
             return int(cursor.rowcount)
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
-        """Delete images: no search finds them from now on. See SearchIndex.forget.
+        """Delete images, so that no search finds them any more. See SearchIndex.forget.
 
-        Their bytes leave the server's files when VACUUM has run, which the log mentions.
+        Their bytes stay in the server's files until VACUUM runs, as the log explains.
         """
         words, values = self._condition(which)
         if not self._there():
@@ -397,7 +397,7 @@ class PostgresGallery(Gallery):
         images, token, now = f'"{self.name}_images"', self.recall("token"), stored(datetime.now())
         with self._transaction() as cursor:
             rows = cursor.execute(
-                f"DELETE FROM {images} WHERE id IN "  # in one order, as others add and describe
+                f"DELETE FROM {images} WHERE id IN "  # in the same order as in `add`
                 f"(SELECT id FROM {images} WHERE {words} ORDER BY path FOR UPDATE) "
                 "RETURNING path, state, coalesce(source, ''), coalesce(track, '')",
                 values,
@@ -432,7 +432,7 @@ class PostgresGallery(Gallery):
         return len(rows)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return the keys (see forgetting.py) that belong to something forgotten."""
+        """Return the keys (see forgetting.py) that belong to forgotten images or tracks."""
         hashes = {hash_of_key(key, self.recall("token") or ""): key for key in keys}
         found = self._rows('SELECT hash FROM "{name}_barred" WHERE hash = ANY(%s)', [*hashes])
         return {hashes[each] for (each,) in found}
@@ -445,7 +445,7 @@ class PostgresGallery(Gallery):
     # --- notes
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store values under keys that hold none yet, and return what the keys hold."""
+        """Store the values whose keys are new, and return the stored values of all given keys."""
         if not self._there():
             self._make()
         with self._transaction() as cursor:
@@ -456,12 +456,12 @@ class PostgresGallery(Gallery):
         return {key: self.recall(key) for key in values}
 
     def recall(self, key: str) -> Any:
-        """Return what a key holds, or None."""
+        """Return the value of a key, or None."""
         found = self._rows('SELECT value FROM "{name}_about" WHERE key = %s', key)
         return parse_json(found[0][0]) if found else None
 
     def note(self, kind: str, notes: Mapping[str, Any]) -> None:
-        """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
+        """Store notes {name: JSON}; each replaces an earlier note of the same kind and name."""
         self._make()
         with self._transaction() as cursor:
             cursor.executemany(
@@ -482,8 +482,8 @@ class PostgresGallery(Gallery):
     ) -> list[list[Found]]:
         """Return for each query (Q, D) the k most similar images, nearest first.
 
-        Up to SMALL admitted images are compared one by one. Among more, the graph is searched, as
-        deeply as the trial of `prepare` found necessary.
+        Up to SMALL admitted images are compared one by one. For more images, the graph is searched
+        as deeply as the trial of `prepare` found necessary.
         """
         check_count(k)
         words, values = self._condition(among)
@@ -498,7 +498,7 @@ class PostgresGallery(Gallery):
             exact = not graph or not cursor.execute(few, values).fetchone()
             effort = max(parse_json(graph[0])["effort"] if graph else 1, min(k, MOST_EFFORT))
             cursor.execute(EFFORT, (str(effort),))
-            # of a filter's images, more are looked at than are wanted: the nearest come late
+            # With a filter, the search visits more images than it returns: the nearest come late.
             most = k if among == EVERYTHING else max(k, effort // 2)
 
             def nearest(query: Features, distance: str, most: int) -> list[Any]:
@@ -510,7 +510,7 @@ class PostgresGallery(Gallery):
             answers = []
             for query in queries:
                 rows = [] if exact else nearest(query, "feature <=> %b", most)
-                if len(rows) < k:  # `+ 0` keeps the graph out of it
+                if len(rows) < k:  # `+ 0` prevents the use of the graph
                     rows = nearest(query, "(feature <=> %b) + 0", k)
                 every = ((*self._entry(row), 1 - row[-1]) for row in rows)
                 answers.append([Found(path, cosine, about) for path, about, cosine in every])
@@ -519,8 +519,8 @@ class PostgresGallery(Gallery):
     def prepare(self) -> None:
         """Build the graph if there are enough images; from then on, each addition extends it.
 
-        Other processes may read and write meanwhile. The trial is repeated when there are twice as
-        many.
+        Other processes can read and write meanwhile. The trial is repeated when the number of
+        images has doubled.
         """
         count, width = len(self), self.width()
         known = self.recall("graph")
@@ -528,20 +528,20 @@ class PostgresGallery(Gallery):
             return
         if known and count <= 2 * known["images"]:
             return
-        with self._explained(), closing(self._connect()) as connection:  # which ends the lock
+        with self._explained(), closing(self._connect()) as connection:  # closing frees the lock
             lock = f"SELECT pg_try_advisory_lock(hashtext('{self.name} graph'))"
             if not connection.execute(lock).fetchone()[0]:
-                return  # another process builds it
+                return  # another process is building it
             memory = min(8 << 20, count * (2 * width + GRAPH_BYTES) >> 10)  # kB
             connection.execute(f"SET maintenance_work_mem = {max(memory, 65_536)}")
-            if not known:  # a killed process may have left a part
+            if not known:  # a killed process may have left an unfinished graph
                 connection.execute(f'DROP INDEX IF EXISTS "{self.name}_graph"')
             connection.execute(GRAPH.format(name=self.name))
             connection.execute(f'ANALYZE "{self.name}_images"')
             self._try_efforts(count)
 
     def _try_efforts(self, count: int) -> None:
-        """Find and remember the fewest visits that find RECALL of a sample's nearest images."""
+        """Find and remember the lowest effort that finds RECALL of a sample's nearest images."""
         images = f'"{self.name}_images"'
         share = min(100, 300 * SAMPLED / count)
         chosen = self._rows(
@@ -575,17 +575,17 @@ class PostgresGallery(Gallery):
             NEIGHBOURS,
         )
 
-    # --- the whole
+    # --- the gallery as a whole
 
     def unfinished(self) -> Iterator[str]:
-        """Yield a sentence for each index of the server that was not finished."""
+        """Yield a sentence for each unfinished index on the server."""
         words = "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = to_regclass(%s)"
         for (index,) in self._rows(f"{words} AND NOT indisvalid", f'"{self.name}_images"'):
             yield f"{self.path}: the index {index} is not finished; `search.py index` finishes it"
 
     @property
     def tools(self) -> str:
-        """The tools that copy and check the gallery."""
+        """Advice on the tools that copy and check the gallery."""
         return (
             f"copy it by pg_dump --table '{self.name}_*' '{self.place}' >FILE, "
             "and check the server's own files by pg_amcheck"
@@ -598,6 +598,6 @@ class PostgresGallery(Gallery):
         self._made = False
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()

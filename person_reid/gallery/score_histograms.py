@@ -1,9 +1,9 @@
-"""Genuine and impostor scores of people and of tracks, to measure thresholds.
+"""Genuine and impostor scores of people and of tracks, for measuring thresholds.
 
     found = person_similarities(query, gallery)      # as identify compares
     found = track_similarities(query, gallery)       # as tools/across.py compares
 
-pair_similarities (retrieval/thresholds.py) does the same for two images.
+pair_similarities (retrieval/thresholds.py) does the same for pairs of images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ from person_reid.retrieval.similarity import Features, chunks, unit_rows
 from person_reid.retrieval.thresholds import PairSimilarities, histogram, roc
 from person_reid.retrieval.track_features import merge_tracklets
 
-FEWEST_KNOWN = 10  # people with several images, for a threshold
-MOST_ASKED = 1000  # images of known people, for a threshold
+FEWEST_KNOWN = 10  # people with several images that a threshold needs
+MOST_ASKED = 1000  # the most images of known people used for a threshold
 IMAGES_AT_ONCE = 2000  # images of known people that are compared at once
 Booleans = npt.NDArray[np.bool_]
 
@@ -30,13 +30,13 @@ Booleans = npt.NDArray[np.bool_]
 def person_similarities(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> PairSimilarities:
-    """Return the similarities of each query and each person, see person_scores.
+    """Return the scores of each query with each person, see person_scores.
 
     A person is represented by the gallery images from other cameras than the query's. Distractors
     and junk, whose identity is unknown, are skipped.
 
-    ignore_cameras: by all gallery images. Raises UserError without a genuine or without an impostor
-    score.
+    ignore_cameras: use all gallery images. Raises UserError without a genuine or without an
+    impostor score.
     """
     query, gallery = map(_people, (query, gallery))
     parts = []
@@ -52,12 +52,12 @@ def person_similarities(
 
 
 def threshold_among(features: Features, names: Sequence[str]) -> float | None:
-    """Return the threshold with equal errors for images of known people and these people.
+    """Return the threshold of equal error rates between images of known people and these people.
 
-    An image is compared with all others of its person. Returns None for fewer than FEWEST_KNOWN
-    people with several images, which are too few.
+    An image's own person is represented by that person's other images. Returns None if fewer than
+    FEWEST_KNOWN people have several images.
 
-    features: (N, D), of unit length. names: N of them.
+    features: (N, D), of unit length. names: one for each feature.
     """
     people, which, counts = np.unique(np.asarray(names), return_inverse=True, return_counts=True)
     several = np.flatnonzero(counts[which] > 1)
@@ -101,8 +101,8 @@ def track_similarities(
     The tracks come from the names of the images, see tracklets_of. Distractors and junk are
     skipped.
 
-    ignore_cameras: also pairs from one camera. Raises UserError if no name says a track, and
-    without a genuine or without an impostor pair.
+    ignore_cameras: also use pairs from one camera. Raises UserError if no image name contains a
+    track, and without a genuine or without an impostor pair.
     """
     tracks = _tracks(query, gallery)
     features = level_cameras(tracks.features, tracks.cameras)
@@ -114,7 +114,7 @@ def track_similarities(
         right = tracks.labels[start:stop, None] == tracks.labels
         parts.append(_histograms(features[start:stop] @ features.T, right, counted))
     found = _summed(parts, "pair of tracks from different cameras")
-    found.genuine //= 2  # each pair was met twice
+    found.genuine //= 2  # each pair was counted twice
     found.impostor //= 2
     return found
 
@@ -133,7 +133,7 @@ def _tracks(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
 
 
 def _histograms(scores: Features, right: Booleans, counted: Booleans) -> PairSimilarities:
-    """Return the histograms of scores (Q, P), of which some count."""
+    """Return the histograms of the counted ones among scores (Q, P)."""
     genuine = np.where(right & counted, scores, -np.inf)
     impostor = np.where(~right & counted, scores, -np.inf)
     lowest = np.where(right & counted, scores, np.inf).min(axis=1, initial=np.inf)

@@ -1,10 +1,10 @@
 """Cut the tracks of an index where they begin to show another person.
 
-pieces, features = split_indexed(tracks)      # as they are to be linked
+pieces, features = split_indexed(tracks)      # to be linked instead of the tracks
 
-A cut is in the middle between two images. A piece certainly shows its person only from its first to
-its last image. Those are its times, so that the pieces of two tracks that exchanged their people
-never seem to share a moment.
+A cut is halfway between two images. A piece certainly shows its person only from its first to its
+last image, so these give its times. Pieces of two tracks that exchanged their people therefore
+never seem to overlap in time.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,8 +24,8 @@ def split_indexed(
 ) -> tuple[list[IndexedTrack], Features]:
     """Return the pieces of tracks, track by track, and a feature (P, D) of each piece.
 
-    said: the identity a user gave each image, if any. A track is cut where that changes, and not
-    where it stays.
+    said: {image: the identity that a user gave}. A track is cut where this identity changes, and
+    not where it stays the same.
     """
     times = [
         np.interp(each.frames(), each.track.frames[[0, -1]], span)
@@ -44,7 +44,7 @@ def _as_said(
 ) -> Iterator[int]:
     """Yield the indices of the images at which to cut a track.
 
-    An image without such an identity shows the person of the image before it.
+    An image without such an identity shows the same person as the image before it.
     """
     before = ""
     for place, (path, _) in enumerate(each.images):
@@ -57,7 +57,7 @@ def _as_said(
 def _cut(each: IndexedTrack, places: Sequence[int]) -> list[IndexedTrack]:
     """Return the pieces of a track; all but the first begin at the images with these indices."""
     shown, boxes = each.frames(), each.track.frames
-    places = [k for k in places if shown[k - 1] < shown[k]]  # a frame shows a person once
+    places = [k for k in places if shown[k - 1] < shown[k]]  # a frame shows a person only once
     middles = [(shown[k - 1] + shown[k]) / 2 for k in places]
     parts = np.split(np.arange(len(boxes)), np.searchsorted(boxes, middles, side="right"))
     if not places or not all(len(part) for part in parts):

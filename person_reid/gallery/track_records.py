@@ -1,9 +1,9 @@
-"""The track files of an index: the sources and times of its images.
+"""Records of the track files of an index, which give the sources and times of its images.
 
 index = open_gallery("people.index", new=False)
 for record in recorded_tracks(index):
     tracks = record.read()                                # numbers, boxes, seconds
-    images = index.entries(Filter(source=record.source))  # their About says track and camera
+    images = index.entries(Filter(source=record.source))  # About holds track and camera
 """
 
 import hashlib
@@ -40,7 +40,7 @@ from person_reid.gallery.index_folder import folder_beside
 from person_reid.gallery.metadata import About, Filter
 from person_reid.text import as_command, quoted
 
-# Between these times tracks may be.
+# The earliest and the latest possible time of a track.
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000))
 
 
@@ -48,12 +48,12 @@ FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000
 class TrackRecord:
     """The facts that an index holds about a track file.
 
-    source, camera: all its images have them; no other track file has this source.
+    source, camera: shared by all its images; no other track file has this source.
     path: the track file. frames: its video or folder of images. crops: the folder of its crops.
-    fps: the frames in a second. start: the time of the first one, if it is known.
+    fps: frames per second. start: the time of the first frame, if known.
     width, height: the size of the frames in pixels. classes, form, first_frame, times: see
-    tracks_among. named: whether labels are named as the images in `frames`. digest: the SHA-256 of
-    the content of the track file.
+    tracks_among. named: whether labels are named after the images in `frames`. digest: the SHA-256
+    of the content of the track file.
     """
 
     source: str
@@ -105,7 +105,7 @@ class TrackRecord:
     def write(
         self, save: Path, identity: Callable[[int, int], int], other: Callable[[int, float], int]
     ) -> None:
-        """Write the file again with other identities, see write_identities."""
+        """Write a copy of the file with other identities, see write_identities."""
         write_identities(
             Path(self.path),
             save,
@@ -127,7 +127,7 @@ class TrackRecord:
         return FrameFolder(Path(self.frames)).names if self.named else None
 
     def about(self, crops: Sequence[Path], frames: FrameFolder | Video) -> dict[Path, About]:
-        """Return the facts about images that cut_boxes made of frames."""
+        """Return the facts about images that cut_boxes cut from frames."""
         numbers = [number_and_frame(crop) for crop in crops]
         passed = frames.seconds([frame for _, frame in numbers])
         begun = parsed(self.start) if self.start else None
@@ -147,9 +147,9 @@ def describe_tracks(
 ) -> tuple[TrackRecord, FrameFolder | Video, list[Track]]:
     """Return the record of a track file, its frames, and its tracks.
 
-    Camera, rate and start are optional for a file that the index knows.
-    Raises UserError if one of them is not known, and if images of another content of the file are
-    still in the index.
+    Camera, frame rate and start are optional for a file that the index knows.
+    Raises UserError if one of them is unknown, or if the index still holds images from an earlier
+    content of the file.
     """
     path, place = real(config.tracks or ""), real(config.frames or "")
     known = {record.path: record for record in recorded_tracks(index)}.get(str(path))
@@ -195,7 +195,7 @@ def describe_tracks(
         named=images is not None,
         digest=digest,
     )
-    if isinstance(frames, Video) or frames.first > 1:  # not number / rate
+    if isinstance(frames, Video) or frames.first > 1:  # times are not frame number / rate
         shown = [frame + 1 - first for frame in frames_at_ends(boxes)]
         times = [[*each] for each in zip(shown, frames.seconds(shown), strict=True)]
         record = replace(record, times=times)
@@ -203,7 +203,7 @@ def describe_tracks(
 
 
 def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:
-    """Return {name: number} of the images if the labels have their names, which are times."""
+    """Return {name: number} of the images if their names are times and the labels use them."""
     if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:
         return None
     names = frames.names
@@ -219,15 +219,15 @@ def _digest(file: Path) -> str:
 
 
 def _source(tracks: Path, frames: Path, digest: str) -> str:
-    """Return a name for a track file's content, and for where it and its frames are at first."""
+    """Return a name made from a track file's content and the first paths of file and frames."""
     words = f"{tracks}\n{frames}\n{digest}".encode(errors="surrogateescape")
     return f"{as_file_name(name_of_frames(frames))}-{hashlib.sha256(words).hexdigest()[:8]}"
 
 
 def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRecord | None) -> str:
-    """Return the folder for the crops of a source, below the one given or beside the index.
+    """Return the folder for the crops of a source, below the given folder or beside the index.
 
-    A folder named only by a record is not used, because the index may be another user's.
+    A folder named only by a record is not used, because the index may come from another user.
     """
     if given:
         return str(real(given) / source)
@@ -244,7 +244,7 @@ def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRe
 
 
 def crops_beside(index: Gallery, source: str) -> Path | None:
-    """Return the folder for the crops of a source beside the file of an index, if there is one.
+    """Return the folder beside an index file for the crops of a source; None without a file.
 
     Crops are written and deleted only here and in a given folder.
     """
@@ -260,7 +260,7 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
     for source, values in index.notes(TRACK_RECORDS).items():
         try:
             record = TrackRecord(**values)
-            record.seconds([1])  # by its rate, times and start
+            record.seconds([1])  # checks its rate, times and start
             if record.source != source or not is_file_name(source):
                 raise ValueError(source)
         except (TypeError, ValueError, AttributeError, ArithmeticError, UserError):
@@ -273,6 +273,6 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
 
 
 def record_tracks(index: Gallery, record: TrackRecord) -> None:
-    """Store a record in an index, replacing an earlier one of the same track file."""
+    """Store a record in an index; it replaces an earlier record of the same track file."""
     if record not in recorded_tracks(index):
         index.note(TRACK_RECORDS, {record.source: asdict(record)})

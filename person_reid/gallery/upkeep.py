@@ -2,7 +2,7 @@
 
     reindex_images(index, ReindexConfig(index="people.index", name="better"))
 
-gives it the features of another network, and keeps all facts about its images.
+This replaces the features with those of another network, and keeps all facts about the images.
 """
 
 import sqlite3
@@ -26,11 +26,11 @@ from person_reid.gallery.metadata import FACT_NAMES
 from person_reid.gallery.postgres import PostgresGallery
 from person_reid.text import as_command, counted, parse_json
 
-MOST_VALUES = 10  # values of a column
+MOST_VALUES = 10  # the most values to show of a column
 
 
 def open_file(place: str) -> SearchIndex:
-    """Return the index in a file. Raises UserError for a gallery that an engine keeps."""
+    """Return the index in a file. Raises UserError for a gallery that is not a file."""
     index = open_gallery(place, new=False)
     if isinstance(index, SearchIndex):
         return index
@@ -43,10 +43,10 @@ def tools_of(index: Gallery) -> str:
 
 
 def faults_of(index: Gallery) -> Iterator[str]:
-    """Yield a sentence for each damage of a gallery; it reads every byte.
+    """Yield a sentence for each fault of a gallery; this reads every byte.
 
-    In a file, these are SQLite's findings, and the first feature that is not finite or not of unit
-    length.
+    In a file, the faults are SQLite's findings and the first feature that is not finite or not of
+    unit length.
     """
     if not isinstance(index, SearchIndex):
         for images, features in index.entries():
@@ -78,7 +78,7 @@ def _token_of(place: Path) -> str | None:
 def back_up(index: SearchIndex, place: str | Path) -> None:
     """Write a consistent copy of an index, while other processes read and write.
 
-    Raises UserError if the file exists and is not an older copy.
+    Raises UserError if the target exists and is not an older copy.
     """
     if (
         Path(place).exists()
@@ -91,7 +91,7 @@ def back_up(index: SearchIndex, place: str | Path) -> None:
         index.store.db.explained(),
     ):
         index.store.db.connection.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file
+        copy.execute("PRAGMA journal_mode = DELETE")  # the copy is a single file
 
 
 def facts_of_index(index: Gallery) -> dict[str, Any]:
@@ -122,16 +122,16 @@ def _some(values: list[str]) -> list[str]:
 
 
 def gone(index: Gallery) -> list[Path]:
-    """Return the images whose files are missing."""
+    """Return the images whose files no longer exist."""
     return [path for images in index.images() for path, _ in images if not path.exists()]
 
 
 def reindex_images(index: SearchIndex, config: ReindexConfig) -> int:
-    """Replace the features of an index by those of the network that the options name.
+    """Replace the features of an index with features of the network that the options name.
 
-    The new ones are collected in a file beside it, from which an interrupted run resumes; until it
-    is complete, the index does not change. Images that other processes add meanwhile are included.
-    Returns their number.
+    The new features are collected in a file beside the index, from which an interrupted run
+    resumes. The index does not change until that file is complete. Images that other processes add
+    meanwhile are included. Returns the number of images.
 
     Raises UserError if images have changed or are gone.
     """

@@ -1,9 +1,9 @@
-"""Whether the write-ahead log beside the file of an index belongs to this file.
+"""Check that the write-ahead log beside the file of an index belongs to this file.
 
 A killed process leaves its log behind, and SQLite would apply it to any file that replaces the
-original. So every transaction gives the file a stamp, the number that SQLite calls application_id:
-its lower half is new, its upper half is the lower half of the previous stamp. SQLite keeps it in
-the first page, of which the log has a copy for each transaction.
+original. Every transaction therefore gives the file a stamp, in the number that SQLite calls
+application_id: its lower half is new, and its upper half is the lower half of the previous stamp.
+SQLite stores it in the first page, and the log has a copy of that page for each transaction.
 """
 
 import secrets
@@ -18,9 +18,9 @@ from person_reid.errors import UserError
 
 HALF_STAMP = 2**16
 LOG_HEADER, LOG_FRAME = struct.Struct(">3I4x4s4s8x"), struct.Struct(">I4x4s4s8x")  # 32 and 24 bytes
-MAGIC = 0x377F0682  # the lowest bit says the order of bytes of checksums
+MAGIC = 0x377F0682  # the lowest bit gives the byte order of checksums
 STAMP = struct.Struct(">68xI")  # in the first page
-TRIES = 5  # to read both stamps while others write
+TRIES = 5  # attempts to read both stamps while others write
 
 
 def stamp(run: Callable[..., list[Any]]) -> None:
@@ -44,7 +44,7 @@ def check_log(path: Path) -> None:
 
 
 def _stamp_of(path: Path) -> int | None:
-    """Return the stamp of a file without its log, or None if it has none.
+    """Return the stamp of a file without its log, or None without a stamp.
 
     SQLite reads it, because opening and closing the file here would release this process's locks.
     """
@@ -56,9 +56,9 @@ def _stamp_of(path: Path) -> int | None:
 
 
 def _fits(alone: int | None, log: Path) -> bool:
-    """Return whether a log begins after a stamp, or has it, if its file was partly written.
+    """Return whether a log begins right after a stamp, or contains it, as in a half-written file.
 
-    None fits all: SQLite says itself what is wrong with such a file.
+    A stamp of None fits any log: SQLite itself reports what is wrong with such a file.
     """
     if alone is None:
         return True
@@ -69,11 +69,11 @@ def _fits(alone: int | None, log: Path) -> bool:
             first is None or first // HALF_STAMP == alone % HALF_STAMP or alone in (first, *stamps)
         )
     except OSError:
-        return True  # it is gone
+        return True  # the log is gone
 
 
 def _stamps(log: Path) -> Iterator[int]:
-    """Yield the stamps in a log, which SQLite has begun anew where the salt changes."""
+    """Yield the stamps in a log up to the first change of salt, where older content begins."""
     with log.open("rb") as file:
         header = file.read(LOG_HEADER.size)
         if len(header) < LOG_HEADER.size:

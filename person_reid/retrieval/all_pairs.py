@@ -13,21 +13,21 @@ import numpy as np
 from person_reid.arrays import Integers
 from person_reid.retrieval.similarity import Features, Floats, positions, run_chunks
 
-IMAGES_OF_PRODUCT = 1024  # images; a larger product gains nothing, and its bounds rise later
-ITSELF = np.float32(2)  # above any cosine: the image itself comes first
+IMAGES_OF_PRODUCT = 1024  # images per product; in a larger one, the bounds rise too late
+ITSELF = np.float32(2)  # above any cosine, so that the image itself comes first
 
 
 class Shortlist:
     """The k nearest neighbours of each image, among the images offered so far.
 
-    Any thread may offer images.
+    Any thread can offer images.
 
     bound: (B,) float32, the similarity below which an image is not among the k nearest.
     lowest: (B,) float32, the lowest similarity so far.
     """
 
     def __init__(self, size: int, k: int) -> None:
-        # `most` candidates: more would cost memory, fewer would be sorted more often.
+        # The limit of candidates: more would cost memory, and fewer would be sorted more often.
         self.k, self.most = k, 2 * k * size
         self.bound = np.full(size, -np.inf, np.float32)
         self.lowest = np.full(size, np.inf, np.float32)
@@ -37,7 +37,7 @@ class Shortlist:
     def offer(self, block: Floats, first: int, farthest: bool) -> None:
         """Take the similarities (B, C) to the images from number `first` on.
 
-        farthest: also track the lowest ones.
+        farthest: also track the lowest similarities.
         """
         rows, columns = np.divmod(np.flatnonzero(block >= self.bound[:, None]), block.shape[1])
         candidates = (
@@ -75,13 +75,13 @@ class Shortlist:
 def pairs_by_similarity(rows: Any, columns: Any, cosines: Floats) -> Integers:
     """Return np.lexsort((columns, -cosines, rows)).
 
-    It takes a tenth of the time where NumPy has vectors for argsort.
+    It takes a tenth of the time where NumPy's argsort uses vector instructions.
     """
     key = 4.0 * rows - cosines  # all keys of a row are above the keys of the row before
     order = np.argsort(key)
     key = key[order]
     equal = np.flatnonzero(key[1:] == key[:-1])
-    if len(equal):  # rare, so that a slow sort of these alone takes no time
+    if len(equal):  # rare, so a slow sort of these alone takes little time
         equal = np.union1d(equal, equal + 1)
         these = order[equal]
         order[equal] = these[np.lexsort((columns[these], -cosines[these], rows[these]))]
@@ -91,12 +91,12 @@ def pairs_by_similarity(rows: Any, columns: Any, cosines: Floats) -> Integers:
 def search_all_pairs(
     features: Features, k: int, budget: int, farthest: bool = False
 ) -> tuple[Integers, Floats, Floats | None]:
-    """Return the k nearest images of every image, and on request also its farthest image.
+    """Return the k nearest images of every image and, on request, its lowest similarity.
 
     features: (N, D) float32, rows of norm 1, all different.
     k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are
         ordered by index.
-    budget: the most bytes of a block of similarities, but not less than a row of them takes.
+    budget: the most bytes of a block of similarities; a block has at least one row.
     farthest: also find the lowest similarities, which takes a tenth more time.
 
     Returns indices (N, k), similarities (N, k) and the lowest similarities (N,) or None.
@@ -119,8 +119,8 @@ def search_all_pairs(
             lists[j].offer(block.T, spans[i].start, farthest)
         lists[i].offer(block, spans[j].start, farthest)
 
-    # Every block with itself, then with the next one, and so on in a circle, so that the bounds
-    # rise early.
+    # Compare every block with itself, then with the next block, and so on in a circle, so that the
+    # bounds rise early.
     circle = [(i, (i + step) % count) for step in range(count // 2 + 1) for i in range(count)]
     run_chunks(compare, circle[: count * (count + 1) // 2], "neighbours")
     columns, similarities = (

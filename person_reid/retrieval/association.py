@@ -38,18 +38,18 @@ from person_reid.retrieval.track_features import USUAL, TrackCosines
 log = logging.getLogger(__name__)
 TrackPairs = Iterable[tuple[int, int]]
 Travel = Mapping[tuple[str, str], float]  # seconds between two cameras, in either direction
-Apart = npt.NDArray[np.bool_]  # (T, T), symmetric: these two tracks are two people
+Apart = npt.NDArray[np.bool_]  # (T, T), symmetric: whether two tracks are two people
 Merge = tuple[float, int, int]  # the mean cosine between two groups, and a track of each
 TRAVEL_COLUMNS = ("from", "to", "seconds")
 ALL = 0.999  # a Jaccard distance; pairs beyond it share nothing
-NEIGHBOURS = 4  # of a track, whose neighbours are compared
-MANY_TRACKS = 200  # from which on neighbours count
+NEIGHBOURS = 4  # neighbours per track that are compared
+MANY_TRACKS = 200  # tracks at which neighbours have half their full weight
 SHARED = 0.15  # similarity of neighbours at the threshold
-CERTAIN = 1e30  # in place of a cosine; divided by any number of pairs it is above 1
-DOUBTFUL = 0.05  # a margin
-# Ranges of counts, which held the truth in nine of ten draws, see docs/accuracy.md:
+CERTAIN = 1e30  # replaces a cosine; a mean that contains it is above 1
+DOUBTFUL = 0.05  # a link with a lower margin is doubtful
+# The ranges of counts contained the truth in nine of ten draws, see docs/accuracy.md.
 UNSURE = 0.1  # by how much the threshold may be wrong
-FEWER, MORE_HERE, MORE_IN_ALL = 0.9, 1.15, 1.3  # shares of the counts at its ends
+FEWER, MORE_HERE, MORE_IN_ALL = 0.9, 1.15, 1.3  # factors on the counts at the ends of a range
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class People:
     """The people whom T tracks show.
 
     labels: (T,), 0, 1, … in the order of appearance.
-    threshold: the least mean cosine between the tracks of two groups that were linked.
-    cosines: the similarity of tracks. measured: whether these, or the threshold, were given.
+    threshold: the lowest mean cosine at which two groups of tracks were linked.
+    cosines: the similarity of tracks. measured: whether `cosines` or the threshold was given.
     margins: (T,), how certain the link of each track is: its mean cosine with the person's other
         tracks, minus the threshold or its mean cosine with the most similar other possible person,
-        whichever is larger. For a track that is alone, the threshold minus the latter: infinite if
-        no other person is possible. A small or negative margin is doubtful.
+        whichever is larger. For a single track, it is the threshold minus the latter, and infinite
+        if no other person is possible. A link with a small or negative margin is doubtful.
     nearest: (T,), the label of that other person, or -1.
-    fewest, most: (T,), the labels if the threshold were lower, and higher, by UNSURE. A group of
-        `most` is never divided in `labels`, nor one of `labels` in `fewest`.
+    fewest, most: (T,), the labels if the threshold were lower or higher by UNSURE. `labels` never
+        divides a group of `most`, and `fewest` never divides a group of `labels`.
     """
 
     labels: Labels
@@ -78,12 +78,13 @@ class People:
     measured: bool
 
     def count(self, places: Labels, cameras: int) -> tuple[int, int | None, int | None]:
-        """Return the number of people on some tracks, and its range, fewest and most.
+        """Return the number of people on some tracks, and its range: fewest and most.
 
         cameras: the number of cameras. A person whose tracks are not linked across cameras counts
-        twice, so the number across several tends to be too high; two people who look alike to one
-        camera count once, so its number tends to be too low. Across several, the range is None
-        unless the similarity of tracks was measured: it would be wrong too often.
+        twice, so the number for several cameras tends to be too high. Two people who look alike in
+        one camera count once, so the number for one camera tends to be too low. For several
+        cameras, the range is None unless the similarity of tracks was measured, as it would be
+        wrong too often.
         """
         low, high, more = self.labels, self.most, MORE_HERE
         if cameras > 1 and not self.measured:
@@ -121,18 +122,19 @@ def link_tracks(
     """Return the person on each of T tracks; the order of the tracks does not matter.
 
     Groups of tracks are linked by average linkage, the most similar first, as long as the mean
-    similarity between the tracks of two groups reaches the threshold and no track of one is known
-    to show another person than a track of the other: see two_people. The features are those of
-    level_cameras; compare_tracks says what a similarity is.
+    similarity between the tracks of two groups reaches the threshold and no two of these tracks are
+    known to show different people: see two_people. level_cameras adjusts the features, and
+    compare_tracks defines the similarity.
 
     features: (T, D). cameras: (T,), numbers or names, "" if unknown. starts, ends: (T,), seconds of
     the first and of the last box; NaN if the time is unknown.
     threshold: a cosine; by default, from `cosines` for the remaining number of groups.
     travel: {(camera, camera): the least seconds between leaving one and appearing in the other}.
-    cosines: the similarity of tracks with this network; by default USUAL, corrected by these
-        tracks. same, different: pairs of tracks that a user has linked or separated. A pair in
-        `same` that cannot be one person, because of the times or the other pairs, is not linked.
-        twice: pairs that may be one person although they share a moment.
+    cosines: the similarity of tracks with this network; by default, USUAL corrected by these
+        tracks.
+    same, different: pairs of tracks that a user has linked or separated. A pair in `same` that
+        cannot be one person, because of times or other pairs, is not linked.
+    twice: pairs that may be one person although they overlap in time.
 
     Sokal and Michener, A Statistical Method for Evaluating Systematic Relationships, 1958;
     Davidson and Ravi, Agglomerative Hierarchical Clustering with Constraints, PKDD 2005.
@@ -141,7 +143,7 @@ def link_tracks(
     starts, ends = _times(starts, "starts"), _times(ends, "ends")
     check_lengths(features=features, cameras=cameras, starts=starts, ends=ends)
     threshold = None if threshold is None else real_number(threshold, "threshold")
-    order = np.lexsort([*features.T[::-1], ends, cameras, starts])  # ties fall alike
+    order = np.lexsort([*features.T[::-1], ends, cameras, starts])  # breaks ties consistently
     place = np.argsort(order)
     cameras = cameras[order]
     features = level_cameras(features[order], cameras)
@@ -159,7 +161,7 @@ def link_tracks(
     merges = list(_merges(wanted, apart))
 
     def until(more: float) -> tuple[Labels, float]:
-        """Return the groups, and the cosine that ends them, if it is higher by `more`."""
+        """Return the groups, and the cosine at which merging ends: `more` above the threshold."""
         for done in range(len(merges) + 1):
             groups = len(features) - done
             cosine = more + (cosines.threshold(groups) if threshold is None else threshold)
@@ -193,11 +195,11 @@ def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
 
 
 def compare_tracks(features: Features) -> tuple[Floats, float]:
-    """Return similarities (T, T) of features of unit length, and the weight of neighbours in them.
+    """Return similarities (T, T) of features of unit length, and the weight of neighbours in each.
 
         s(i, j) = (1 − w) cos(i, j) + w (1 − d(i, j)),   w = T² / 2 (T² + 200²)
 
-    d: see jaccard_graph. Few tracks all have the same neighbours, so w grows with their number.
+    d: see jaccard_graph. If there are few tracks, all have the same neighbours, so w grows with T.
 
     Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017, eq. 12.
     """
@@ -219,17 +221,17 @@ def two_people(
 ) -> Apart:
     """Return which pairs of T tracks must be two people, (T, T), or some rows of this.
 
-    Two tracks of one camera must be if they share a moment. Tracks of two cameras must be if less
-    time passes between them than a person needs from one camera to the other, and therefore also if
-    they overlap. Pairs with an unknown time are never included. For the parameters, see
-    link_tracks.
+    Two tracks of one camera are two people if they overlap in time. Tracks of two cameras are two
+    people if less time passes between them than a person needs from one camera to the other, and
+    therefore also if they overlap. Pairs with an unknown time are never included. For the
+    parameters, see link_tracks.
     """
     names, which = np.unique(np.asarray(cameras).astype(str), return_inverse=True)
     least = np.full((len(names), len(names)), -np.inf)
     for pair, seconds in (travel or {}).items():
         i, j = (np.flatnonzero(names == name) for name in pair)
         least[i, j] = least[j, i] = seconds
-    # A pause of 0 is too short. Some processes take a number smaller than this one for 0.
+    # A pause of 0 is too short. Some processors round smaller numbers than this one to 0.
     np.fill_diagonal(least, np.finfo(np.float64).tiny)
     starts, ends = (np.asarray(times, np.float64) for times in (starts, ends))
     wanted = np.arange(len(starts))[rows]
@@ -241,10 +243,10 @@ def two_people(
 
 
 def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], float]:
-    """Read the least seconds between cameras from a table with the columns from, to, seconds.
+    """Read the minimum seconds between cameras from a table with the columns from, to, seconds.
 
-    A line applies in both directions. Lines of other cameras are skipped, and the log reports it.
-    Raises UserError if none is left, and, naming the line, for an invalid one.
+    A line applies in both directions. Lines about other cameras are skipped and logged. Raises
+    UserError if no line is left, or for an invalid line, which it names.
     """
     found: dict[tuple[str, str], float] = {}
     for line, row in read_table(file, TRAVEL_COLUMNS):
@@ -272,12 +274,12 @@ def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], f
 
 
 def _merges(cosines: Floats, apart: Apart) -> Iterator[Merge]:
-    """Yield the groups of tracks to merge, the most similar first, until all others are apart.
+    """Yield the groups of tracks to merge, the most similar first, until no two can be merged.
 
-    cosines: (T, T), which is overwritten: row i becomes the mean cosines of the group that track i
-    represents. A mean with -∞ is -∞, so a group inherits its exclusions. No mean is above both of
-    its values, so merging two groups gives no other group a nearer neighbour. Müllner, Modern
-    Hierarchical, Agglomerative Clustering Algorithms, 2011, section 3.1.
+    cosines: (T, T), overwritten: row i becomes the mean cosines of the group that track i
+    represents. A mean with -∞ is -∞, so a group inherits the exclusions of its tracks. A mean is
+    never above both of its values, so merging two groups gives no other group a nearer neighbour.
+    Müllner, Modern Hierarchical, Agglomerative Clustering Algorithms, 2011, section 3.1.
     """
     cosines[apart] = -np.inf
     np.fill_diagonal(cosines, -np.inf)
@@ -290,7 +292,7 @@ def _merges(cosines: Floats, apart: Apart) -> Iterator[Merge]:
         cosines[i, i], cosines[j] = -np.inf, -np.inf
         cosines[:, i], cosines[:, j] = cosines[i], -np.inf
         sizes[i] += sizes[j]
-        stale = np.flatnonzero((nearest == i) | (nearest == j))  # i and j are among them
+        stale = np.flatnonzero((nearest == i) | (nearest == j))  # including i and j
         nearest[stale], best[stale] = cosines[stale].argmax(axis=1), cosines[stale].max(axis=1)
 
 
@@ -304,7 +306,8 @@ def _linked(count: int, merges: Sequence[Merge]) -> Labels:
 def _means(similar: Floats, labels: Labels) -> tuple[Floats, Floats]:
     """Return the mean similarity of each image to the others of its group and to all other groups.
 
-    The first is (N,), NaN in a group of one image. The second is (N, C), -∞ for the own group.
+    The first is (N,), NaN in a group of one image. The second is (N, C), -∞ for the image's own
+    group.
     """
     rows, sizes = np.arange(len(labels)), np.bincount(labels)
     member = sparse.csr_array((np.ones(len(rows), np.float32), (labels, rows)))
@@ -334,14 +337,13 @@ def _margins(
 class Stay:
     """A track: a person in front of a camera.
 
-    person: from 0; -1 if it is not a person. first, last: seconds since the start. name, times:
-    descriptions of the track, and of its beginning and end. boxes: their number. margin: see
-    People; None for a track without an image, or without another possible person. nearest: another
-    possible person, -1 if there is none. images: their indices among those of a page. rows: the
-    cells of its images in a list. known: the name that a user gave the person, or "". given:
-    whether a user has identified the track.
-    twice, apart: other tracks that share a moment with it: those that may show the same person, and
-    those that cannot.
+    person: from 0; -1 if the track does not show a person. first, last: seconds since the start.
+    name, times: descriptions of the track, and of its beginning and end. boxes: the number of
+    boxes. margin: see People; None for a track without an image, or without another possible
+    person. nearest: another possible person, or -1 without one. images: the indices of its images
+    among the images of a page. rows: the cells of its images in a list. known: the name that a user
+    gave the person, or "". given: whether a user has identified the track. twice: other tracks that
+    overlap with it in time and may show the same person. apart: other tracks that cannot.
     """
 
     person: int

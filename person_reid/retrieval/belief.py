@@ -8,7 +8,7 @@ With evidence e_ic that image i shows person c, p_ic = softmax_c(β e_ic). The l
 person c has one of three origins:
 
     right          y = c
-    anybody        any other person, each as probable
+    anybody        any other person, all equally probable
     look-alike     another person y, with probability p_iy / (1 − p_ic)
 
 The probability of a label is therefore w₀ p_iy + w₁ (1 − p_iy) / (P − 1) + w₂ p_iy Σ_{c ≠ y} p_ic /
@@ -27,11 +27,11 @@ from person_reid.arrays import Labels
 from person_reid.retrieval.similarity import Floats
 
 SHARPNESS_TRIED = np.geomspace(0.1, 30, 40)  # the values of β that are tried
-FITTED = 2000  # images from which β and w are estimated
-# The most that w₁ and w₂ may be: if p is flat, look-alikes cannot be told from right labels.
+FITTED = 2000  # images for estimating β and w
+# The maximum of w₁ and w₂: if p is flat, look-alikes are indistinguishable from right labels.
 MOST_CONFUSED = (0.5, 0.1)
 EM_STEPS = 50  # steps of expectation maximisation
-SUREST = 0.99  # no similarity makes a proposal more probable than this
+SUREST = 0.99  # the highest probability of a proposal, however high the similarity
 LEAST_PROBABILITY = 1e-9
 Shares = npt.NDArray[np.float64]
 
@@ -39,9 +39,9 @@ Shares = npt.NDArray[np.float64]
 class Belief:
     """Probabilities of N images for P people.
 
-    evidence: (N, P), −∞ where there is none. labels: (N,) in 0..P-1. random: draws the images to
-        estimate from.
-    accuracy: the expected share of images for which the person shown has the largest p; NaN if no
+    evidence: (N, P), −∞ without evidence. labels: (N,) in 0..P-1. random: draws the images for the
+        estimates.
+    accuracy: the expected share of images in which the true person has the largest p; NaN if no
         image has evidence for its label.
     """
 
@@ -66,11 +66,10 @@ class Belief:
         return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
 
     def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:
-        """Return the probability (N,) that the label of each image is wrong.
+        """Return the probability (N,) that the label of each image is wrong, 0 without evidence.
 
-        It is 0 without evidence.
-
-        rivals: (N,), people. With them, the probability that the image shows its rival instead.
+        rivals: (N,), people. If given, return the probability that the image shows its rival
+        instead.
         """
         rows = np.arange(len(labels))
 
@@ -96,7 +95,7 @@ class Belief:
 
 
 def _fit(sharpness: float, evidence: Floats, labels: Labels) -> tuple[float, Shares, float]:
-    """Return a β, the shares that go with it, and the logarithm of the likelihood of the labels."""
+    """Return a β, its shares w, and the log-likelihood of the labels."""
     ways = _ways(_softmax(sharpness * evidence), labels)
     shares = _shares(ways)
     return float(sharpness), shares, float(np.log(ways @ shares).sum())
@@ -115,9 +114,9 @@ def _count(p: Floats) -> npt.NDArray[np.int64]:
 
 
 def _ways(p: Floats, labels: Labels) -> Shares:
-    """Return the probability (N, 3) of each label for the three origins.
+    """Return the probability (N, 3) of each label under the three origins.
 
-    The label is right, anybody's, or a look-alike's.
+    The origins are, in this order: right, anybody, look-alike.
     """
     own, odds = p[np.arange(len(labels)), labels], p / np.maximum(1 - p, LEAST_PROBABILITY)
     others = odds.sum(axis=1) - odds[np.arange(len(labels)), labels]

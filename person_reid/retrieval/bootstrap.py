@@ -1,20 +1,20 @@
 """Confidence intervals of Rank@k, mAP and mINP, and a paired test of two rankings.
 
 Queries of one identity are not independent: they show the same person and find the same gallery
-images. So identities are resampled, and each contributes all of its queries (the cluster
+images. Identities are therefore resampled, and each contributes all of its queries (the cluster
 bootstrap). Identity i, one of K, has n_i queries; S_i is the sum of a metric over them. Each draw
 gives
 
     figure = sum_i w_i S_i / sum_i w_i n_i,   (w_1, ..., w_K) ~ Multinomial(K; 1/K, ..., 1/K)
 
-and an interval of confidence c ends at the quantiles (1 - c) / 2 and (1 + c) / 2 of all draws.
+and an interval with confidence c ends at the quantiles (1 - c) / 2 and (1 + c) / 2 of all draws.
 
     confidence_intervals(evaluate(query, gallery))["mAP"]
     paired_differences(evaluate(query, gallery), evaluate(other_query, other_gallery))["mAP"].p
 
-The rankings do not change, so nothing is ranked again. The gallery and the network are taken as
-given: an interval shows how much metrics would vary with other people as queries, not with another
-training.
+The rankings do not change, so nothing is ranked again. The gallery and the network are fixed: an
+interval shows how much metrics would vary with other people as queries, not with another training
+run.
 
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13. Field and Welsh,
 Bootstrapping Clustered Data, Journal of the Royal Statistical Society B, 2007.
@@ -33,8 +33,8 @@ from person_reid.retrieval.metrics import RANKS, Metrics
 from person_reid.text import counted
 
 IdentitySums = npt.NDArray[np.float64]
-DRAWN_AT_ONCE = 2**22  # numbers of a table of draws
-SUMMATION = 1e-9  # relative: two sums of the same differences, added in another order
+DRAWN_AT_ONCE = 2**22  # the most numbers in a table of draws
+SUMMATION = 1e-9  # relative difference of sums that differ only in the order of addition
 
 
 class Interval(NamedTuple):
@@ -47,7 +47,7 @@ class Interval(NamedTuple):
 class Difference(NamedTuple):
     """How much higher a metric of the second ranking is, with its interval and p-value.
 
-    value, low and high are from -1 to 1.
+    value, low and high lie between -1 and 1.
     """
 
     value: float
@@ -65,7 +65,7 @@ def confidence_intervals(
 ) -> dict[str, Interval]:
     """Return the percentile interval of each metric: {"rank1": Interval(low, high), "mAP": ...}.
 
-    Metrics.figures has the same names. Queries with one label are one identity.
+    Metrics.figures has the same names. Queries with the same label are one identity.
 
         figure = sum_i w_i S_i / sum_i w_i n_i,   w ~ Multinomial(K; 1/K, ..., 1/K)
 
@@ -84,7 +84,7 @@ def confidence_intervals(
 def interval_line(metrics: Metrics, intervals: Mapping[str, Interval], prefix: str = "") -> str:
     """Return `95 % of 750 identities: Rank@1:[0.5713, 0.6262] … mINP:[…]` after `prefix`.
 
-    intervals: of these metrics, at the usual confidence.
+    intervals: the intervals of these metrics, at the default confidence.
     """
     printed = {"mAP": metrics.ap_name}
     ends = [
@@ -105,17 +105,17 @@ def paired_differences(
 ) -> dict[str, Difference]:
     """Return second minus first for each metric: {"rank1": Difference(value, low, high, p), ...}.
 
-    Both rankings are of the same queries in the same order, such as those of two networks. The
-    interval is as in confidence_intervals, with the same draws for both. The p-value is of a
-    sign-flip test: if the rankings were equally good, the sum of differences D_i of an identity
-    could equally have the opposite sign.
+    Both rankings have the same queries in the same order, such as the rankings of two networks. The
+    interval is as in confidence_intervals, with the same draws for both. The p-value comes from a
+    sign-flip test: if the rankings were equally good, an identity's sum of differences D_i could
+    equally have the opposite sign.
 
         p = (1 + #{draws: |sum_i s_i D_i| >= |sum_i D_i|}) / (1 + draws),   s_i = 1 or -1
 
     Phipson and Smyth, Permutation P-values Should Never Be Zero, Statistical Applications in
     Genetics and Molecular Biology, 2010.
-    Raises UserError if the queries or the kinds of average precision differ, and as
-    confidence_intervals does.
+    Raises UserError as confidence_intervals does, and if the queries or the kinds of average
+    precision differ.
     """
     if not np.array_equal(first.identities, second.identities):
         raise UserError(
@@ -139,9 +139,9 @@ def paired_differences(
 def _by_identity(
     figures: dict[str, npt.NDArray[np.float64]], identities: Integers
 ) -> tuple[IdentitySums, Integers]:
-    """Return the sums of figures over the queries of each identity (K, F).
+    """Return each identity's sums of metrics (K, F), and its number of queries (K,).
 
-    Also the number of its queries (K,). Raises UserError for fewer than two identities.
+    Raises UserError for fewer than two identities.
     """
     known, place, sizes = np.unique(identities, return_inverse=True, return_counts=True)
     if len(known) < 2:
@@ -157,7 +157,7 @@ def _by_identity(
 def _intervals(
     sums: IdentitySums, sizes: Integers, draws: int, confidence: float, seed: int
 ) -> list[list[float]]:
-    """Return [low, high] of the mean of each figure, from its sums (K, F) and the sizes (K,)."""
+    """Return [low, high] of the mean of each metric, from its sums (K, F) and the sizes (K,)."""
     if not 0 < real_number(confidence, "confidence") < 1:
         raise UserError(f"confidence: expected a number between 0 and 1, found {confidence}.")
     columns = np.column_stack([sums, sizes])
@@ -168,7 +168,7 @@ def _intervals(
 
 
 def _times_drawn(random: np.random.Generator, shape: tuple[int, int]) -> Integers:
-    """Return how often each identity is drawn (draws, K), when each draw takes K of them."""
+    """Return how often each identity is drawn (draws, K) if each draw takes K identities."""
     draws, identities = shape
     drawn = random.integers(identities, size=shape) + identities * np.arange(draws)[:, None]
     return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(shape)
@@ -186,7 +186,7 @@ def _sign_flip(sums: IdentitySums, draws: int, seed: int) -> IdentitySums:
 
 
 def _parts(sums: IdentitySums, draws: int) -> Iterator[tuple[int, int]]:
-    """Yield the shapes of tables of draws, each of at most DRAWN_AT_ONCE numbers."""
+    """Yield the shapes of tables of draws, each with at most DRAWN_AT_ONCE numbers."""
     identities, left = len(sums), whole_number(draws, "draws", least=1)
     most = max(1, DRAWN_AT_ONCE // identities)
     while left > 0:

@@ -3,21 +3,21 @@
     bound = bounded_threshold(query, gallery, rate=1e-3, confidence=0.95)
     bound.threshold, bound.words()
 
-A cell is a query image and a block of gallery images, of other people: a block of one image makes
-it a pair, a block of N images, drawn at random, a search. It is a false match if its most similar
-image reaches the threshold t. Cells share people; only the people are independent. The rate R(t) of
-false matches is a U-statistic, so its variance v comes from omitting one person after the other
+A cell is a query image and a block of gallery images of other people. With a block of one image, it
+is a pair; with a block of N random images, it is a search. A cell is a false match if its most
+similar image reaches the threshold t. Cells share people; only the people are independent. The rate
+R(t) of false matches is a U-statistic, so its variance v comes from omitting each person in turn
 (the jackknife). With y false matches in m cells, y_i and m_i of them with person i, one of n:
 
     R = y / m,   R_i = (y - y_i) / (m - m_i),   v = (n - 1) / n * sum_i (R_i - mean R_i)^2
     U = (R + 2 max_i y_i / m) * exp(T * sqrt(v) / R)
     T: Student's quantile for the confidence, n - 1 degrees
 
-R is close to lognormal, because few people look like many others: hence a bound U on the logarithm.
-The added term is two more people like the one most often confused. The threshold is the lowest t at
-which and above which U is at most the given rate. It is too low only if U fails at the one t whose
-true rate is the given one (fixed-sequence testing). The bound is asymptotic in the number of
-people; benchmarks/accuracy/bound.py measures how often it holds.
+R is close to lognormal, because few people look like many others; the bound U is therefore on the
+logarithm. The added term stands for two more people like the most often confused one. The threshold
+is the lowest t such that U is at most the given rate at t and above. It is too low only if U fails
+at the one t whose true rate is the given rate (fixed-sequence testing). The bound is asymptotic in
+the number of people; benchmarks/accuracy/bound.py measures how often it holds.
 
 Arvesen: Jackknifing U-Statistics, Annals of Mathematical Statistics, 1969. Angelopoulos et al.:
 Learn then Test, 2021.
@@ -37,17 +37,17 @@ from person_reid.retrieval.metrics import are_strangers
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
-FEWEST = 50  # people: the fewest with whom the bound has been measured
+FEWEST = 50  # the fewest people for which the bound was tested
 THRESHOLD_STEPS = 10_000  # thresholds from cosine 0 to 1, as they are printed
-BUDGET = 2**25  # bytes of scores at a time, for each thread
+BUDGET = 2**25  # bytes of scores at a time, per thread
 
 
 @dataclass(frozen=True)
 class Bound:
     """A threshold with a bound on its false-match rate.
 
-    rate, confidence: as requested. people: their number in the test set. gallery_size: 1 for pairs.
-    ignore_cameras: whether images from one camera count, which often look more alike.
+    rate, confidence: as requested. people: the number of people in the test set. gallery_size: 1
+    for pairs. ignore_cameras: whether images from one camera count, which often look more alike.
     """
 
     threshold: float
@@ -86,15 +86,15 @@ def bounded_threshold(
 ) -> Bound:
     """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
 
-    gallery_size: 1 bounds the rate of pairs of images, N the rate of searches among N images of
-    strangers. Junk and distractors are skipped, see people_of: their identity is unknown.
+    gallery_size: 1 bounds the rate for pairs of images, N the rate for searches among N images of
+    strangers. Junk and distractors are skipped because their identity is unknown, see people_of.
     ignore_cameras: also count pairs from one camera. Raises UserError for too few people; the
-    message says how many are needed.
+    message gives the number needed.
     """
     query, gallery = people_of(query, gallery)
     size = min(gallery_size, max(1, len(gallery)))
     counts, images = false_matches(query, gallery, size, ignore_cameras)
-    # A larger gallery is several of this size: its rate is at most the sum of theirs.
+    # A larger gallery consists of several of this size: its rate is at most the sum of their rates.
     asked = rate * images / gallery_size
     step, highest = lowest_step(counts, asked, confidence)
     if step is None:
@@ -118,7 +118,7 @@ def bounded_threshold(
 def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
     """Return two sets without junk (label -1) and distractors (0).
 
-    A query with the label 0, as in results of other programs, is a person.
+    A query with the label 0 is kept as a person; results of other programs contain such queries.
     """
     nobody = [-1] if 0 in query.labels else [-1, 0]
     kept = (each.select(np.flatnonzero(~np.isin(each.labels, nobody))) for each in (query, gallery))
@@ -126,16 +126,16 @@ def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, Featu
 
 
 def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int | None, float]:
-    """Return the lowest threshold whose bound keeps to the rate, and the bound of the highest.
+    """Return the lowest threshold whose bound is within the rate, and the bound at the highest.
 
-    The threshold counts in THRESHOLD_STEPS. It is None if not even the bound at the highest
-    similarity keeps to the rate. counts: (n, THRESHOLD_STEPS + 1) of false_matches.
+    The threshold counts in THRESHOLD_STEPS. It is None if even the bound at the highest similarity
+    exceeds the rate. counts: (n, THRESHOLD_STEPS + 1), from false_matches.
     """
     if len(counts) < FEWEST:
         return None, 0
     reached = counts.sum(axis=0)
     last = np.count_nonzero(reached) - 1
-    # At the thresholds before it, R itself is above the rate.
+    # At lower thresholds, R itself is above the rate.
     first = min(last, int(np.argmax(reached <= rate * reached[0])))
     bounds = upper_bounds(counts[:, [0, *range(first, last + 1)]], confidence)
     kept = np.cumprod(bounds[::-1] <= rate)[::-1]
@@ -149,17 +149,17 @@ def false_matches(
 
     The cells are (n, THRESHOLD_STEPS + 1).
 
-    size: images in a block, some of which may be of the query's person or camera and do not count.
-    A cell involves the person of its query and the person of the most similar image of its block. A
-    similarity below 0 counts as 0, so the first column holds all cells of a person.
+    size: images per block; images of the query's person or camera do not count. A cell involves the
+    person of its query and the person of the most similar image in its block. A similarity below 0
+    counts as 0, so the first column holds all cells of a person.
     """
     query, gallery = people_of(query, gallery)
-    # In the order of a folder, a block would show only a few people.
+    # In the folder's order, a block would show only a few people.
     drawn = np.random.default_rng(0).permutation(len(gallery))
     gallery = gallery.select(drawn[: len(gallery) // size * size])
     labels = np.union1d(query.labels, gallery.labels)
     counts = np.zeros(len(labels) * (THRESHOLD_STEPS + 1), np.int64)
-    images = np.zeros(2)  # that count in all cells, and cells
+    images = np.zeros(2)  # counted images in all cells, and the number of cells
     lock = Lock()
     askers, others = (
         np.searchsorted(labels, each.labels) * (THRESHOLD_STEPS + 1) for each in (query, gallery)
@@ -188,7 +188,8 @@ def false_matches(
 def upper_bounds(counts: Integers, confidence: float) -> npt.NDArray[np.float64]:
     """Return U (T,) from the cells of each person.
 
-    The first column counts all cells, the others those that reach each of T thresholds.
+    The first column counts all cells, and each other column the cells that reach one of T
+    thresholds.
     """
     people = len(counts)
     total = counts[:, :1]

@@ -4,8 +4,8 @@ graph = jaccard_graph(features, radius=0.5)      # sparse (N, N): only the pairs
 labels = dbscan(graph, radius=0.5)               # (N,): 0, 1, … for the clusters, -1 for outliers
 names = group_people(features, cameras, ["Anna", "", "", ""])        # "Anna", "person 0001", or ""
 
-No N×N matrix is ever made. Training without labels also takes its clusters from here, and their
-agreement with labels.
+No N×N matrix is ever built. Training without labels also uses these clusters and their agreement
+with labels.
 """
 
 import re
@@ -33,10 +33,10 @@ from person_reid.retrieval.track_features import track_halves
 Resembles = Callable[[str, Labels], npt.NDArray[np.bool_]]
 OUTLIER = -1
 NUMBERED_PERSON = re.compile(r"person (\d{4,15})")
-MOST_BYTES = 2**27  # the largest block of distances; each thread holds one
-RADIUS_MARGIN = 0.02  # around the radius: images whose cluster changes within it are not reliable
+MOST_BYTES = 2**27  # the largest block of distances, of which each thread holds one
+RADIUS_MARGIN = 0.02  # images whose cluster changes within this margin are not reliable
 REPORTED_QUERIES = 2000
-FEWEST_JUDGED = 10  # tracks that are halved, and pairs of strangers
+FEWEST_JUDGED = 10  # the fewest halved tracks and pairs of strangers
 
 
 def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int = 6) -> Any:
@@ -44,11 +44,11 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
 
         d(i, j) = 1 − Σ min(e_i, e_j) / Σ max(e_i, e_j)
 
-    features: (N, D). radius: in (0, 1). k1, k2: neighbours, cut to N − 1; see
+    features: (N, D). radius: in (0, 1). k1, k2: numbers of neighbours, at most N − 1; see
     k_reciprocal_encoding.
-    Returns a sparse CSR matrix (N, N), float32, symmetric; distance 0 is stored, and what is not
-    stored is farther. Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding,
-    CVPR 2017, eq. 10.
+    Returns a sparse symmetric CSR matrix (N, N), float32. A distance of 0 is stored; pairs that are
+    not stored are farther apart than the radius. Zhong et al., Re-ranking Person Re-identification
+    with k-reciprocal Encoding, CVPR 2017, eq. 10.
     """
     k1 = max(1, min(k1, len(features) - 1))
     encoding, _ = k_reciprocal_encoding(unit_rows(features), k1, min(k2, k1), ExactNeighbours())
@@ -59,7 +59,7 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
 
     def find_near(start: int, stop: int) -> None:
         shared = shared_weight(encoding[start:stop], columns)
-        # This is d ≤ radius without a division.
+        # This tests d ≤ radius without a division.
         row, column = np.nonzero(shared * (2 - radius) >= 2 * (1 - radius))
         within = shared[row, column]
         distance = np.maximum(1 - within / (2 - within), 0)
@@ -76,8 +76,8 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
 def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
     """Return a cluster (N,) for each image, 0, 1, … or OUTLIER, by DBSCAN on a graph of distances.
 
-    graph: sparse (N, N), as from jaccard_graph with the same radius. min_samples: images within the
-    radius, itself among them, that make an image the core of a cluster. Raises UserError if
+    graph: sparse (N, N), as from jaccard_graph with the same radius. min_samples: an image with so
+    many images within the radius, including itself, is the core of a cluster. Raises UserError if
     scikit-learn is not installed. Ester et al., A Density-Based Algorithm for Discovering Clusters,
     KDD 1996.
     """
@@ -92,17 +92,17 @@ def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
 def reliable(
     labels: Labels, tight: Labels, loose: Labels, least: float | None = None
 ) -> tuple[Labels, float]:
-    """Make outliers of the images whose cluster depends on the radius.
+    """Make images outliers if their cluster depends on the radius.
 
     labels: clusters (N,). tight, loose: the clusters at a smaller and at a larger radius. An image
     stays if
 
-    - its cluster is independent: |I ∩ J| / |I ∪ J| of the cluster I and the loose one J reaches
+    - its cluster is independent: |I ∩ J| / |I ∪ J| of the cluster I and the loose cluster J reaches
       `least`, and
     - the image is in the compact part: |I ∩ J| / |I ∪ J|, J now the tight cluster, is the largest
       in I.
 
-    least: None for the value that nine tenths of the clusters reach.
+    least: None means the value that nine tenths of the clusters reach.
 
     Returns new labels (N,), and `least` for the next call. Ge et al., Self-paced Contrastive
     Learning with Hybrid Memory, NeurIPS 2020, section 3.3.
@@ -122,7 +122,7 @@ def reliable(
 
 
 def _shared(labels: Labels, others: Labels) -> npt.NDArray[np.float64]:
-    """Return |I ∩ J| / |I ∪ J| (N,) for each image, which lies in the clusters I and J."""
+    """Return |I ∩ J| / |I ∪ J| (N,) for each image and its clusters I and J."""
     first, second = alone(labels), alone(others)
     _, pairs, counts = np.unique(
         np.stack([first, second]), axis=1, return_inverse=True, return_counts=True
@@ -138,14 +138,14 @@ def alone(labels: Labels) -> Labels:
 
 
 def clusters_of_tracks(labels: Labels, tracks: Labels, apart: npt.NDArray[np.bool_]) -> Labels:
-    """Give all images of a track (N,) the cluster of the majority, outliers not counted.
+    """Give all images of a track (N,) the cluster of the majority of its images, ignoring outliers.
 
-    Of two tracks that are `apart`, (T, T), only the one with more images in a cluster stays in it.
-    Returns new labels.
+    Of two tracks that are `apart`, (T, T), only the track with more images in a cluster stays in
+    it. Returns new labels.
     """
     pairs, votes = np.unique(np.stack([tracks, labels])[:, labels >= 0], axis=1, return_counts=True)
     chosen, sizes = np.full((2, len(apart)), OUTLIER)
-    order = np.argsort(votes, kind="stable")  # of several values for a place, the last one stays
+    order = np.argsort(votes, kind="stable")  # of several values for a place, the last is kept
     chosen[pairs[0, order]], sizes[pairs[0, order]] = pairs[1, order], votes[order]
     rivals = np.argwhere(np.triu(apart & (chosen[:, None] == chosen)))
     for first, second in rivals[np.argsort(-sizes[rivals].max(axis=1), kind="stable")].tolist():
@@ -185,10 +185,9 @@ def cluster_means(features: Features, labels: Labels) -> Features:
 
 
 def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
-    """Return how much nearer each image (N,) is to the mean of its cluster than to any other.
+    """Return how much nearer each image (N,) is to the mean of its cluster than to any other mean.
 
-    The margin is a difference of cosines. It is 0 for outliers, and if there are fewer than two
-    clusters.
+    The margin is a difference of cosines. It is 0 for outliers, and with fewer than two clusters.
     """
     found = np.zeros(len(labels), np.float32)
     means, inside = cluster_means(features, labels), np.flatnonzero(labels >= 0)
@@ -205,8 +204,8 @@ def agreement(labels: Labels, others: Labels) -> float:
     """Return the adjusted Rand index of two clusterings (N,) of the same images.
 
     It is 1 if they are equal and about 0 by chance. Only images that both put into a cluster count;
-    without any, the index is 0. Hubert and Arabie, Comparing Partitions, Journal of Classification
-    1985.
+    without such images, the index is 0. Hubert and Arabie, Comparing Partitions, Journal of
+    Classification 1985.
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -217,9 +216,8 @@ def agreement(labels: Labels, others: Labels) -> float:
 def nearest_others(features: Features, count: int = 5, most: int = 2000) -> Labels:
     """Return the nearest other images of the first `most` images, (most, count).
 
-    Where there are fewer images, the array is smaller.
-
-    features: (N, D), in random order, so that the first images represent all.
+    With fewer images, the array is smaller. features: (N, D), in random order, so that the first
+    images are representative.
     """
     units, count = unit_rows(features), min(count, len(features) - 1)
     indices = ExactNeighbours().search(units[:most], units, count + 1).indices
@@ -260,14 +258,16 @@ def group_people(
 ) -> list[str]:
     """Return the person in each of N images, by clusters of their features; "" for outliers.
 
-    An image with a known identity keeps it. The others get the name that most named images of their
-    cluster have if they resemble that person, otherwise a new one: "person 0001" for the largest
-    cluster, and so on. Fewer than min_samples who do not resemble the person get none.
+    An image with a known identity keeps it. The other images get the name that most named images of
+    their cluster have if they resemble that person, and otherwise a new name: "person 0001" for the
+    largest cluster, and so on. If fewer than min_samples images do not resemble the person, they
+    get no name.
 
     features: (N, D). cameras: (N,), numbers or names. known: N names, or "".
     radius, min_samples: see dbscan.
-    others: names in use elsewhere, which no new group gets.
-    resembles: resembles(name, rows) → (n,) bool, whether images do; by default all of a cluster.
+    others: names in use elsewhere, which are not given to new groups.
+    resembles: resembles(name, rows) → (n,) bool, whether images resemble a person; by default, all
+    do.
     """
     graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)
     labels = dbscan(graph, radius, min_samples)
@@ -295,7 +295,7 @@ class Clusters(NamedTuple):
     """Clusters of images.
 
     labels: (N,), the cluster of each image, -1 for outliers.
-    independence: that a reliable cluster needs, for the next epoch; None if all clusters count.
+    independence: what a reliable cluster needs, for the next epoch; None if all clusters count.
     """
 
     labels: Labels
@@ -310,7 +310,7 @@ def clusters_of_epoch(
 ) -> Clusters:
     """Cluster images by their features (N, D) and cameras (N,).
 
-    independence: of the clusters of the previous epoch.
+    independence: the value from the previous epoch.
     """
     features = centred(features, cameras, options)
     radius, samples = options.radius, options.min_samples
@@ -326,16 +326,17 @@ def clusters_of_epoch(
 
 
 def centred(features: Features, cameras: Labels, options: AdaptConfig) -> Features:
-    """Return the features (N, D) that are compared: by default, the cameras (N,) get one mean."""
+    """Return the features (N, D) to compare; by default, all cameras (N,) get the same mean."""
     return features if options.no_camera_norm else CameraNorm(features, cameras)(features, cameras)
 
 
 def separation(features: Features, tracks: CropTracks) -> float | None:
-    """Return d′, how far the cosines of the halves of tracks are from those of strangers.
+    """Return d′, how far cosines between the halves of a track are from cosines between strangers.
 
         d′ = (mean of halves − mean of strangers) / √((variance of halves + of strangers) / 2)
 
-    Strangers are two tracks that are apart. Returns None with fewer than FEWEST_JUDGED of either.
+    Strangers are two tracks that are apart. Returns None with fewer than FEWEST_JUDGED cosines of
+    either kind.
 
     features: (N, D). Green and Swets, Signal Detection Theory and Psychophysics, 1966.
     """
@@ -354,11 +355,11 @@ def separation(features: Features, tracks: CropTracks) -> float | None:
 def report_clusters(
     features: Features, people: Labels, cameras: Labels, clusters: Labels
 ) -> dict[str, float]:
-    """Measure the current state by labels, which the training never uses.
+    """Measure the current clusters with labels, which the training never uses.
 
     features (N, D); people, cameras, clusters (N,). purity: the share of clustered images whose
     cluster belongs mostly to their person. own_mAP: the mAP with some of these images as queries
-    and all as gallery, not a test set's.
+    and all as gallery; it is not the mAP of a test set.
     """
     inside = clusters >= 0
     pairs, sizes = np.unique(

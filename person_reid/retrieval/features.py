@@ -35,7 +35,7 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-# Most images at a time on a CPU: the layer outputs of a larger batch do not fit into the cache.
+# The most images at a time on a CPU: layer outputs of a larger batch do not fit into the cache.
 CPU_BATCH = 32
 
 
@@ -44,11 +44,11 @@ def fused_embedding(
 ) -> torch.nn.Module:
     """Return the module images → features of a network, on `device` and in evaluation mode.
 
-    network: one of this package, or any module images (B, 3, H, W) → features (B, D).
+    network: a network of this package, or any module images (B, 3, H, W) → features (B, D).
     scales: factors by which the images are resized (bicubic); the features are summed.
 
-    If the network can be traced, each convolution is fused with the batch norm after it: the same
-    results, faster.
+    If the network can be traced, each convolution is fused with the batch norm after it, which
+    gives the same results faster.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
     if not isinstance(network, Network):
@@ -56,9 +56,9 @@ def fused_embedding(
     if network.sides:
         return _Scaled(_SidedEmbedding(network), scales, network.pieces)
     embedding: torch.nn.Module = _Embedding(network)
-    # Tracing fails in as many ways as networks branch; then the network runs as it is.
+    # Tracing can fail in many ways; the network then runs unfused.
     with suppress(Exception):
-        embedding = fuse(embedding)  # a GraphModule that computes the same
+        embedding = fuse(embedding)  # a GraphModule with the same results
     return _Scaled(embedding, scales, network.pieces)
 
 
@@ -134,13 +134,13 @@ def extract_features(
 ) -> Features:
     """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
-    embed: (B, 3, H, W) → (B, D), as from fused_embedding; with an attribute `pieces`, each piece is
-        normalised alone.
+    embed: (B, 3, H, W) → (B, D), as from fused_embedding. If it has an attribute `pieces`, each
+    piece is normalised separately.
     flip: add the mirrored image's output.
-    dtype: of autocast, torch.float16 or torch.bfloat16; None computes in float32.
+    dtype: torch.float16 or torch.bfloat16 for autocast; None computes in float32.
     unit: L2-normalise the features; otherwise they keep the length that the network gives them.
     prepare: (B, H, W, 3) → what `embed` takes.
-    sides: (N,) rows of the network's side information; see side_rows.
+    sides: (N,), the rows of the network's side information, see side_rows.
 
         feature = Σ_{image, mirrored} embed(image), divided by its length
     """
@@ -150,7 +150,7 @@ def extract_features(
     rows = repeat(()) if sides is None else zip(sides.to(device).split(batch_size))
 
     def features_of(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        # a generator keeps its tensors, whose memory the next batch reuses
+        # the next batch reuses the memory of a generator's tensors
         for chunk, side in zip(chunks, rows, strict=False):
             views = [prepare(view) for view in ([chunk, chunk.flip(2)] if flip else [chunk])]
             with autocast(device, dtype):
@@ -181,10 +181,11 @@ def extractor(
 
 
 def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | None:
-    """Return the rows (N,) of the side information of a network, of `sides` cameras, for images.
+    """Return the rows (N,) of a network's side information for images; it covers `sides` cameras.
 
-    cameras: (N,) as written in the names, from 1. If they are unknown, or are not the cameras of
-    the training, None stands for the mean of all cameras, and the log reports it.
+    cameras: (N,) as written in the names, from 1. Returns None, which means the average of all
+    cameras, if the cameras are unknown or are not the cameras of the training; the log reports
+    this.
     """
     if not sides:
         return None
@@ -203,7 +204,7 @@ def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | 
 def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
     """Yield each chunk on the device.
 
-    While it computes, a thread reads the next chunk into memory that a GPU reaches.
+    While the device computes, a thread reads the next chunk into memory that a GPU can access.
     """
     if device.type != "cuda":
         yield from (chunk.to(device) for chunk in chunks)
@@ -219,13 +220,13 @@ def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor
 def unit_pieces(features: Tensor, pieces: int = 1) -> Tensor:
     """Scale features (B, D) to length 1.
 
-    With several pieces, scale each piece of the flattened (B, D / pieces, pieces) to 1/√pieces.
+    With several pieces, each piece of the flattened (B, D / pieces, pieces) is scaled to 1/√pieces.
     """
     return normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
 
 
 def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Return the (height, width) of images of `size` that are resized by a factor."""
+    """Return the (height, width) of images of `size` after resizing by a factor."""
     return int(size[0] * scale), int(size[1] * scale)
 
 
@@ -242,8 +243,9 @@ def extract(
     network: from create_model, or any module that in evaluation mode maps images (B, 3, H, W),
         normalised by ImageNet's mean and deviation, to features (B, D).
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
-    flip: add the mirrored image's output; by default as the network's authors do.
-    size: (height, width) of the images that another module takes; by default 256×128.
+    flip: add the mirrored image's output; by default, as the network's authors do.
+    size: (height, width) of the images for a module that is not from this package; by default,
+        256×128.
 
     >>> query, gallery = extract(network, read_dataset("data/synthetic/pytorch"))
     >>> print(evaluate(query, gallery).line())
@@ -289,9 +291,9 @@ def extract_split(
     """Return the features of a split of a folder that prepare.py laid out.
 
     features: bank, description=... → features, such as Embedder.features.
-    size: (height, width) of the images. name: the split's.
-    world: the processes that share the images. The first one decodes them into a file, which the
-        others open.
+    size: (height, width) of the images. name: the name of the split.
+    world: the processes that share the images. The first process decodes them into a file, which
+    the others open.
     resize: see fit_image.
     """
     world = world or World()

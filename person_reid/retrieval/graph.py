@@ -7,14 +7,14 @@ i's k2 nearest. Two steps of
     A ← A + Aᵀ,   A ← S A,   rows of A to unit norm
 
 give the score of a query q and a gallery image g: (1 - λ) A_q · A_g + λ cos(q, g). S and A are
-sparse: no product is ever dense, and A of the second step is never multiplied by its transpose,
-which would take a thousand times more operations than its factors do. Let G be A + Aᵀ of the first
-step, N and M the diagonal matrices of the row norms in the two steps, and B = N⁻¹ S G + G Sᵀ N⁻¹
-the A + Aᵀ of the second. Then
+sparse: no product is ever dense. A of the second step is never multiplied by its transpose, which
+would take a thousand times as many operations as multiplying by its factors. Let G be A + Aᵀ of the
+first step, N and M the diagonal matrices of the row norms in the two steps, and B = N⁻¹ S G + G Sᵀ
+N⁻¹ the matrix A + Aᵀ of the second step. Then
 
     A_q · A_g = (A_q B) · S_g / M_g
 
-and A_q is multiplied by B, or by its factors where the graph is tangled and they have far fewer
+and A_q is multiplied by B, or by B's factors where the graph is so dense that they have far fewer
 entries.
 """
 
@@ -36,7 +36,8 @@ from person_reid.retrieval.similarity import (
     unit_rows,
 )
 
-# Queries at a time: a cache line of float32. Neighbours in the file often reach the same images.
+# Queries at a time: a cache line of float32. Queries that are adjacent in the file often reach the
+# same images.
 IMAGES_OF_BLOCK = 16
 InChunks = Callable[[Callable[[int, int], Any]], list[Any]]
 
@@ -76,7 +77,7 @@ class GraphScores(Scores):
     """The graph's scores between queries and gallery: `scores` for metrics.evaluate.
 
     query, gallery: features (Q, D) and (G, D).
-    k1, k2, lambda_value: as above.
+    k1, k2, lambda_value: see the module.
     neighbours: the search to use.
     """
 
@@ -103,7 +104,7 @@ class GraphScores(Scores):
             return run_chunks(work, spans, "graph")
 
         self.graph = graph = Propagation(weights, adjacency, in_chunks)
-        # The chunks spare A itself, which would be the largest matrix.
+        # Working in chunks avoids A itself, which would be the largest matrix.
         norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ graph.product))
         weights = sparse.diags_array(1 / np.concatenate(norms)) @ weights
         self.query_weights = weights[: len(query)]
@@ -129,7 +130,7 @@ def present(matrix: Any) -> Integers:
 def sparse_rows(indices: Integers, values: Floats) -> Any:
     """Return the (N, N) CSR matrix that has `values` (N, k) at the columns `indices` (N, k)."""
     num_images, k = indices.shape
-    # 32-bit indices, if they can count the entries: half the memory that SciPy would take
+    # 32-bit indices, if they can count the entries, take half the memory that SciPy would use
     kind = np.int32 if indices.size < 2**31 else np.int64
     starts = np.arange(0, indices.size + 1, k, dtype=kind)
     return sparse.csr_array(

@@ -1,6 +1,6 @@
 """Graph re-ranking with dense matrices on an accelerator, if they fit.
 
-It is the formula of graph.py as it is written.
+It computes the formula of graph.py literally.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch.nn.functional import embedding_bag, normalize
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, unit_rows
 
-ROWS_AT_ONCE = 1024  # rows whose k2 neighbours are gathered at a time
+ROWS_AT_ONCE = 1024  # rows for which k2 neighbours are gathered at a time
 
 
 class DenseGraphScores(Scores):
@@ -52,7 +52,7 @@ class DenseGraphScores(Scores):
         return graph
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
-        """Return a tensor of these queries' float32 scores (stop - start, G) on the device."""
+        """Return the float32 scores (stop - start, G) of these queries, a tensor on the device."""
         walk = self.graph[start:stop] @ self.graph[self.num_queries :].T
         cosine = torch.as_tensor(self.cosines(start, stop), device=walk.device)
         return (1 - self.lambda_value) * walk + self.lambda_value * cosine

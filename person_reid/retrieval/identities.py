@@ -2,7 +2,7 @@
 
 pairs = matching_boxes(frames, boxes, found_frames, found_boxes)
 identity_f1(people, tracks, pairs).f1      # one number for all cameras
-pair_f1(labels, clusters).f1               # of images that are known to be the same
+pair_f1(labels, clusters).f1               # for images with known labels
 found = hota_score(frames, people, boxes, others_frames, tracks, others)
 found.hota, found.detection, found.association
 
@@ -26,7 +26,7 @@ LEVEL_ROUNDING = 1e-9
 
 
 class Score(NamedTuple):
-    """Numbers from 0 to 1. f1 is the harmonic mean of precision and recall."""
+    """A score with values from 0 to 1. f1 is the harmonic mean of precision and recall."""
 
     f1: float
     precision: float
@@ -41,12 +41,12 @@ def identity_f1(
         IDF1 = 2 IDTP / (N + M)
 
     Each person is assigned at most one computed identity, and vice versa, so that as many boxes as
-    possible agree: IDTP of them. A person's boxes with another identity count as missed.
+    possible agree; IDTP is their number. A person's boxes with another identity count as missed.
 
-    people: (N,), the people in the true boxes, in all cameras. found: (M,), the computed identities
-    of the computed boxes. Numbers or names.
-    pairs: (P, 2), which true and computed boxes match, see matching_boxes; by default, N = M and
-        the i-th matches the i-th, as for images.
+    people: (N,), the people in the true boxes of all cameras, as numbers or names. found: (M,), the
+        identities of the computed boxes.
+    pairs: (P, 2), which true and computed boxes match, see matching_boxes. By default, as for
+        images, N = M and the i-th box matches the i-th.
     Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking,
     ECCV Workshops 2016, section 4.
     """
@@ -58,8 +58,8 @@ def identity_f1(
 def pair_f1(people: npt.ArrayLike, found: npt.ArrayLike) -> Score:
     """Return the F1, precision and recall of the pairs of images that a grouping puts together.
 
-    A pair is right if both images show the same person. people, found: (N,), who the images show
-    and the group of each, as numbers or names.
+    A pair is right if both images show the same person. people, found: (N,), the person in each
+    image and its group, as numbers or names.
     """
     right, sizes, others = (
         int((count * (count - 1) // 2).sum()) for count in _contingency(people, found)
@@ -79,7 +79,7 @@ def matching_boxes(
     Two boxes overlap if their intersection is at least `least` of their union.
 
     frames: (N,), numbers or names that distinguish the frames of all cameras. boxes: (N, 4), left,
-    top, right, bottom. others_frames: (M,); others: (M, 4).
+    top, right, bottom. others_frames (M,), others (M, 4): the same for the other boxes.
     """
     pairs, shared, united = common_areas(frames, boxes, others_frames, others)
     return pairs[shared >= least * united]
@@ -90,14 +90,14 @@ def common_areas(
 ) -> tuple[Integers, Boxes, Boxes]:
     """Return the indices (P, 2) of all pairs of boxes in one frame, and their areas.
 
-    The areas, (P,) each, are those of intersection and union. See matching_boxes.
+    The areas, (P,) each, are the areas of intersection and union. See matching_boxes.
     """
     frames, others_frames = np.asarray(frames), np.asarray(others_frames)
     order = np.argsort(others_frames, kind="stable")
     first, last = (
         np.searchsorted(others_frames[order], frames, side) for side in ("left", "right")
     )
-    count = last - first  # the others that share its frame
+    count = last - first  # the number of other boxes in its frame
     i = np.repeat(np.arange(len(frames)), count)
     j = order[np.arange(len(i)) - np.repeat(np.cumsum(count) - last, count)]
     shared = shared_area(boxes[i], others[j])
@@ -110,7 +110,7 @@ def listed_boxes(
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], Boxes]:
     """Return frames (N,), identities (N,) and boxes (N, 4) of tracks.
 
-    tracks: (camera, identity, track) of each. A frame belongs to one camera.
+    tracks: (camera, identity, track). A frame belongs to one camera.
     """
     known = [each for each in tracks if len(each[2].frames)]
     frames = [f"{camera} {frame}" for camera, _, track in known for frame in track.frames.tolist()]
@@ -120,7 +120,7 @@ def listed_boxes(
 
 
 def assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
-    """Return a one-to-one assignment {person: candidate}, by the most votes first."""
+    """Return a one-to-one assignment {person: candidate}; pairs with the most votes come first."""
     found: dict[int, T] = {}
     for (person, value), _ in sorted(votes.items(), key=lambda vote: (-vote[1], vote[0])):
         if person not in found and value not in found.values():
@@ -131,7 +131,7 @@ def assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
 def _contingency(
     people: npt.ArrayLike, found: npt.ArrayLike, pairs: Integers | None = None
 ) -> tuple[Integers, Integers, Integers]:
-    """Return the number of pairs of each person and each identity, and the boxes of both."""
+    """Return the number of pairs for each person and identity, and the number of boxes of each."""
     _, true, sizes = np.unique(people, return_inverse=True, return_counts=True)
     _, computed, others = np.unique(found, return_inverse=True, return_counts=True)
     if pairs is not None:
@@ -142,7 +142,7 @@ def _contingency(
 
 
 def _score(right: int, found: int, wanted: int) -> Score:
-    """Return the score of `right` answers among `found`, of `wanted`."""
+    """Return the score of `right` answers among `found`, where `wanted` answers exist."""
     return Score(2 * right / max(found + wanted, 1), right / max(found, 1), right / max(wanted, 1))
 
 
@@ -167,13 +167,13 @@ def hota_score(
         DetA = TP / (TP + FN + FP)      AssA = Σ_TP A(p, t) / TP      HOTA = √(DetA AssA)
         A(p, t) = TP(p, t) / (boxes of p + boxes of t − TP(p, t))
 
-    TP counts the true and computed boxes that match in a frame, TP(p, t) those of the person p and
-    the track t. In each frame, boxes are matched one to one, so that the sum of IoU times the
-    alignment of p and t over the whole video is greatest; a pair counts at the levels that its IoU
-    reaches.
+    TP counts the true and computed boxes that match in a frame; TP(p, t) counts the matches of
+    person p and track t. In each frame, boxes are matched one to one, so that the sum of IoU times
+    the alignment of p and t over the whole video is greatest. A pair counts at the levels that its
+    IoU reaches.
 
     frames, people, boxes: the N true boxes, see matching_boxes. others_frames, found, others: the
-    M computed ones.
+    M computed boxes.
     Luiten et al., HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking, IJCV 2021.
     """
     _, person, sizes = np.unique(people, return_inverse=True, return_counts=True)
@@ -207,7 +207,7 @@ def hota_score(
 def _matched_in_frames(frames: Array, pairs: Integers, values: Array) -> Integers:
     """Return which of P pairs to match, so that the sum of their values is greatest.
 
-    frames: (P,). pairs: (P, 2), two boxes of a frame, each of which is matched once at most.
+    frames: (P,). pairs: (P, 2), two boxes of a frame; each box is matched at most once.
     """
     _, which = np.unique(frames, return_inverse=True)
     order = np.argsort(which, kind="stable")

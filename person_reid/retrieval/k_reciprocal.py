@@ -2,8 +2,8 @@
 
 Zhong, Zheng, Cao, Li, Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017. A
 row of the encoding has dozens of entries, so neighbours come from a chunked top-k, sets and
-encodings are sparse matrices, and the Jaccard distance visits only the images that share an entry
-with the query.
+encodings are sparse matrices, and computing the Jaccard distance visits only the images that share
+an entry with the query.
 """
 
 from typing import Any
@@ -23,16 +23,16 @@ from person_reid.retrieval.similarity import (
     unit_rows,
 )
 
-QUERIES_AT_ONCE = 32  # queries whose shared entries are listed at a time
+QUERIES_AT_ONCE = 32  # queries for which shared entries are listed at a time
 
 
 class KReciprocalScores(Scores):
     """The negated re-ranked distance between queries and gallery: `scores` for metrics.evaluate.
 
     query, gallery: features (Q, D) and (G, D).
-    k1: size of the neighbourhoods.
-    k2: number of neighbours whose encodings are averaged.
-    lambda_value: share of the original distance, in [0, 1].
+    k1: the size of the neighbourhoods.
+    k2: the number of neighbours whose encodings are averaged.
+    lambda_value: the share of the original distance, in [0, 1].
     neighbours: the search to use.
     """
 
@@ -53,10 +53,7 @@ class KReciprocalScores(Scores):
         self.gallery_columns = encoding[len(query) :].tocsc()
 
     def __call__(self, start: int, stop: int) -> Floats:
-        """Return the (stop - start, G) float32 scores of these queries: the negated distances.
-
-        They are in [-1, 0].
-        """
+        """Return these queries' (stop - start, G) float32 scores, negated distances in [-1, 0]."""
         scores = self.cosines(start, stop)
         # The score is −lambda · (2 − 2 cos)² / farthest − (1 − lambda) · Jaccard distance, computed
         # in place, without a second matrix.
@@ -81,8 +78,8 @@ def k_reciprocal_encoding(
     The encodings are averaged over the k2 nearest images (eq. 11).
 
     features: (N, D), rows of unit length. neighbours: the search to use.
-    Returns a sparse (N, N) matrix, each row of sum 1, and for each image the distance to the
-    farthest one, (N,).
+    Returns a sparse (N, N) matrix whose rows sum to 1, and each image's distance to the farthest
+    image, (N,).
     """
     found = neighbours.search(features, features, k1 + 1, itself=True, farthest=True)
     assert found.lowest is not None, "it was asked for"
@@ -94,7 +91,7 @@ def k_reciprocal_encoding(
 def _weighted(pattern: Any, found: Neighbours, features: Features, farthest: Floats) -> Any:
     """Give each member j of i's set the weight exp(-d(i, j)), eq. 7.
 
-    Each row is scaled to the sum 1.
+    Each row is scaled to sum to 1.
     """
     rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
     weights = np.exp(
@@ -107,10 +104,10 @@ def _weighted(pattern: Any, found: Neighbours, features: Features, farthest: Flo
 def pair_cosines(
     rows: Integers, columns: Integers, found: Neighbours, features: Features
 ) -> Floats:
-    """Return the cosines (P,) of pairs of images; for neighbours, most pairs, `found` has them.
+    """Return the cosines (P,) of pairs of images; `found` has most of them, those of neighbours.
 
-    rows, columns: (P,), row by row, ascending. found: neighbours of all images. features: (N, D),
-    of unit length.
+    rows, columns: (P,), row by row, ascending. found: the neighbours of all images. features: (N,
+    D), of unit length.
     """
     num_images = len(features)
     order = np.argsort(found.indices, axis=1)
@@ -138,20 +135,20 @@ def squared_distance(cosine: Floats) -> Floats:
 def reciprocal_sets(indices: Integers) -> Any:
     """Return R(i), eq. 1, as a sparse (N, N) matrix.
 
-    It holds j if j is in i's neighbours `indices` (N, k + 1), and i in j's.
+    It holds j if j is among i's neighbours `indices` (N, k + 1), and i among j's.
     """
     forward = sparse_rows(indices, np.ones(indices.shape, np.float32))
     return forward.multiply(forward.T).tocsr()
 
 
 def reciprocal_expansion(indices: Integers, k1: int) -> Any:
-    """Return R*(i) of eq. 2, R(i) extended, as a sparse (N, N) matrix whose pattern is the sets.
+    """Return R*(i) of eq. 2, which extends R(i), as the pattern of a sparse (N, N) matrix.
 
     For every j in R(i), the half-size R(j) is added if more than two thirds of it lie in R(i).
-    indices: (N, k1 + 1) neighbours, the image itself first.
+    indices: (N, k1 + 1), the neighbours, the image itself first.
     """
     sets, halves = reciprocal_sets(indices), reciprocal_sets(indices[:, : round(k1 / 2) + 1])
-    # (i, j), j in i's set: how much of j's half is in it
+    # (i, j) with j in i's set: how many members of j's half are in that set
     shared = sets.multiply(sets @ halves.T).tocsr()
     sizes = np.diff(halves.indptr)[shared.indices]
     shared.data = (shared.data > 2 / 3 * sizes).astype(np.float32)
@@ -164,7 +161,7 @@ def reciprocal_expansion(indices: Integers, k1: int) -> Any:
 def average_rows(encoding: Any, indices: Integers) -> Any:
     """Replace each row by the mean of the rows of its neighbours `indices` (N, k2).
 
-    This is the local query expansion.
+    This is local query expansion.
     """
     return sparse_rows(indices, np.full(indices.shape, 1 / indices.shape[1], np.float32)) @ encoding
 

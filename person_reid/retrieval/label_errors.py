@@ -7,31 +7,31 @@ The evidence that image i shows person c is the similarity to the images of c, w
 
     e_ic = log( Σ_{j of c} exp((cos_ij − 1) / TEMPERATURE) / √n_c )
 
-Features are centred for each camera first. The doubt about a label is the evidence for the best
-other person minus that for the labelled one.
+Features are first centred per camera. The doubt about a label is the evidence for the best other
+person minus the evidence for the labelled one.
 
 retrieval.belief gives the probability of a proposal to move an image. It learns from all labels how
 reliable this evidence is: if a network cannot separate these people, no probability is high. The
-other proposals compare a score with its distribution if the proposal were right, which the labels
-themselves show:
+other proposals compare a score with the distribution that it would have if the proposal were right.
+The labels themselves show this distribution:
 
     proposal   score, and what it is compared with
     junk       negative evidence for the most similar person
-               with that for somebody drawn at random
+               compared with negative evidence for a person drawn at random
     somebody   evidence of a distractor for the most similar person
-               with the evidence of people for their own identity
+               compared with the evidence of images of people for their own identity
     split      mean doubt about all images of a person by one camera, as the other cameras see them
-               with the same for a label drawn at random
-    merge      mean evidence between two people, across cameras, less that of each for itself
-               with that of a person's cameras for one another, less its mean
+               compared with the same for a label drawn at random
+    merge      mean evidence between two people, across cameras, minus that of each for itself
+               compared with the evidence of a person's cameras for one another, minus its mean
 
-With F(s) the share of scores of s or higher, F₁(s) that of the compared ones, and the share π of
-right proposals as large as F ≥ π F₁ allows, N π F₁(s) of the N F(s) images with such a score are
-expected to be right. The probability is the slope of the one over the other, made monotone, times
-the share of images (junk), the p of the image (somebody), or the share of groups (split, merge)
-whose own person the network finds first. People look alike without anybody's error: of look-alikes
-(merge, and split in favour of the best other person), half as many as F allows are expected to be
-the same person.
+Let F(s) be the share of scores that are at least s, F₁(s) the same share of the compared scores,
+and π, the share of right proposals, as large as F ≥ π F₁ allows. Of the N F(s) images with such a
+score, N π F₁(s) are then expected to be right proposals. The probability is the slope of the second
+number over the first, made monotone. It is multiplied by the share of images (junk), the p of the
+image (somebody), or the share of groups (split, merge) whose own person the network finds first.
+People can look alike without a label error: of look-alikes (merge, and split in favour of the best
+other person), half as many as F allows are expected to be the same person.
 
 Northcutt, Jiang, Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021
 (each label judged by other images); Scott, A Rate of Convergence for Mixture Proportion Estimation,
@@ -57,11 +57,11 @@ from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, Floats, chunks
 
 TEMPERATURE = 0.06
-# Shares of the highest compared scores, from which π is estimated.
+# π is estimated from these shares of the highest compared scores.
 TAILS = np.array([0.3, 0.5, 0.7, 0.9])
-LOOK_ALIKES = np.float32(0.5)  # the share of look-alikes that are expected to be the same person
-LIKELY = 0.5  # probability from which an image does not count for its group
-# Share of people found first. A network below it cannot tell whose label is wrong.
+LOOK_ALIKES = np.float32(0.5)  # share of look-alikes that are expected to be the same person
+LIKELY = 0.5  # an image with at least this probability of an error does not count for its group
+# Share of people found first. A network below it cannot tell which labels are wrong.
 LEAST_ACCURACY = 0.5
 WEAK = 0.8  # share of people found first; below it, many errors stay hidden
 NOBODY = -1  # in place of a person
@@ -73,11 +73,11 @@ log = logging.getLogger(__name__)
 class LabelErrors:
     """The most likely proposal for each of N images.
 
-    proposal: (N,), a word of the table above. identity: (N,), the identity it would give the image.
-    probability: (N,), that it is right; 0 without evidence against the label. doubt: (N,), about
-        the label.
-    accuracy: the estimated share of images for which the features find the right person first, the
-        image itself ignored.
+    proposal: (N,), a name from the module's table. identity: (N,), the identity that the proposal
+    would give the image. probability: (N,), the probability that it is right; 0 without evidence
+    against the label. doubt: (N,), the doubt about the label.
+    accuracy: the estimated share of images for which the features find the right person first,
+    ignoring the image itself.
     """
 
     proposal: npt.NDArray[np.str_]
@@ -93,7 +93,7 @@ class LabelErrors:
 
 
 class Proposal(NamedTuple):
-    """A kind of proposal for images (n,): the new identities, and the probabilities (n,)."""
+    """Proposals of one kind for images (n,): the new identities and the probabilities (n,)."""
 
     name: str
     images: Labels
@@ -121,7 +121,8 @@ class Listed(NamedTuple):
 class Across(NamedTuple):
     """The appearance of G groups in the other cameras, by their trusted images.
 
-    evidence: (G, P). person: (G,), of each group. sizes: (G,), its trusted images.
+    evidence: (G, P). person: (G,), the person of each group. sizes: (G,), the number of its trusted
+    images.
     """
 
     evidence: Floats
@@ -136,12 +137,12 @@ def label_errors(
     """Return the LabelErrors of N images: features (N, D), labels (N,) and cameras (N,).
 
     Distractors do not count as similar to anybody. The features must not come from a network that
-    was trained on these labels: it would have memorised them.
+    was trained on these labels, because it would have memorised them.
 
-    highest: the highest identity that exists; new ones are above it.
+    highest: the highest existing identity; new identities are higher.
 
-    Raises UserError for junk, for fewer than two identities, and for features that cannot
-    tell the people apart.
+    Raises UserError for junk, for fewer than two identities, or for features that cannot
+    distinguish the people.
     """
     names = np.unique(labels[labels != DISTRACTOR])
     if JUNK in names:
@@ -168,7 +169,7 @@ def label_errors(
         proposals.append(_somebody(listed, evidence[strangers], own, belief))
     trusted = known[moves < LIKELY]
     across = _across(listed, others[trusted], trusted, random)
-    if across.belief.accuracy >= LEAST_ACCURACY:  # and not NaN, as if nothing is known
+    if across.belief.accuracy >= LEAST_ACCURACY:  # False for NaN, when nothing is known
         proposals.append(_split(listed, across, max(highest, names[-1]) + 1))
         between = _means(others[trusted], people[trusted], len(names))
         proposals.append(_merge(listed, across, between, random))
@@ -182,9 +183,9 @@ def _likeliest(
     doubt: Floats,
     accuracy: float,
 ) -> LabelErrors:
-    """Return the most probable proposal for each image; of equal ones, the first.
+    """Return the most probable proposal for each image, or the first of equally probable ones.
 
-    doubt: about the labels of the known images.
+    doubt: the doubt about the labels of the known images.
     """
     zeros = np.zeros(len(labels), np.float32)
     moves = np.full(len(labels), "move", "U8")
@@ -199,9 +200,9 @@ def _likeliest(
 
 
 def check_accuracy(accuracy: float) -> None:
-    """Raise UserError if features of this accuracy cannot tell whose label is wrong.
+    """Raise UserError if features of this accuracy cannot tell which labels are wrong.
 
-    It warns of a low accuracy.
+    The log warns of a low accuracy.
     """
     words = (
         f"finds the right person first for about {100 * accuracy:.0f} % of these images, "
@@ -223,9 +224,10 @@ def check_accuracy(accuracy: float) -> None:
 
 
 def _somebody(listed: Listed, evidence: Floats, own: Floats, belief: Belief) -> Proposal:
-    """Propose the people in distractors.
+    """Propose people for distractors.
 
-    evidence: of the distractors. own: that of known images for their own person.
+    evidence: the evidence of the distractors. own: the evidence of known images for their own
+    person.
     """
     strangers = np.flatnonzero(listed.people == NOBODY)
     by = _probability(evidence.max(axis=1), own) * belief.shows(evidence).max(axis=1)
@@ -233,7 +235,7 @@ def _somebody(listed: Listed, evidence: Floats, own: Floats, belief: Belief) -> 
 
 
 def _across(listed: Listed, others: Floats, trusted: Labels, random: np.random.Generator) -> Across:
-    """Return the appearance of the groups in the other cameras, by the trusted images.
+    """Return how the groups appear to the other cameras, by their trusted images.
 
     others: (n, P), the evidence of the other cameras for the trusted images (n,).
     """
@@ -259,7 +261,7 @@ def _split(listed: Listed, across: Across, first: int) -> Proposal:
 def _merge(
     listed: Listed, across: Across, between: Floats, random: np.random.Generator
 ) -> Proposal:
-    """Propose to give a person the identity of another, who has more images.
+    """Propose to give a person the identity of another person, who has more images.
 
     between: (P, P), the evidence of the images of one person for another.
     """
@@ -284,9 +286,9 @@ def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floa
 
     The evidence is (N, P); the group of each image is (N,).
 
-    features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group is all images of a
-    person by one camera, numbered by person; NOBODY is in none. The evidence for a person without
-    another image is −∞.
+    features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group contains all images
+    of a person by one camera; groups are numbered by person, and NOBODY is in no group. The
+    evidence for a person without another image is −∞.
     """
     voters = np.flatnonzero(people != NOBODY)
     voters = voters[np.argsort(people[voters], kind="stable")]
@@ -316,13 +318,13 @@ def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floa
 
 
 def _log(sums: Floats, count: Floats) -> Floats:
-    """Convert sums of similarities over `count` images to evidence; −∞ for no image."""
+    """Convert sums of similarities over `count` images to evidence; −∞ without images."""
     with np.errstate(divide="ignore"):
         return np.log(sums / np.sqrt(np.maximum(count, 1)))
 
 
 def _minus(one: Floats, other: Floats) -> Floats:
-    """Return the difference of two evidences, −∞ where either is missing."""
+    """Return one evidence minus another, −∞ where either is missing."""
     with np.errstate(invalid="ignore"):
         return np.where(np.isfinite(one) & np.isfinite(other), one - other, np.float32(-np.inf))
 
@@ -345,10 +347,10 @@ def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
 def _rivals(
     evidence: Floats, own: Labels, random: np.random.Generator
 ) -> tuple[Floats, Floats, Labels, Floats]:
-    """Return, for each row of evidence (N, P), that of its own person and of two rivals.
+    """Return, for each row of evidence (N, P), the evidence for its own person and for two rivals.
 
-    These are its own column's evidence, the best other column's, that column, and the evidence of
-    another one drawn at random, (N,) each.
+    Returns four arrays (N,): the evidence in the row's own column, the evidence in the best other
+    column, that column, and the evidence in another column drawn at random.
     """
     rows, count = np.arange(len(evidence)), evidence.shape[1]
     others = evidence.copy()
@@ -359,10 +361,10 @@ def _rivals(
 
 
 def _probability(scores: Floats, *kinds: Floats) -> Floats:
-    """Return the probability (N,) that each score is of one of these kinds of compared scores.
+    """Return the probability (N,) that each score belongs to one of these kinds of compared scores.
 
     The first kind is as frequent as the scores allow, the second LOOK_ALIKES times as frequent.
-    Infinite scores and comparisons lack evidence and do not count.
+    Infinite scores and comparisons mean missing evidence and do not count.
     """
     probability, usable = np.zeros(len(scores), np.float32), np.flatnonzero(np.isfinite(scores))
     scores = scores[usable]
@@ -374,7 +376,7 @@ def _probability(scores: Floats, *kinds: Floats) -> Floats:
             at = np.quantile(compared, 1 - TAILS)
             explained = np.interp(-at, -scores[order], right, left=0)
             found = _tail(scores, at)
-            # A single one need not be among the highest.
+            # A single score need not be among the highest.
             found = np.maximum(found, min(found[-1], 1 / len(scores)))
             share = max(0.0, float(((found - explained) / TAILS).min()))
             share *= LOOK_ALIKES if number else 1

@@ -16,9 +16,9 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.text import markdown_table, printable
 
 Measured = TypeVar("Measured")
-Seeds = Sequence[Metrics]  # one network, trained several times
+Seeds = Sequence[Metrics]  # one network, trained with several seeds
 WORST = 5  # queries that save_per_query names
-# The seed in the name of a run, when it is called so, and when it is only a number at an end.
+# The seed in a run's name: marked by the word "seed", or only a number at an end.
 MARKED = re.compile(r"[\W_]*seed[\W_]*(\d+)", re.IGNORECASE)
 COUNTED = re.compile(r"(?:^|[\W_])(\d+)(?=$|/)")
 PLUS_MINUS = " ± "
@@ -39,7 +39,7 @@ def written_table(
 ) -> str:
     """Return a table in the requested format, by default Markdown.
 
-    labels: the texts of --labels, which may contain mathematics for LaTeX, as in OSNet$_{0.25}$.
+    labels: the texts of --labels, which may contain LaTeX mathematics, as in OSNet$_{0.25}$.
     """
     if form.latex:
         return _as_latex(head, rows, (labels or "").split(","))
@@ -51,10 +51,10 @@ def written_table(
 def figure_rows(
     runs: Mapping[str, Metrics | Seeds], ranks: Sequence[int] = RANKS
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the head of a table of rankings, and a row for each, in percent.
+    """Return the head of a table of rankings, and a row for each ranking, in %.
 
     An unusual protocol follows the name.
-    runs: the Metrics of each, or of each of its seeds. ranks: the k of each Rank@k.
+    runs: {name: the Metrics of a ranking, or of each of its seeds}. ranks: the k of each Rank@k.
     """
     rows = []
     for name, run in runs.items():
@@ -69,7 +69,7 @@ def figure_rows(
 
 
 def interval_rows(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) -> list[list[str]]:
-    """Return rows below those of figure_rows: the lower and upper ends of intervals, in percent."""
+    """Return rows to follow those of figure_rows: the ends of confidence intervals, in %."""
     return [
         [
             f"{name}, {100 * CONFIDENCE:g} % {end}",
@@ -83,9 +83,9 @@ def interval_rows(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) ->
 def by_seed(runs: Mapping[str, Measured]) -> dict[str, list[Measured]]:
     """Group the seeds of each network under their common name.
 
-    A name contains its seed, such as net_seed7, or a number of the run from 0 or 1, such as net_0,
-    net_1 and net_2. Other numbers belong to the network: resnet50 and resnet101 are not grouped,
-    nor are osnet_x0_25 and osnet_x0_75.
+    A name contains the seed, as in net_seed7, or the number of the run, counted from 0 or 1, as in
+    net_0, net_1 and net_2. Other numbers belong to the network: resnet50 and resnet101 are not
+    grouped, nor are osnet_x0_25 and osnet_x0_75.
     """
     network: dict[str, str] = {}
     counted: dict[str, dict[str, int]] = defaultdict(dict)
@@ -103,7 +103,7 @@ def by_seed(runs: Mapping[str, Measured]) -> dict[str, list[Measured]]:
     found: dict[str, list[Measured]] = {}
     for name, run in runs.items():
         shared = network.get(name, name)
-        apart = name in network and shared in runs  # a run that has no seed has this name
+        apart = name in network and shared in runs  # a run without a seed already has this name
         found.setdefault(f"{shared} (seeds)" if apart else shared, []).append(run)
     return found
 
@@ -115,12 +115,12 @@ def _without(name: str, seed: re.Match[str]) -> str:
 
 
 def together(run: Metrics | Seeds) -> Seeds:
-    """Return a run as one of several seeds."""
+    """Return the Metrics of a run's seeds as a list."""
     return [run] if isinstance(run, Metrics) else run
 
 
 def mean_and_deviation(values: Any) -> tuple[Any, Any]:
-    """Return the mean of values, numbers or arrays alike, and their sample standard deviation.
+    """Return the mean of numbers or arrays, and their sample standard deviation.
 
     The deviation of a single value is 0.
     """
@@ -128,7 +128,7 @@ def mean_and_deviation(values: Any) -> tuple[Any, Any]:
 
 
 def with_deviation(values: Sequence[float], digits: int = 2) -> str:
-    """Return `88.70 ± 0.15`, the mean of values and their deviation, or the only value."""
+    """Return the mean and deviation of values, such as `88.70 ± 0.15`, or the only value."""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.{digits}f}" + (f"{PLUS_MINUS}{deviation:.{digits}f}" if len(values) > 1 else "")
 
@@ -136,8 +136,8 @@ def with_deviation(values: Sequence[float], digits: int = 2) -> str:
 def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
     """Write a CSV file with one line per query, and return a description of the worst ones.
 
-    first_match counts from 1; it is empty without a match. Two more columns hold the words for the
-    numbers of identities and cameras, if there are any.
+    first_match counts from 1; it is empty without a match. If identities and cameras have names
+    besides their numbers, two more columns hold these.
     """
     names = [printable(path) for path in query.paths or [""] * len(query)]
     words = words_beside(query.paths[0]) if query.paths else NUMBERS
@@ -161,7 +161,7 @@ def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
 
 
 def _as_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return comma-separated values; a column with deviations gets a second one for them."""
+    """Return comma-separated values; deviations get their own columns."""
     columns = []
     for name, *cells in zip(head, *rows, strict=True):
         means, _, deviations = zip(*(cell.partition(PLUS_MINUS) for cell in cells), strict=True)
@@ -174,7 +174,7 @@ def _as_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _as_latex(head: Sequence[str], rows: Sequence[Sequence[str]], own: Sequence[str]) -> str:
     r"""Return a tabular for a document that has \usepackage{booktabs}.
 
-    own: cells in which $…$ is mathematics.
+    own: the user's cells, in which $…$ is mathematics.
     """
 
     def escaped(cell: str) -> str:

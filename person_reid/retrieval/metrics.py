@@ -1,9 +1,8 @@
 """Rank@k, mAP and mINP as Market-1501's own evaluation code computes them.
 
-The rank of a match is the number of valid gallery images ahead of it: its place among the sorted
-scores. Junk (label -1, or the query's identity in the query's camera) is neither right nor wrong.
-Equal scores are ordered by gallery index. A query without a match counts as 0, and means are over
-all queries.
+The rank of a match is the number of valid gallery images ahead of it in order of score. Junk (label
+-1, or the query's identity in the query's camera) is neither right nor wrong. Equal scores are
+ordered by gallery index. A query without a match counts as 0, and means are over all queries.
 
     query, gallery = load_result("pytorch_result.mat")
     print(evaluate(query, gallery).line())
@@ -45,15 +44,15 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
 
 log = logging.getLogger(__name__)
 IndexPairs = tuple[Integers, Integers]  # query indices (P,) and gallery indices (P,)
-Clothes = tuple[Integers, Integers]  # queries' (Q,) and gallery's (G,)
-RECIPROCAL_RANK = "reciprocal rank"  # in place of an average precision
+Clothes = tuple[Integers, Integers]  # of the queries (Q,) and of the gallery (G,)
+RECIPROCAL_RANK = "reciprocal rank"  # replaces an average precision
 RANKS = (1, 5, 10)  # the k of Rank@k that are printed
 CAMERAS_IGNORED = "cameras ignored"
-SAMPLE = 20  # queries whose scores are looked at more closely
-LEAST, MOSTLY = 10, 0.9  # such queries, and their share, before a ranking seems upside down
-TIED = 0.1  # share of the gallery that scores the same as a match; more is remarked
-ASKED_FOR_CAMERAS = 200  # queries whose first answers are looked at for their camera
-OWN_CAMERA, ABOVE_CHANCE = 0.5, 1.5  # what remark_own_camera remarks on
+SAMPLE = 20  # queries whose scores are checked
+LEAST, MOSTLY = 10, 0.9  # the checked queries, and the share of them, that suggest a reversed order
+TIED = 0.1  # share of the gallery that may score the same as a match without a warning
+ASKED_FOR_CAMERAS = 200  # queries whose first answer's camera is checked
+OWN_CAMERA, ABOVE_CHANCE = 0.5, 1.5  # the limits of remark_own_camera
 
 
 @dataclass(repr=False)
@@ -66,7 +65,7 @@ class Metrics:
     inverse_negative_penalty: in [0, 1].
     first_match: the 0-based rank of the first match among the valid gallery, or -1 without a match.
     num_matches: the number of matches in the gallery.
-    identities: the label of the query.
+    identities: the labels of the queries.
     gallery_size: the number of gallery images.
     ap: the name of the average precision, a key of AVERAGE_PRECISIONS, or RECIPROCAL_RANK.
     protocol: the difference from the usual protocol, such as "cameras ignored".
@@ -92,7 +91,7 @@ class Metrics:
     def cmc(self) -> npt.NDArray[np.float64]:
         """Return the cumulative matching characteristic (gallery_size,).
 
-        Its entry k - 1 is Rank@k, in [0, 1].
+        Entry k - 1 is Rank@k, in [0, 1].
         """
         found = self.first_match[self.first_match >= 0]
         return np.bincount(found, minlength=self.gallery_size).cumsum() / len(self.first_match)
@@ -113,7 +112,7 @@ class Metrics:
     def per_query(self, ranks: Sequence[int] = RANKS) -> dict[str, npt.NDArray[Any]]:
         """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, (Q,) each.
 
-        Each mean is the metric of that name.
+        The mean of each array is the metric of that name.
         """
         found = self.first_match >= 0
         return {
@@ -133,7 +132,7 @@ class Metrics:
     def rank(self, k: int) -> float:
         """Return Rank@k: the share of queries with a match among the first k valid gallery images.
 
-        Raises UserError for a k that is not whole, or below 1.
+        Raises UserError unless k is a positive integer.
         """
         return float(self.cmc[min(_checked_rank(k), self.gallery_size) - 1])
 
@@ -155,7 +154,7 @@ class Metrics:
     def figures(self, ranks: Sequence[int] = RANKS) -> dict[str, Any]:
         """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, each in [0, 1].
 
-        Two further values are texts: "ap", the kind of average precision, and "protocol".
+        Two more values are texts: "ap", the kind of average precision, and "protocol".
         """
         return {
             **{name: float(values.mean()) for name, values in self.per_query(ranks).items()},
@@ -173,7 +172,7 @@ class Metrics:
 
 
 def _checked_rank(k: int) -> int:
-    """Return the k of Rank@k. Raises UserError for one that is not whole, or below 1."""
+    """Return the k of Rank@k. Raises UserError unless it is a positive integer."""
     if whole_number(k, "k") < 1:
         raise UserError(f"Rank@{k}: expected 1 or above.")
     return k
@@ -209,7 +208,7 @@ def evaluate(
 
     query, gallery: the images to search for and to search in.
     ap: "trapezoidal", as published, or "step", as in most other toolboxes.
-    scores: what to rank by, higher means nearer; the cosines of the features by default. A matrix
+    scores: what to rank by, higher means nearer; by default, the cosines of the features. A matrix
         (Q, G), similarity.Scores, or a function like them. The array that a function returns is
         overwritten, unless it is a view of another NumPy array, which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
@@ -222,7 +221,7 @@ def evaluate(
     same_clothes: with `clothes`, matches in other clothes are junk instead.
 
     The log warns if many scores are equal, or if matches have lower scores than other images.
-    Raises UserError for an unknown `ap`, for features that cannot be compared or scores that are
+    Raises UserError for an unknown `ap`, for features that cannot be compared, for scores that are
     NaN, for an empty query or gallery, and if all images come from one camera, so that every match
     would be junk.
     """
@@ -264,7 +263,7 @@ def evaluate(
 
 
 def unusual(protocol: Mapping[str, Any]) -> str:
-    """Return the description of the protocol, as in Metrics.protocol."""
+    """Describe the protocol, as in Metrics.protocol."""
     return ", ".join(words for words, applies in protocol.items() if applies)
 
 
@@ -274,9 +273,9 @@ def scores_of(
     scores: Callable[[int, int], Any] | npt.ArrayLike | None = None,
     distances: npt.ArrayLike | None = None,
 ) -> Callable[[int, int], Any]:
-    """Return the function by which `evaluate` ranks; for the parameters, see there.
+    """Return the function by which `evaluate` ranks; for the parameters, see `evaluate`.
 
-    Raises UserError for features that cannot be compared, and for a matrix of another shape.
+    Raises UserError for features that cannot be compared, or for a matrix of another shape.
     """
     if scores is not None and distances is not None:
         raise UserError("scores and distances: expected one of them.")
@@ -327,7 +326,7 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
 
 
 def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> None:
-    """Log how many queries have no match; if none has one, `evaluate` reports that.
+    """Log how many queries have no match; if no query has one, `evaluate` reports that.
 
     test.py, evaluate*.py, report.py, compare_networks.py, save_pretrained.py and train.py with
     --eval_every call it once for their queries.
@@ -345,8 +344,8 @@ def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: boo
 def remark_own_camera(query: FeatureSet, gallery: FeatureSet) -> None:
     """Warn if the first answers depend more on the camera than on the person.
 
-    That is so if more than half of the first answers are strangers in the query's own camera, and
-    at least 1.5 times as many as if the order was drawn. At most 200 queries are checked, by
+    This is the case if more than half of the first answers are strangers in the query's own camera,
+    and more than 1.5 times as many as in a random order. At most 200 queries are checked, by
     cosine.
     """
     scores = CosineScores(query.features, gallery.features)
@@ -402,8 +401,8 @@ def are_strangers(
 ) -> npt.NDArray[np.bool_]:
     """Return which pairs show two people in different cameras: (stop - start, G).
 
-    Junk has no identity; a distractor is another person. start, stop: which queries.
-    ignore_cameras: also take pairs from one camera.
+    Junk has no identity; a distractor is another person. start, stop: the range of queries.
+    ignore_cameras: also include pairs from one camera.
     """
     labels = query.labels[start:stop, None]
     strangers = (gallery.labels != labels) & (gallery.labels != -1) & (labels != -1)
@@ -436,7 +435,7 @@ def rank_matches(
 
     def rank_chunk(start: int, stop: int) -> None:
         chunk = scores(start, stop)
-        # These are rows of a matrix that the caller keeps, or whole numbers, which cannot be NaN.
+        # These are rows of a matrix that the caller keeps, or integers, which cannot be NaN.
         if isinstance(chunk, np.ndarray) and (chunk.base is not None or chunk.dtype.kind != "f"):
             chunk = chunk.astype(np.result_type(chunk, np.float32))
         unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
@@ -462,7 +461,7 @@ def rank_matches(
 
 
 class Remarks:
-    """Warnings about a ranking from the scores of a few queries; any thread may add some.
+    """Warnings about a ranking, from the scores of a few queries; any thread can add scores.
 
     given: whether a user computed the scores, which may then be distances.
     """
@@ -476,7 +475,7 @@ class Remarks:
     def look(self, scores: Any, start: int, rows: Integers, columns: Integers) -> None:
         """Check scores (B, G) of the queries from `start` on; NaN is junk.
 
-        rows, columns: the matches of all rows, rows ascending.
+        rows, columns: the matches of all rows, sorted by row.
         """
         for row in (self.sample - start).tolist():
             if not 0 <= row < len(scores):
@@ -491,7 +490,7 @@ class Remarks:
                 self.below.append(np.median(match) < np.median(others))
 
     def tell(self) -> None:
-        """Log the remarks."""
+        """Log the warnings."""
         if self.tied and np.mean(self.tied) > TIED:
             log.warning(
                 "On average, %.0f %% of the other images score the same as the nearest match. "
@@ -509,9 +508,7 @@ class Remarks:
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
     """Count, for each (row, column) of `scores`, the entries of its row that are ranked ahead.
 
-    These are higher, or equal and further left.
-
-    scores: entries that are NaN do not count.
+    These entries are higher, or equal and further left. scores: NaN entries do not count.
     rows: ascending.
     """
     own, counts = scores[rows, columns], np.empty(len(rows), np.int64)
@@ -523,7 +520,7 @@ def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
         near = np.sort(line[line >= matches.min()])
         last = near.searchsorted(matches, "right")
         counts[start:stop] = len(near) - last
-        # Where images score the same, the ones further left are ahead.
+        # Of images with equal scores, those further left are ahead.
         for match in start + np.flatnonzero(last - near.searchsorted(matches) > 1):
             counts[match] += np.count_nonzero(line[: columns[match]] == own[match])
     return counts
@@ -560,7 +557,7 @@ def trapezoidal_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.f
 def step_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.float64]:
     """Return the precision at each match.
 
-    The mean is the AP of information retrieval, and of scikit-learn.
+    Its mean is the AP of information retrieval and of scikit-learn.
     """
     return (before + 1) / (ranks + 1)
 
@@ -603,16 +600,16 @@ def summarize(
 
 
 def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bool_]:
-    """Return (Q,) whether `multi_query` has an image of each query's identity and camera."""
+    """Return whether `multi_query` has an image of each query's identity and camera, (Q,)."""
     there = set(zip(multi_query.labels.tolist(), multi_query.cameras.tolist(), strict=True))
     asked = zip(query.labels.tolist(), query.cameras.tolist(), strict=True)
     return np.array([pair in there for pair in asked], bool)
 
 
 def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
-    """Return the queries with mean features of their identity and camera.
+    """Return the queries with the mean feature of their identity in their camera.
 
-    The mean is taken over the images of `multi_query`. A query that has no such image keeps its own
+    The mean is taken over the images of `multi_query`. A query without such images keeps its own
     feature. Raises UserError if the features differ in dimension.
     """
     if multi_query.features.shape[1] != query.features.shape[1]:

@@ -1,9 +1,9 @@
-"""The search for nearest neighbours, which re-ranking and query expansion share.
+"""The search for nearest neighbours, used by re-ranking and query expansion.
 
 found = ExactNeighbours().search(features, features, k=20, itself=True)
 found.indices, found.similarities            # (N, 20) each, nearest first
 
-For galleries of millions, FaissNeighbours finds most of them.
+For galleries with millions of images, FaissNeighbours finds most of the neighbours.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
 
 log = logging.getLogger(__name__)
-COLUMNS_OF_GROUP = 32  # columns under one maximum, to bound the k-th largest score from below
+COLUMNS_OF_GROUP = 32  # columns per maximum; the maxima bound the k-th largest score from below
 SAMPLED_QUERIES = 200  # queries whose neighbours are compared with the exact ones
 
 
@@ -69,11 +69,11 @@ class NeighbourSearch(Protocol):
 
 
 class ExactNeighbours:
-    """A search that compares every query with every gallery image, a chunk of queries at a time.
+    """A search that compares every query with every gallery image, one chunk of queries at a time.
 
     On a CPU, images are compared among themselves once per pair (all_pairs.py).
 
-    device: an accelerator's torch.device, or None for NumPy; budget: bytes of one chunk of
+    device: an accelerator's torch.device, or None for NumPy. budget: bytes of one chunk of
     similarities.
     """
 
@@ -95,7 +95,7 @@ class ExactNeighbours:
         queries, gallery: features (Q, D) and (G, D). A gallery that is searched repeatedly may be
             the result of CosineScores.prepared.
         k: the number of neighbours, at most G.
-        itself: the queries are the gallery, all of it, and every image comes first in its own list.
+        itself: the queries are the whole gallery, and every image comes first in its own list.
         farthest: also find `lowest`.
         """
         assert not itself or len(queries) == len(gallery), "the queries are not the gallery"
@@ -113,7 +113,7 @@ class ExactNeighbours:
                 lowest[start:stop] = row_minima(chunk)
             if itself:
                 own = on_cpu(chunk[rows, rows + start])
-                # The image itself comes first, however an identical one is rounded.
+                # The image itself comes first, even if rounding puts an identical image ahead.
                 chunk[rows, rows + start] = np.inf
             columns = top_k(chunk, k) if isinstance(chunk, np.ndarray) else top_k_torch(chunk, k)
             indices[start:stop] = columns
@@ -127,7 +127,7 @@ class ExactNeighbours:
     def _search_all(self, features: Features, k: int, farthest: bool) -> Neighbours:
         """Do what `search` does for images among themselves.
 
-        Copies of an image get the same similarities.
+        Identical images get the same similarities.
         """
         later, first = twins(features)
         if not len(later):
@@ -145,7 +145,7 @@ class ExactNeighbours:
 def put_itself_first(found: Neighbours) -> None:
     """Move every image to the front of its own list.
 
-    If it is missing there, it replaces the last one.
+    An image that is missing in its list replaces the last entry.
     """
     for i, row in enumerate(found.indices):
         places = np.flatnonzero(row == i)
@@ -160,9 +160,10 @@ def nearest_of_chunks(
 ) -> tuple[Features, Integers]:
     """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images.
 
-    The images come in chunks, because not all of them fit in memory.
+    The images come in chunks, because they may not all fit into memory.
 
-    chunks: ids (n,) and features (n, D), perhaps prepared; equal similarities are in their order.
+    chunks: ids (n,) and features (n, D), perhaps prepared. Images with equal similarities keep the
+    order of the chunks.
     """
     nearest = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for ids, features in chunks:
@@ -174,20 +175,20 @@ def nearest_of_chunks(
 def merged(
     first: tuple[Features, Integers], second: tuple[Features, Integers], k: int
 ) -> tuple[Features, Integers]:
-    """Return the k nearest of two lists of similarities and ids; of equal ones, the first's."""
+    """Return the k nearest of two lists of similarities and ids; ties go to the first list."""
     similarities = np.concatenate([first[0], second[0]], axis=1)
     ids = np.concatenate([first[1], second[1]], axis=1)
     return nearest_first(similarities, ids, k)
 
 
 def nearest_first(similarities: Features, ids: Integers, k: int) -> tuple[Features, Integers]:
-    """Return the k nearest of each row of similarities and ids; equal ones stay in their order."""
+    """Return the k nearest of each row of similarities and ids; ties keep their order."""
     order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
 
 
 def overlap(neighbours: Integers, others: Integers) -> float:
-    """Return the share of each image's neighbours (N, K) that are also in its other list (N, L)."""
+    """Return which share of the images' neighbours (N, K) is also in other lists (N, L)."""
     return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())
 
 
@@ -197,8 +198,8 @@ def top_k(scores: Floats, k: int) -> Integers:
     The largest comes first. Equal entries are ordered by column.
     """
     num_rows, num_columns = scores.shape
-    # The columns fall into disjoint groups. The k-th largest of the groups' maxima is at most the
-    # k-th largest entry, so few entries reach it, and the first k are among them.
+    # The columns form disjoint groups. The k-th largest maximum of the groups is at most the k-th
+    # largest entry. Few entries reach it, and the k largest are among them.
     width = num_columns // COLUMNS_OF_GROUP
     if width >= 4 * k:
         maxima = (
@@ -223,7 +224,7 @@ def top_k(scores: Floats, k: int) -> Integers:
 def top_k_torch(scores: torch.Tensor, k: int) -> Integers:
     """Return top_k of a tensor on any device, as a NumPy array.
 
-    torch.topk leaves the order of equal entries open.
+    torch.topk alone does not define the order of equal entries.
     """
     scores = scores + 0.0  # makes -0 equal to 0 where a GPU sorts bits
     return scores.sort(dim=1, descending=True, stable=True).indices[:, :k].cpu().numpy()
@@ -242,7 +243,7 @@ def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:
 
 
 class FaissNeighbours:
-    """The search of ExactNeighbours through a FAISS index, which logs the recall it reaches.
+    """A search like ExactNeighbours through a FAISS index, which logs the recall that it reaches.
 
     kind: "ivf" (inverted lists) or "hnsw" (a navigable graph). Johnson, Douze, Jégou, Billion-scale
     Similarity Search with GPUs, 2019; Malkov, Yashunin, Efficient and Robust Approximate Nearest
@@ -309,9 +310,9 @@ class FaissNeighbours:
 
 
 def trained_lists(sample: Features, lists: int, codes: str = "Flat") -> Any:
-    """Return empty inverted lists of FAISS around centres learned from features (S, D).
+    """Return empty FAISS inverted lists around centres learned from features (S, D).
 
-    codes: their storage of features, in the notation of faiss.index_factory.
+    codes: how the lists store features, in the notation of faiss.index_factory.
     """
     import faiss
 

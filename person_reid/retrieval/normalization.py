@@ -1,4 +1,4 @@
-"""Fit features to the images a network is tested on, without a label and without training."""
+"""Adapt features to the images on which a network is tested, without labels or training."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,10 +12,10 @@ from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
 
-# Standard deviation of a dimension. Below it, standardising leaves the dimension as it is.
+# Standardising does not scale a dimension whose standard deviation is below this.
 LEAST_DEVIATION = 1e-6
-FEW_TRACKS = 10  # whose mean counts for half, see level_cameras
-# Variance. Equal features of equal cameras have variance 0, and 0 / 0 is undefined.
+FEW_TRACKS = 10  # the mean of so many tracks counts for half, see level_cameras
+# The least variance: equal features in equal cameras have variance 0, and 0 / 0 is undefined.
 LEAST_VARIANCE = 1e-30
 
 
@@ -25,12 +25,12 @@ class CameraNorm:
         g = (f − m_c) / ‖·‖,   m_c = (n_c b · mean of camera c + w · mean of all) / (n_c b + w)
 
     w is the variance within cameras and b the variance between them, summed over the dimensions:
-    n_c images reveal little about their camera if people differ more than cameras do. Both are the
-    estimates of a one-way analysis of variance with random effects (Searle, Casella, McCulloch:
+    n_c images reveal little about their camera if people differ more than cameras do. Both are
+    estimates from a one-way analysis of variance with random effects (Searle, Casella, McCulloch:
     Variance Components, 1992, chapter 3).
 
-    features: (N, D). cameras: (N,), numbers or names. scale: also divide each dimension by the
-    deviation, averaged like the mean. A camera without images gets the statistics of all.
+    features: (N, D). cameras: (N,), numbers or names. scale: also divide each dimension by its
+    standard deviation, averaged like the mean. A camera without images gets the statistics of all.
     Raises UserError for anything else.
     """
 
@@ -54,14 +54,14 @@ class CameraNorm:
         self.own = dict(zip(names.tolist(), share * own + (1 - share) * self.all, strict=True))
 
     def _statistics(self, features: Features) -> Features:
-        """Return mean and deviation of each dimension, (2, D) float32."""
+        """Return the mean and the standard deviation of each dimension, (2, D) float32."""
         mean = features.mean(axis=0)
         return np.stack([mean, features.std(axis=0) if self.scale else np.ones_like(mean)])
 
     def __call__(self, features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
-        """Return features (N, D) of unit length; one that equals the mean does not change.
+        """Return features (N, D) normalised to unit length; one equal to the mean does not change.
 
-        Raises UserError for features of another width than the fitted ones.
+        Raises UserError if their dimension differs from that of the fitted features.
         """
         features, cameras = _of_cameras(features, cameras)
         _check_width(features, self.all.shape[1])
@@ -79,15 +79,15 @@ class CameraNorm:
 
 
 def level_cameras(features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
-    """Return features of tracks (T, D) of unit length, with the means of the cameras more alike.
+    """Return unit-length features of tracks (T, D), with the means of the cameras more alike.
 
         g = (f − n_c / (n_c + 10) (m_c − m)) / ‖·‖
 
-    m_c is the mean of the n_c tracks of a camera, m that of all. A few tracks may be of people whom
-    no other camera sees, so their mean is unreliable. Unlike CameraNorm, this does not subtract m,
-    so cosines stay comparable with those of other places.
+    m_c is the mean of the n_c tracks of a camera, m the mean of all tracks. A few tracks may show
+    people whom no other camera sees, so their mean is unreliable. Unlike CameraNorm, this does not
+    subtract m, so cosines stay comparable with cosines measured elsewhere.
 
-    cameras: (T,), numbers or names; a track of an unknown camera, "", does not change.
+    cameras: (T,), numbers or names. Tracks whose camera is unknown, "", do not change.
     """
     found, seen_by = _of_cameras(features, cameras)
     found, names = unit_rows(found), seen_by.astype(str)
@@ -101,16 +101,16 @@ def level_cameras(features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
 
 
 class Whitening:
-    """Make the dimensions of features uncorrelated and their variances more alike.
+    """Decorrelate the dimensions of features, and make their variances more alike.
 
     The whitening is fitted on one set.
 
         g = (Λ + λ̄ I)^(-1/4) Uᵀ (f − mean) / ‖·‖
         U Λ Uᵀ: the covariance; λ̄: the mean of its eigenvalues
 
-    features: (N, D). Whitening as in Jégou and Chum, Negative Evidences and Co-occurrences in Image
-    Retrieval: The Benefit of PCA and Whitening, ECCV 2012, but half of it, and shrunk by λ̄: both
-    are better (docs/accuracy.md).
+    features: (N, D). The whitening follows Jégou and Chum, Negative Evidences and Co-occurrences in
+    Image Retrieval: The Benefit of PCA and Whitening, ECCV 2012, but is only half as strong and
+    shrunk by λ̄; both improve it (docs/accuracy.md).
     Raises UserError for a single image.
     """
 
@@ -136,7 +136,7 @@ class Whitening:
 def _of_cameras(
     features: npt.ArrayLike, cameras: npt.ArrayLike
 ) -> tuple[Features, npt.NDArray[Any]]:
-    """Return features (N, D) and cameras (N,); raise UserError unless there are as many."""
+    """Return features (N, D) and cameras (N,). Raises UserError if their numbers differ."""
     found, seen_by = as_features(features, "features"), names_or_numbers(cameras, "cameras")
     check_lengths(features=found, cameras=seen_by)
     return found, seen_by

@@ -1,15 +1,16 @@
-"""Link tracks into people as they appear: at once to the most similar person, and later again.
+"""Link each track to the most similar person as soon as it appears, and revise the links later.
 
     links = OnlineLinks(threshold=0.6)
     links.add("door 12", "door", 3.0, 4.5, feature)
     links.person("door 12")                              # a number, from 1
-    links.relink()                                       # {"door 12": (7, 3)}: it is 3 and not 7
+    links.relink()                                       # {"door 12": (7, 3)}: now 3 instead of 7
 
-On request, a track goes to the person whose tracks have the highest mean cosine with it. This is an
-irreversible step of average linkage, so now and then link_tracks links all tracks anew. People keep
-the numbers of most of their tracks.
+On request, a track is linked to the person whose tracks have the highest mean cosine with it. This
+is an irreversible step of average linkage, so from time to time link_tracks links all tracks anew.
+A person keeps the number that most of the person's tracks had.
 
-The memory is bounded: the oldest track of the person with the most tracks is forgotten.
+Memory is bounded: when it is full, the oldest track of the person with the most tracks is
+forgotten.
 """
 
 from collections import Counter
@@ -28,16 +29,16 @@ from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.thresholds import accepts
 from person_reid.retrieval.track_features import USUAL, TrackCosines
 
-KNOWN_VOTES = 10**6  # votes of what is known; no person has as many tracks
-Changes = dict[Any, tuple[int, int]]  # {track: (its person before, and now)}
+KNOWN_VOTES = 10**6  # votes of a known track; no person has as many tracks
+Changes = dict[Any, tuple[int, int]]  # {track: (the previous person, the new person)}
 
 
 @dataclass
 class OnlineTrack:
     """A track: its camera and times (NaN if unknown), the features of its images, and its person.
 
-    images: n of (D,), of unit length. known: whether a user has identified it, which is never
-    changed.
+    images: n features (D,) of unit length. known: whether a user has identified the track, which
+    then never changes its person.
     """
 
     camera: str
@@ -55,7 +56,7 @@ class OnlineTrack:
 
 @dataclass
 class OnlinePerson:
-    """Where a person was seen first and last, and the number of remembered tracks."""
+    """When and where a person was seen first and last, and the number of remembered tracks."""
 
     person: int
     camera: str
@@ -66,12 +67,12 @@ class OnlinePerson:
 
 @dataclass
 class OnlineLinks:
-    """The people of the last tracks of all cameras.
+    """The people on the latest tracks of all cameras.
 
-    threshold: the least mean cosine of a track and a person. By default, it follows from `cosines`;
-        without them from USUAL, corrected whenever all tracks are linked.
+    threshold: the lowest mean cosine of a track and its person. By default, it follows from
+    `cosines`, or else from USUAL, corrected whenever all tracks are linked.
     travel, cosines: see link_tracks. most: how many tracks are remembered. last: the highest number
-        that a person has.
+    of a person so far.
     """
 
     threshold: float | None = None
@@ -87,7 +88,7 @@ class OnlineLinks:
             raise UserError(f"most: expected 1 track or more, found {self.most}.")
 
     def know(self, track: Hashable, person: int, camera: str, feature: Features) -> None:
-        """Remember a person who is known, or has a number from before.
+        """Remember a person who is known, or who already has a number.
 
         feature: (D,) of unit length, the mean of the person's images in a camera.
         """
@@ -101,7 +102,7 @@ class OnlineLinks:
     def add(
         self, track: Hashable, camera: str, start: float, end: float, feature: Features
     ) -> OnlineTrack:
-        """Remember a further image of a track, (D,) of unit length, without linking it."""
+        """Remember another image of a track, (D,) of unit length, without linking the track."""
         if (found := self.tracks.get(track)) is None:
             found = self.tracks[track] = OnlineTrack(camera, start, end, [])
             self._forget()
@@ -115,7 +116,7 @@ class OnlineLinks:
             self.tracks[track].end = end
 
     def person(self, track: Hashable) -> int:
-        """Return the person of a track; if it has none, the most similar one or a new one."""
+        """Return a track's person; without one, it gets the most similar or a new person."""
         found = self.tracks[track]
         if not found.person:
             found.person = self._nearest(track) or self.last + 1
@@ -123,10 +124,10 @@ class OnlineLinks:
         return found.person
 
     def relink(self, asked: Collection[Hashable] = ()) -> Changes:
-        """Link all tracks anew, and return those whose person has changed.
+        """Link all tracks anew, and return the tracks whose person has changed.
 
-        Tracks whose person was never requested do not get one. The previous person is 0 for those
-        of `asked`.
+        Tracks whose person was never requested do not get one, except tracks in `asked`; their
+        previous person is 0.
         """
         rows = [*self.tracks.values()]
         if not rows:
@@ -162,7 +163,7 @@ class OnlineLinks:
         return changes
 
     def people(self) -> list[OnlinePerson]:
-        """Return the people of the remembered tracks, the last seen first."""
+        """Return the people on the remembered tracks, the last seen first."""
         found: dict[int, OnlinePerson] = {}
         for row in self.tracks.values():
             if not row.person or row.known:
@@ -178,14 +179,14 @@ class OnlineLinks:
 
     @property
     def used_threshold(self) -> float:
-        """The given threshold, or that for the number of remembered people."""
+        """The given threshold, or the threshold for the number of remembered people."""
         if self.threshold is not None:
             return self.threshold
         people = len({row.person for row in self.tracks.values()} - {0})
         return (self.cosines or self._usual).threshold(people)
 
     def _nearest(self, track: Hashable) -> int:
-        """Return the person whose tracks are most similar to a track that has none, or 0."""
+        """Return the person whose tracks are most similar to a track without a person, or 0."""
         rows = [row for row in self.tracks.values() if row.person] + [self.tracks[track]]
         features, where = self._arrays(rows)
         features = level_cameras(features, where[0])
@@ -207,7 +208,7 @@ class OnlineLinks:
         return features, (places, [row.start for row in rows], [row.end for row in rows])
 
     def _forget(self) -> None:
-        """Forget a track if there are too many, but not those of known people."""
+        """Forget a track if there are too many, but not a track of a known person."""
         if len(self.tracks) <= self.most:
             return
         counts = Counter(row.person for row in self.tracks.values())
@@ -222,7 +223,7 @@ class OnlineLinks:
 
 
 def _known_pairs(rows: list[OnlineTrack]) -> tuple[TrackPairs, TrackPairs]:
-    """Return which tracks are one known person, and which are two, by their indices."""
+    """Return pairs of tracks, by index, that show one known person, and pairs that show two."""
     first: dict[int, int] = {}
     same = [
         (first.setdefault(row.person, place), place) for place, row in enumerate(rows) if row.known

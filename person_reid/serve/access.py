@@ -13,7 +13,7 @@ from person_reid.errors import UserError
 from person_reid.files import text_of
 from person_reid.serve.problems import Problem
 
-ROLES = ("read", "write", "forget")  # each allows what those before it do
+ROLES = ("read", "write", "forget")  # each role includes the ones before it
 TOKEN_TEXT = re.compile(r"[\x21-\x7e]{16,}")
 MINUTE = 60.0
 
@@ -24,7 +24,7 @@ def new_token() -> str:
 
 
 def read_tokens(file: str | Path) -> dict[str, str]:
-    """Return {token: role} of a file with a role and a token on each line."""
+    """Return {token: role} from a file with a role and a token on each line."""
     found = {}
     lines = text_of(file, expected="lines of a role and a token")
     for number, line in enumerate(lines.splitlines(), 1):
@@ -47,7 +47,7 @@ def read_tokens(file: str | Path) -> dict[str, str]:
 class Access:
     """The tokens of a service.
 
-    tokens: {token: role}. per_minute: how many requests each of them may make.
+    tokens: {token: role}. per_minute: how many requests each token may make per minute.
     """
 
     def __init__(self, tokens: Mapping[str, str], per_minute: int) -> None:
@@ -58,11 +58,11 @@ class Access:
     def admit(self, authorization: str | None, role: str) -> str:
         """Return a name for the token of a request, which reveals nothing of it.
 
-        Raises Problem without a token, with a wrong one, with one that does not allow the role, and
-        if it was used too often.
+        Raises Problem if the token is missing, is wrong, does not allow the role, or was used too
+        often.
         """
         given = (authorization or "").removeprefix("Bearer ").encode(errors="replace")
-        # all are compared, in a time that tells nothing of them
+        # compared with every token, in a time that reveals nothing about them
         matches = [token for token in self._roles if hmac.compare_digest(token, given)]
         if not matches:
             raise Problem(

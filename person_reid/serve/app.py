@@ -1,4 +1,4 @@
-"""The service as an ASGI application, which uvicorn or another server runs.
+"""The service as an ASGI application for uvicorn or another server.
 
 app = create_app(Service("people.index", open_network(index), access, limits))
 """
@@ -26,12 +26,12 @@ from person_reid.serve.parameters import PARAMETERS, read_parameters
 from person_reid.serve.problems import Problem, as_problem, as_response
 from person_reid.serve.service import Service
 
-if TYPE_CHECKING:  # cameras need packages that a service without them does without
+if TYPE_CHECKING:  # only a service with cameras needs their packages
     from person_reid.serve.cameras import LiveCameras
 
 log = logging.getLogger(__name__)
 requests_log = logging.getLogger(REQUESTS)
-# No answer is a page, and no other site may show it.
+# These answers are not pages, and no other site may embed them.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -41,9 +41,9 @@ Respond = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starlette:
-    """Return the application of a service, which it closes when it ends.
+    """Return the application of a service; the application closes the service when it ends.
 
-    cameras: those that it follows.
+    cameras: the live cameras that it follows.
     """
 
     @asynccontextmanager
@@ -67,7 +67,7 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
 
     async def unknown(_: Request, error: Exception) -> Response:
         status, headers = 500, HEADERS
-        if isinstance(error, HTTPException):  # which says the methods that are allowed
+        if isinstance(error, HTTPException):  # its headers give the allowed methods
             status, headers = error.status_code, {**HEADERS, **(error.headers or {})}
         detail = "There is no such address, or it has no such method. See /v1/openapi.json"
         return as_response(Problem(status, detail, headers))
@@ -81,12 +81,12 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
         lifespan=lifespan,
         exception_handlers={HTTPException: unknown},
     )
-    app.router.redirect_slashes = False  # to where a client's Host header says
+    app.router.redirect_slashes = False  # a redirect would trust the client's Host header
     return app
 
 
 def _by_method(responds: Mapping[str, Respond]) -> Respond:
-    """Return the endpoint of an address, where GET also answers HEAD."""
+    """Return the endpoint of an address, whose GET operation also answers HEAD."""
 
     async def respond(request: Request) -> Response:
         return await responds["GET" if request.method == "HEAD" else request.method](request)
@@ -114,7 +114,7 @@ def _respond(service: Service, operation: Operation) -> Respond:
         except OSError as error:  # such as a full disk
             log.exception("%s %s", operation.method, operation.path)
             response = as_response(Problem(507, f"The service cannot store it: {error.strerror}."))
-        except Exception:  # a bug, of which a client is told nothing
+        except Exception:  # a bug: the client gets no details
             log.exception("%s %s", operation.method, operation.path)
             response = as_response(Problem(500, "The service has a fault; its log says which."))
         response.headers.update(HEADERS)

@@ -12,21 +12,21 @@ from person_reid.config.times import stored
 from person_reid.files import write_text
 from person_reid.text import parse_json
 
-ROOM = 64  # bytes for what is known of a change only when it is made
+ROOM = 64  # bytes for details that are known only after a change
 
 
 class Audit:
-    """The audit file, if any. For use by one thread."""
+    """The audit file, if any. Only one thread may use it."""
 
     def __init__(self, file: str | Path | None) -> None:
         self._file = Path(file) if file else None
 
     @contextmanager
     def line(self, who: str, action: str, **details: Any) -> Iterator[dict[str, Any]]:
-        """Write a line about a block, which adds details to it; a failed block leaves no line.
+        """Write a line about a block, which can add details; a failed block leaves no line.
 
-        It is written before, so that a full disk changes nothing, and completed afterwards. A kill
-        meanwhile leaves it without these details.
+        The line is written before the block, so that a full disk prevents the change, and completed
+        afterwards. A kill in between leaves the line without these details.
         """
         said = {"time": stored(datetime.now()), "token": who, "action": action, **details}
         if self._file is None:
@@ -47,7 +47,7 @@ class Audit:
             os.fsync(file.fileno())
 
     def forget_names(self, known: Collection[str]) -> None:
-        """Remove names that are no longer known from all lines."""
+        """Remove from all lines the names that are no longer in the gallery."""
         if self._file is None or not self._file.is_file():
             return
         before = self._file.read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ class Audit:
 
 
 def _write(file: BinaryIO, content: bytes) -> None:
-    """Write all of a content, even if a filling disk takes it in parts."""
+    """Write all of the content, even if a nearly full disk accepts only part at a time."""
     while content:
         content = content[file.write(content) :]
 
@@ -67,7 +67,7 @@ def _line(said: dict[str, Any], room: int = 0) -> bytes:
 
 
 def _without_names(line: str, known: Collection[str]) -> str:
-    """Return a line without unknown names."""
+    """Return a line without the names that are not known."""
     names = {"identity", "to"}
     try:
         values: dict[str, Any] = parse_json(line)

@@ -1,4 +1,4 @@
-"""The page of the service: a few files that use /v1 like any other program."""
+"""The page of the service: a few files that call /v1 like any other client."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from starlette.routing import Route
 from person_reid.page_files import PAGES, page_sources
 
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-# Its own files run, its own service answers, and no other page may show it.
+# The page runs only its own files, calls only its own service, and no other page may embed it.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""Operations: their declaration, and the authorised request that each gets.
+"""How operations are declared, and the authorised request that each receives.
 
 @operation("POST /v1/search", role="read", sends="features", answers="Answers", takes=("k",))
 async def search(call: Call) -> Answer:
@@ -46,7 +46,7 @@ class Call:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     async def images(self, keep: bool = False) -> list[SentImage]:
-        """Return the images in the request. keep: also as the files that store them."""
+        """Return the images in the request. keep: also return the files that store them."""
         body = await body_of(self.request, self.service.most_bytes)
         contents = await sent_images(self.request, body, self.service.limits.most_images)
         return await self.service.decode(contents, keep)
@@ -60,34 +60,34 @@ class Call:
         return await self.service.compute(partial(sent_features, body, most))
 
     async def values(self, *expected: str) -> dict[str, Any]:
-        """Return the JSON object in the request; all of its keys are expected ones."""
+        """Return the JSON object in the request, with no keys but the expected ones."""
         body = await body_of(self.request, MOST_JSON)
         return await self.service.compute(lambda: json_object(body, expected))
 
     async def read(self, ask: Callable[[Gallery], dict[str, Any]]) -> Response:
-        """Return the answer to a question, which a reader thread computes and writes as JSON."""
+        """Return the answer to a question, computed and written as JSON in a reader thread."""
         return await self.service.galleries.read(lambda gallery: JSONResponse(ask(gallery)))
 
     async def stream(
         self, parts: Callable[[], Awaitable[AsyncGenerator[bytes, None]]], kind: str
     ) -> Response:
-        """Return an endless answer in parts; HEAD does not begin it. kind: its media type."""
+        """Return an endless answer in parts; HEAD does not start it. kind: its media type."""
         if self.request.method == "HEAD":
             return Response(media_type=kind)
-        unbuffered = {"X-Accel-Buffering": "no"}  # nginx would send them when there are 4 kB
+        unbuffered = {"X-Accel-Buffering": "no"}  # nginx would collect 4 kB first
         return StreamingResponse(await parts(), media_type=kind, headers=unbuffered)
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Return those of the named parameters that the request contains."""
+        """Return the values of those named parameters that the request contains."""
         return {name: self.parameters[name] for name in names if name in self.parameters}
 
     async def said(self) -> About:
-        """Return the facts about images in the request; an empty text clears one."""
+        """Return the facts about images that the request gives; an empty text clears a fact."""
         values = await self.values(*CLIENT_FACTS)
         return About(**{name: client_text(name, value) for name, value in values.items()})
 
     def shown(self, path: Path, about: About) -> dict[str, Any]:
-        """Return the facts about an image."""
+        """Return the id and the facts of an image, for an answer."""
         return {"id": self.service.ids.of(path)} | about.facts()
 
     def which(self, all_of_them: bool = True) -> Filter:
@@ -101,9 +101,10 @@ class Call:
 class Operation:
     """A method of an address, and the function that answers.
 
-    role: required of the token; None for no token. takes: names in PARAMETERS. sends: "images",
-    "features" (images or features), or {key: its JSON Schema} of an object. answers: the name of a
-    schema in openapi.py, or a media type. header: one that a client may send.
+    role: the role that the token needs; None if no token is needed. takes: names in PARAMETERS.
+    sends: "images", "features" (images or features), or {key: its JSON Schema} of an object.
+    answers: the name of a schema in openapi.py, or a media type. header: a header that a client may
+    send.
     """
 
     method: str
@@ -122,20 +123,20 @@ class Operation:
 
     @property
     def summary(self) -> str:
-        """What the operation does, in a line."""
+        """What the operation does, in one line."""
         return (self.act.__doc__ or "").splitlines()[0]
 
 
 def operation(
     address: str, *, role: str | None, answers: str, **more: Any
 ) -> Callable[[Callable[[Call], Awaitable[Answer]]], Operation]:
-    """Declare the function below to be an Operation. address: its method and its path."""
+    """Declare the function below as an Operation. address: its method and path."""
     method, path = address.split(" ")
     return lambda act: Operation(method, path, role, answers, act, **more)
 
 
 def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:
-    """Return the requested page of answers, under a name, and the start of the next one."""
+    """Return the requested page of answers, under a name, and the start of the next page."""
     limit, text = call.parameters.get("limit", 100), call.parameters.get("start", "") or "0"
     if not re.fullmatch(r"\d{1,15}", text):
         raise Problem(400, "start: expected what `next` of the page before says.")
@@ -145,14 +146,14 @@ def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:
 
 
 def not_listed() -> Problem:
-    """Return the Problem for an image that is not in the gallery."""
+    """Return the Problem to raise for an image that is not in the gallery."""
     return Problem(404, "There is no image with this id.")
 
 
 async def listed(call: Call) -> tuple[Path, About]:
     """Return the image in an address. Raises Problem if it is not in the gallery.
 
-    The path is one of the gallery's, never one from a client.
+    Its path comes from the gallery, never from a client.
     """
     if (path := call.service.ids.path(call.request.path_params["id"])) is None:
         raise not_listed()

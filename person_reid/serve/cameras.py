@@ -1,10 +1,10 @@
-"""The live cameras of a service: a thread processes their frames, and events tell who appears.
+"""The live cameras of a service: a thread processes their frames, and events report who appears.
 
     cameras = LiveCameras(service, Streams({"door": "rtsp://10.0.0.7/main"}), detector, config)
     await cameras.run()                                   # until the streams are stopped
 
-The thread embeds and writes as requests do: in the batches of the network, and through the
-gallery's single writer. While these are busy, it waits, and frames are dropped.
+The thread embeds and writes as requests do: in the network's batches, and through the gallery's
+only writer. While these are busy, the thread waits, and frames are dropped.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from person_reid.video.detectors import Detector
 from person_reid.video.live import FrameResult
 
 log = logging.getLogger(__name__)
-ASKED_AGAIN = 1.0  # seconds until a busy service is asked again
+ASKED_AGAIN = 1.0  # seconds before asking a busy service again
 T = TypeVar("T")
 
 
@@ -47,8 +47,8 @@ class Trouble(NamedTuple):
 class LiveCameras:
     """The streams of a service, and their detector.
 
-    options: how their tracks are linked. Raises UserError for a threshold of another network, and
-    for a travel file of other cameras.
+    options: how their tracks are linked. Raises UserError for a threshold of another network, or a
+    travel file of other cameras.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class LiveCameras:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def states(self) -> dict[str, str]:
-        """Return {camera: its fault}, "" for a working one."""
+        """Return {camera: its fault}; the fault of a working camera is ""."""
         troubles = {camera: each.reason for camera, each in [*self._troubles.items()]}
         return self._streams.states() | self._unstored | troubles
 
     def try_again(self, camera: str) -> None:
-        """Open a camera again after its password was rejected too often."""
+        """Try a camera again after it rejected the password too often."""
         self._streams.try_again(camera)
 
     async def run(self) -> None:
@@ -87,7 +87,7 @@ class LiveCameras:
                 log.exception("The cameras have stopped")
 
     def stop(self) -> None:
-        """End the streams; `run` then reports who is still there, and ends."""
+        """End the streams; `run` then reports the people still in view, and ends."""
         self._streams.stop()
 
     def _look(self) -> None:
@@ -121,7 +121,7 @@ class LiveCameras:
         """Store the images of a result, and send events about who appeared."""
         try:
             appeared = self._write(lambda gallery: self._kept.keep(gallery, looked))
-        except Exception as error:  # a full disk, say, which somebody may mend
+        except Exception as error:  # a full disk, say, which somebody can fix
             if self._unstored.get(looked.camera) != str(error):
                 ours = not isinstance(error, UserError | OSError)
                 log.warning("camera %s: not stored: %s", looked.camera, error, exc_info=ours)
@@ -140,7 +140,7 @@ class LiveCameras:
         return self._ask(lambda: self._service.galleries.write(act))
 
     def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the event loop's answer, trying again while it is busy."""
+        """Return the event loop's answer; try again while the service is busy."""
         assert self._loop
         while True:
             try:
@@ -152,6 +152,6 @@ class LiveCameras:
 
 
 def event_of(ids: ImageIds, appeared: Appeared) -> tuple[str, dict[str, Any]]:
-    """Return the kind and the data of the event that a person appeared."""
+    """Return the kind and the data of the event to send when a person appeared."""
     data = appeared.facts() | {"image": ids.of(appeared.image) if appeared.image else None}
     return "corrected" if appeared.corrected_from else "appeared", data

@@ -1,4 +1,4 @@
-"""Images of requests that arrive together are embedded in one batch."""
+"""Embed images of simultaneous requests in one batch."""
 
 import asyncio
 from collections import deque
@@ -16,8 +16,9 @@ Waiting = tuple[list[Pixels], "asyncio.Future[Features]"]
 class EmbeddingQueue:
     """A queue in front of a network: images that arrive while it computes form the next batch.
 
-    embed: images of the network's size → features (N, D); it is called in one thread. batch_size:
-    images per batch; a larger request is its own batch. most_waiting: the limit of waiting images.
+    embed: images of the network's size → features (N, D), called in a single thread. batch_size:
+    images per batch; a larger request gets its own batch. most_waiting: the most images that may
+    wait.
     """
 
     def __init__(self, embed: Embed, batch_size: int, most_waiting: int) -> None:
@@ -30,7 +31,7 @@ class EmbeddingQueue:
 
     @property
     def waiting(self) -> int:
-        """How many images wait for the network."""
+        """How many images are waiting for the network."""
         return sum(len(images) for images, _ in self._queue)
 
     async def __call__(self, images: list[Pixels]) -> Features:
@@ -44,7 +45,7 @@ class EmbeddingQueue:
         return await future
 
     def close(self) -> None:
-        """Wait for the network, and then end its thread."""
+        """Wait for the network, then end its thread."""
         self._thread.shutdown()
 
     async def _work(self) -> None:
@@ -56,7 +57,7 @@ class EmbeddingQueue:
             await self._answer(batch)
 
     def _fits(self, batch: list[Waiting]) -> bool:
-        """Return whether the next request goes into a batch."""
+        """Return whether the next request fits into a batch."""
         size = sum(len(images) for images, _ in batch)
         return size + len(self._queue[0][0]) <= self._batch_size
 
@@ -76,6 +77,6 @@ class EmbeddingQueue:
         self.embedded += len(images)
         start = 0
         for some, future in batch:
-            if not future.done():  # its client has not gone
+            if not future.done():  # done: the client has gone
                 future.set_result(features[start : start + len(some)])
             start += len(some)

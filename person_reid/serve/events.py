@@ -1,11 +1,11 @@
-"""Tell listeners what happens, as server-sent events.
+"""Report what happens to listeners, as server-sent events.
 
-    events = Events(32)                                 # programs at most
+    events = Events(32)                                 # at most 32 listeners
     events.tell("appeared", {"camera": "door"})
     StreamingResponse(await events.listen(after=None), media_type="text/event-stream")
 
-The last events are kept once for all listeners, each of which knows the last one that it has read.
-So a slow or disconnected listener costs no memory, and misses only older events.
+The latest events are stored once for all listeners, and each listener knows the last event that it
+has read. A slow or disconnected listener therefore costs no memory, and misses only older events.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from typing import Any
 from person_reid.serve.problems import too_busy
 
 HEARTBEAT = 15.0  # seconds without an event, after which a comment is sent
-KEPT_EVENTS = 500  # events
+KEPT_EVENTS = 500
 
 
 class Feed:
-    """Something that changes, and its followers. For use in the thread of an event loop.
+    """Something that changes, and its followers. Only the event loop's thread may use it.
 
     most: the maximum number of followers.
     """
 
-    doing = "follow"  # what a follower does, in words
+    doing = "follow"  # what a follower does, for messages
 
     def __init__(self, most: int) -> None:
         self.followers, self._most, self._closed = 0, most, False
@@ -55,7 +55,7 @@ class Feed:
         self._changes.pop(camera, asyncio.Event()).set()
 
     async def _comes(self, change: asyncio.Event) -> bool:
-        """Wait for a change, and return whether it comes before the next keep-alive is due."""
+        """Wait for a change, and return whether it comes before the next heartbeat is due."""
         try:
             return await asyncio.wait_for(change.wait(), HEARTBEAT)
         except asyncio.TimeoutError:
@@ -63,7 +63,7 @@ class Feed:
 
 
 async def begun(parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Return a follower's stream, after its first part: from here on, the follower is counted."""
+    """Return a follower's stream after reading its first part, which counts the follower."""
     await anext(parts)
     return parts
 
@@ -75,23 +75,23 @@ class Events(Feed):
 
     def __init__(self, most: int) -> None:
         super().__init__(most)
-        self._run = secrets.token_hex(4)  # a clock, which may be set back, tells no services apart
+        self._run = secrets.token_hex(4)  # random, as clocks can be set back
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
         self._last = 0
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
         """Send an event of a kind to all listeners."""
         self._last += 1
-        text = json.dumps(data, ensure_ascii=False)  # which holds no line breaks
+        text = json.dumps(data, ensure_ascii=False)  # without line breaks
         self._kept.append(
             (self._last, f"id: {self._run}-{self._last}\nevent: {kind}\ndata: {text}\n\n".encode())
         )
         self._wake()
 
     async def listen(self, after: str | None = None) -> AsyncGenerator[bytes, None]:
-        """Return the text of the events from now on, or of those after the one with an id.
+        """Return the text of the events from now on, or after the event with an id.
 
-        For an id from before a restart, all kept events are new.
+        If the id is from before a restart, all stored events count as new.
         Raises Problem if there are too many listeners.
         """
         run, _, number = (after or "").rpartition("-")

@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Galleries:
     """A gallery by its address, for use from an event loop.
 
-    readers: how many questions are answered at once. most_waiting: how many may wait.
+    readers: how many questions are answered at once. most_waiting: how many questions may wait.
     """
 
     def __init__(self, address: str, readers: int, most_waiting: int) -> None:
@@ -28,13 +28,13 @@ class Galleries:
         self._readers = ThreadPoolExecutor(readers, "reading")
         self._writer = ThreadPoolExecutor(1, "writing")
         self._opened = threading.local()
-        self._probe: Any = None  # the feature by which a gallery knows its network
+        self._probe: Any = None  # the feature by which a gallery recognises its network
         self.waiting = 0
 
     async def open(self) -> None:
-        """Open the gallery in every reader thread, and load what its first search would read.
+        """Open the gallery in every reader thread, and load the data that its first search needs.
 
-        Faults of the gallery are reported in answers to requests.
+        Answers to requests report faults of the gallery.
         """
 
         def opened() -> None:
@@ -49,11 +49,11 @@ class Galleries:
         return await self._run(self._readers, ask)
 
     async def write(self, act: Callable[[Gallery], T]) -> T:
-        """Return act(gallery), computed in the writer thread; its changes are then on the disk."""
+        """Return act(gallery), called in the writer thread; its changes are then on the disk."""
         return await self._run(self._writer, act)
 
     def close(self) -> None:
-        """Complete what has begun, and close the gallery and end every thread."""
+        """Finish the calls in progress, close the gallery, and end every thread."""
         for pool, count in ((self._readers, self._count), (self._writer, 1)):
             in_every_thread(pool, count, self._close)
             pool.shutdown()
@@ -104,7 +104,7 @@ class Galleries:
 
 def in_every_thread(pool: ThreadPoolExecutor, count: int, act: Callable[[], None]) -> list[Any]:
     """Run a function once in each thread of a pool, and return the futures."""
-    together = threading.Barrier(count)  # no thread takes the turn of another
+    together = threading.Barrier(count)  # so that each thread gets exactly one call
 
     def called() -> None:
         together.wait()
@@ -114,6 +114,6 @@ def in_every_thread(pool: ThreadPoolExecutor, count: int, act: Callable[[], None
 
 
 def first_search(gallery: Gallery) -> None:
-    """Run any search, so that the next one finds its data in memory."""
+    """Run a search, so that the next one finds its data in memory."""
     if width := gallery.width():
         gallery.search(np.eye(1, width, dtype=np.float32), 1)

@@ -1,13 +1,13 @@
-"""Ids of images, which reveal nothing of their paths.
+"""Ids of images that reveal nothing about their paths.
 
     ids = ImageIds(secret_of(gallery))
     ids.of(Path("/home/anna/crops/0001.jpg"))       # "oPZ3n…"
     ids.path("oPZ3n…")                              # the path again, or None
 
-An id is the encrypted path, so it needs no list, and never means another image. The path's
-authentication tag, which only the key can make, is also the initialisation vector of the
-encryption, so an image always has the same id. Rogaway and Shrimpton, A Provable- Security
-Treatment of the Key-Wrap Problem (SIV), EUROCRYPT 2006.
+An id is the encrypted path, so ids need no list, and an id never means another image. The path's
+authentication tag, which only the key can produce, is also the initialisation vector of the
+encryption, so an image always has the same id. Rogaway and Shrimpton, A Provable-Security Treatment
+of the Key-Wrap Problem (SIV), EUROCRYPT 2006.
 """
 
 import base64
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ID_SECRET = "secret of ids"  # the key of a note in the gallery
 SEAL_BYTES = 16
-PADDED_BYTES = 64  # an id tells the length of a path in these
+PADDED_BYTES = 64  # an id reveals the length of a path only in units of so many bytes
 
 
 class ImageIds:
@@ -38,7 +38,7 @@ class ImageIds:
     def of(self, path: str | Path) -> str:
         """Return the id of an image."""
         text = os.fsencode(path)
-        text += bytes(-len(text) % PADDED_BYTES)  # no path holds these zeros
+        text += bytes(-len(text) % PADDED_BYTES)  # no path contains zero bytes
         seal = self._seal(text)
         return base64.urlsafe_b64encode(seal + self._masked(seal, text)).decode().rstrip("=")
 
@@ -59,14 +59,14 @@ class ImageIds:
         return blake2b(text, digest_size=SEAL_BYTES, key=self._key).digest()
 
     def _masked(self, seal: bytes, text: bytes) -> bytes:
-        """Return a text combined with the key stream of its tag; applied twice, the text again."""
+        """Return a text combined with the key stream of its tag; a second call undoes this."""
         stream = shake_256(self._key + seal).digest(len(text))
         both = int.from_bytes(text, "big") ^ int.from_bytes(stream, "big")
         return both.to_bytes(len(text), "big")
 
 
 def secret_of(gallery: Gallery) -> str:
-    """Return the secret of a gallery; for a read-only one, a new secret."""
+    """Return the secret of a gallery, or a new secret if the gallery is read-only."""
     secret = secrets.token_hex(32)
     try:
         return str(gallery.remember({ID_SECRET: secret})[ID_SECRET])

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 from person_reid.config.times import stored
 
-# The logger that gets a record for each request. A terminal shows what loggers below person_reid
-# say, so it is not one of them.
+# The logger that gets a record for each request. The terminal shows the records of all loggers
+# below person_reid, so this one is not among them.
 REQUESTS = "person_reid_requests"
 
 
@@ -34,6 +34,6 @@ def log_as_json() -> None:
     """Write all logs of this process to standard error as lines of JSON, and every request."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.getLogger("person_reid").handlers = []  # the terminal's
+    logging.getLogger("person_reid").handlers = []  # removes the terminal's handler
     logging.getLogger().handlers = [handler]
     logging.getLogger(REQUESTS).setLevel(logging.INFO)

@@ -1,11 +1,11 @@
 """Pictures from the cameras of a service, for viewers.
 
-    pictures = LivePictures(8)                          # programs at most
+    pictures = LivePictures(8)                          # at most 8 viewers
     pictures.show("door", draw)                         # with each frame; draw() → PIL image
     StreamingResponse(await pictures.watch("door", 640), media_type=MOTION)
 
-A picture is drawn and encoded once for all viewers, and never without any. A slow viewer gets the
-newest picture next, and misses those in between.
+A picture is drawn and encoded once for all viewers, and not at all without viewers. A slow viewer
+gets the newest picture next, and misses the pictures in between.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class LivePictures(Feed):
     def __init__(self, most: int) -> None:
         super().__init__(most)
         self._newest: dict[str, Callable[[int], bytes]] = {}
-        self._thread = ThreadPoolExecutor(1, "drawing")  # more would take time from the cameras
+        self._thread = ThreadPoolExecutor(1, "drawing")  # one, to spare the cameras
 
     def show(self, camera: str, draw: Draw) -> None:
         """Show the result of draw() as the newest picture of a camera."""
@@ -41,7 +41,7 @@ class LivePictures(Feed):
         self._wake(camera)
 
     async def watch(self, camera: str, size: int) -> AsyncGenerator[bytes, None]:
-        """Return the parts of a stream of pictures, none of whose sides is longer than a size.
+        """Return the parts of a stream of pictures whose sides are at most as long as a size.
 
         Raises Problem if there are too many viewers.
         """
@@ -60,17 +60,17 @@ class LivePictures(Feed):
             while not self._closed:
                 change, newest = self._changes[camera], self._newest.get(camera)
                 if newest in (None, seen):
-                    seen = seen if await self._comes(change) else None  # it is shown once more
+                    seen = seen if await self._comes(change) else None  # None: send it again
                     continue
                 seen = newest
                 picture = await loop.run_in_executor(self._thread, newest, size)
-                # the boundary comes at once: some programs show a picture only when they read it
+                # the boundary follows at once: some programs show a picture only after reading it
                 head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                 yield head.encode() + picture + f"\r\n--{BOUNDARY}\r\n".encode()
 
 
 def encoded(picture: Image.Image, size: int) -> bytes:
-    """Return a picture in JPEG, of at most so many pixels per side."""
+    """Return a picture as JPEG, with at most so many pixels per side."""
     out = io.BytesIO()
     picture.thumbnail((size, size))
     picture.save(out, "JPEG", quality=QUALITY)

@@ -13,7 +13,7 @@ YES_OR_UNKNOWN = {"type": ["boolean", "null"]}
 
 
 def _object(properties: Mapping[str, Any], further: bool = False, *optional: str) -> dict[str, Any]:
-    """Return the schema of an object; further: it may have further columns."""
+    """Return the schema of an object. further: allow further columns."""
     required = [name for name in properties if name not in optional]
     kind = {"type": "object", "properties": properties, "required": required}
     return kind | {"additionalProperties": TEXT_SCHEMA if further else False}
@@ -129,7 +129,7 @@ VECTOR_BODY = {
 
 
 def openapi_document(root_path: str = "") -> dict[str, Any]:
-    """Return the document. root_path: below which a proxy shows the service."""
+    """Return the document. root_path: the path below which a proxy serves the service."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in ALL_OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)

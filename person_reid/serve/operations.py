@@ -1,6 +1,6 @@
-"""The operations of the service: a function for each, below its declaration.
+"""The operations of the service: each is a function below its declaration.
 
-A function takes a Call and returns an answer of JSON, or a Response.
+A function takes a Call and returns values for a JSON answer, or a Response.
 """
 
 import io
@@ -44,7 +44,7 @@ from person_reid.serve.track_operations import check_one_place
 from person_reid.serve.uploads import SOURCE, store, upload_folder
 from person_reid.text import near_names
 
-LAST_EVENT = "Last-Event-ID"  # the header of a client that was cut off
+LAST_EVENT = "Last-Event-ID"  # sent by a client that reconnects
 IMAGE_FACTS: Mapping[str, Mapping[str, Any]] = dict.fromkeys(CLIENT_FACTS, TEXT_SCHEMA)
 RENAMING: Mapping[str, Mapping[str, Any]] = {
     "identity": NAME_SCHEMA,
@@ -86,7 +86,7 @@ async def search(call: Call) -> Answer:
 
 
 def _answer(call: Call, found: Sequence[Found], threshold: float | None) -> dict[str, Any]:
-    """Return the images that answer a query, and whether the threshold accepts them."""
+    """Return the images found for a query, and whether the threshold accepts them."""
     known, accepted = judged(threshold, [match.similarity for match in found])
     matches = [
         call.shown(match.path, match.about) | {"similarity": match.similarity, "accepted": fits}
@@ -210,7 +210,7 @@ async def add_images(call: Call) -> Answer:
     images = await call.images(keep=True)
     features = await call.service.embed(images)
     allowed = call.parameters.get("allow_forgotten", False)
-    # by which --retain knows it; somebody who is enrolled by name is to stay
+    # --retain goes by this time; people who are enrolled by name are kept
     now = None if about.identity else stored(datetime.now())
     first = about._replace(time=about.time or now)
 

@@ -1,4 +1,4 @@
-"""The parameters of the operations: how each is read, its JSON Schema, and an example of it."""
+"""The parameters of the operations: how each is read, its JSON Schema, and an example."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from person_reid.errors import UserError
 from person_reid.serve.problems import Problem
 from person_reid.text import UNSEEN, did_you_mean
 
-LONGEST_PARAMETER = 500  # letters of a parameter
-MOST_PARAMETERS = 50  # of a request; SQLite refuses a filter of many hundreds
-MOST_PIXELS = 8192  # of a side of a picture
-MOST_ANSWERS = 1000  # of one question
-CLIENT_FACTS = ("identity", "camera", "time", "track")  # what a client says of an image
+LONGEST_PARAMETER = 500  # characters
+MOST_PARAMETERS = 50  # per request; SQLite rejects a filter with many hundreds
+MOST_PIXELS = 8192  # per side of a picture
+MOST_ANSWERS = 1000  # per question
+CLIENT_FACTS = ("identity", "camera", "time", "track")  # what a client can state about an image
 FILTER_NAMES = ("identity", "camera", "track", "source", "after", "before", "where")
 
 
@@ -35,9 +35,9 @@ class Parameter:
 
 
 def read_parameters(given: QueryParams, known: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Return {name: value}; pairs of several values come as {key: value}.
+    """Return {name: value}; a repeatable KEY=VALUE parameter becomes {key: value}.
 
-    Raises Problem for an unknown or repeated parameter, and for too many.
+    Raises Problem for unknown, repeated or too many parameters.
     """
     found: dict[str, Any] = {}
     if len(given.multi_items()) > MOST_PARAMETERS:
@@ -63,7 +63,7 @@ def read_parameters(given: QueryParams, known: Mapping[str, Parameter]) -> dict[
 
 
 def plain_text(text: str) -> str:
-    """Return a client's text. Raises ValueError for a long one, or one with control characters."""
+    """Return a client's text. Raises ValueError if it is too long or has control characters."""
     if len(text) > LONGEST_PARAMETER:
         raise ValueError(f"expected at most {LONGEST_PARAMETER} letters")
     if UNSEEN.search(text) or "\n" in text or "\t" in text:
@@ -72,7 +72,7 @@ def plain_text(text: str) -> str:
 
 
 def client_text(name: str, value: object) -> str:
-    """Return the plain text of a key of JSON. Raises Problem, which names the key, otherwise."""
+    """Return the plain text of a JSON key. Otherwise raises a Problem that names the key."""
     if not isinstance(value, str):
         raise Problem(400, f"{name}: expected a text.")
     if value != value.strip():
@@ -112,7 +112,7 @@ def column(text: str) -> tuple[str, str]:
 
 
 def name_of(text: str) -> str:
-    """Read a name that is not empty."""
+    """Read a non-empty name."""
     if not text.strip():
         raise ValueError("expected a name")
     return text
@@ -171,7 +171,7 @@ PARAMETERS = {
         "",
     ),
 }
-# An example of every key of an object that is sent.
+# An example for every key of the objects that clients send.
 SENT_EXAMPLES: Mapping[str, Any] = {
     **{name: PARAMETERS[name].example for name in CLIENT_FACTS},
     "to": "Ann",

@@ -11,12 +11,13 @@ from starlette.responses import JSONResponse
 from person_reid.errors import StoreError, UserError
 from person_reid.text import printable
 
-# From a slash that begins a path to the last one that may be of it: folders have spaces in them.
+# From the slash that begins a path to the last slash that may belong to it, as folder names can
+# contain spaces.
 FOLDERS = re.compile(r"""(?<![^\s'"(])(?:[A-Za-z]:)?[/\\](?:[^/\\:'"\n]+[/\\])+""")
 
 
 class Problem(Exception):
-    """A request that cannot be answered. detail: what was found, expected, and what to do."""
+    """A request that cannot be answered. detail: what was found and expected, and what to do."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -25,12 +26,12 @@ class Problem(Exception):
 
 
 def too_busy(what: str) -> Problem:
-    """Return the Problem for a full queue."""
+    """Return the Problem to raise for a full queue."""
     return Problem(503, f"{what}. Ask again in a second.", {"Retry-After": "1"})
 
 
 def as_problem(error: UserError, gallery: str) -> Problem:
-    """Return the message about an error for a client: with names of files, but not their folders.
+    """Return the message about an error for a client: with file names, but without their folders.
 
     gallery: its address.
     """

@@ -1,4 +1,4 @@
-"""Read requests: bodies of limited size, and the images and the JSON in them."""
+"""Read requests: bodies of limited size, and the images and JSON in them."""
 
 import io
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -22,7 +22,7 @@ MOST_JSON = 4 * MEGABYTE  # bytes
 
 
 class SentImage(NamedTuple):
-    """An image in a request: the network's input, and name and content of its file, if kept."""
+    """An image in a request: the network's input, and the name and content of its file, if kept."""
 
     pixels: Pixels
     name: str = ""
@@ -30,7 +30,7 @@ class SentImage(NamedTuple):
 
 
 async def body_of(request: Request, most_bytes: int) -> bytes:
-    """Return the body of a request. Raises Problem if it is larger."""
+    """Return the body of a request. Raises Problem if it is too large."""
     parts, size = [], 0
     try:
         async for part in request.stream():
@@ -44,7 +44,7 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
 
 
 def json_object(body: bytes, expected: Sequence[str]) -> dict[str, Any]:
-    """Return the object in a JSON body, all of whose keys are expected ones."""
+    """Return the object in a JSON body, with no keys but the expected ones."""
     try:
         found = parse_json(body)
     except ValueError:
@@ -55,7 +55,7 @@ def json_object(body: bytes, expected: Sequence[str]) -> dict[str, Any]:
 
 
 def sent_features(body: bytes, most: int) -> Features:
-    """Return the features (N, D) in a body of JSON. Raises Problem if there are too many."""
+    """Return the features (N, D) in a JSON body. Raises Problem if there are too many."""
     values = json_object(body, ["features"]).get("features")
     if isinstance(values, list) and len(values) > most:
         raise Problem(413, f"Send at most {most} features in a request.")
@@ -65,7 +65,8 @@ def sent_features(body: bytes, most: int) -> Features:
 async def sent_images(request: Request, body: bytes, most: int) -> list[bytes]:
     """Return the image files of a request.
 
-    They are its body, as curl sends one by --data-binary, or the parts of a form, by -F.
+    The body is one file, as from curl --data-binary, or a form with files as its parts, as from
+    curl -F.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind.startswith("image/") or kind == "application/octet-stream":
@@ -97,8 +98,8 @@ def decoded(
 ) -> list[SentImage]:
     """Return the images in image files; only one at a time is in memory.
 
-    fit: turns an image into the network's input. keep: also return their files.
-    Raises Problem, which lists those that are not images, and for too many pixels in total.
+    fit: turns an image into the network's input. keep: also return their files. Raises a Problem
+    that lists the files that are not images, and a Problem for too many pixels in total.
     """
     images, wrong, pixels = [], [], 0
     for number, content in enumerate(contents, 1):

@@ -9,20 +9,21 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-LONGEST_HEAD = 10.0  # seconds in which the head of a request has to come
-LONGEST_STALL = 30.0  # seconds in which a client has to read some of what waits for it
-LENGTHS = {b"content-length", b"transfer-encoding"}  # of a body: one of them
+LONGEST_HEAD = 10.0  # seconds in which the head of a request must arrive
+LONGEST_STALL = 30.0  # seconds in which a client must read some of the data waiting for it
+LENGTHS = {b"content-length", b"transfer-encoding"}  # a request may have only one
 
 
 class Connection(H11Protocol):
-    """A connection, which is closed if no whole request comes, or to make room for others.
+    """A connection that is closed if no complete request arrives, or to make room for others.
 
-    uvicorn alone waits for a head forever, and accepts no connection once all files are open.
+    uvicorn alone waits forever for a head, and accepts no connection once it has no file handles
+    left.
     """
 
     since = 0.0  # when the connection was last used, by the clock of the event loop
-    waiting: asyncio.TimerHandle | None = None  # for a head
-    stalled: asyncio.TimerHandle | None = None  # until the client reads on
+    waiting: asyncio.TimerHandle | None = None  # for the head of a request
+    stalled: asyncio.TimerHandle | None = None  # for the client to read more
 
     @property
     def idle(self) -> bool:
@@ -45,7 +46,7 @@ class Connection(H11Protocol):
             self._wait_for_head()
             return
         self._wait_no_longer()
-        if {name for name, _ in self.headers} >= LENGTHS:  # RFC 9112, 6.3: trust no more of it
+        if {name for name, _ in self.headers} >= LENGTHS:  # RFC 9112, 6.3: then close it
             self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:
@@ -60,7 +61,7 @@ class Connection(H11Protocol):
             self.stalled.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop the timers of a closed connection."""
         self._wait_no_longer()
         if self.stalled:
             self.stalled.cancel()
@@ -89,13 +90,13 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that first ends endless answers when it shuts down."""
+    """A server that ends endless answers before it shuts down."""
 
     def __init__(self, settings: uvicorn.Config, end_streams: Callable[[], None]) -> None:
         super().__init__(settings)
         self._end_streams = end_streams
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End these answers, and then shut down as uvicorn does."""
+        """End endless answers, and then shut down as uvicorn does."""
         self._end_streams()
         super().handle_exit(sig, frame)

@@ -33,10 +33,10 @@ from person_reid.serve.usage import Usage
 
 log = logging.getLogger(__name__)
 HOUR = 3600
-# How often, and after how many seconds again, a forgetting asks whether others read what was there.
+# How often, and at what interval in seconds, forgetting checks for readers of the old state.
 MOST_SETTLINGS, SETTLED_AGAIN = 600, 1.0
-RETAIN = "retain"  # the word for what is forgotten since it is old
-MOST_BODIES = 32  # requests with images at the same time; others wait
+RETAIN = "retain"  # the recorded reason for forgetting old images
+MOST_BODIES = 32  # the most simultaneous requests with images; others wait
 T = TypeVar("T")
 
 
@@ -58,21 +58,21 @@ class ImageNetwork(Protocol):
 
 
 class Cameras(Protocol):
-    """The live cameras of a service."""
+    """What a service needs from its live cameras."""
 
     def states(self) -> dict[str, str]:
-        """Return {camera: its fault}, "" for a working one."""
+        """Return {camera: its fault}; the fault of a working camera is ""."""
         ...
 
     def try_again(self, camera: str) -> None:
-        """Open a camera again after its password was rejected too often."""
+        """Try a camera again after it rejected the password too often."""
         ...
 
 
 class Service:
     """A gallery at an address and its network, for use from an event loop.
 
-    batch_size: images that the network processes at a time. audit: a file that gets a line of JSON
+    batch_size: images that the network processes at once. audit: a file that gets a line of JSON
     whenever names change or people are forgotten.
     """
 
@@ -114,7 +114,7 @@ class Service:
 
     @property
     def most_bytes(self) -> int:
-        """The size of a request."""
+        """The maximum size of a request in bytes."""
         return self.limits.most_megabytes * MEGABYTE
 
     async def compute(self, call: Callable[[], T]) -> T:
@@ -130,7 +130,7 @@ class Service:
         return await self.compute(partial(decoded, contents, self._fit, most, keep))
 
     async def embed(self, images: Sequence[SentImage]) -> Features:
-        """Return the features (N, D) of images, computed together with those of others."""
+        """Return the features (N, D) of images, batched with the images of other requests."""
         return await self.batches([image.pixels for image in images])
 
     async def embed_crops(self, crops: Sequence[Image.Image]) -> Features:
@@ -140,19 +140,19 @@ class Service:
     async def forget(self, who: str, which: Filter, words: str, **details: Any) -> int:
         """Delete images, and their names from the audit file. Return how many there were.
 
-        words: the reason, for the gallery. details: of the line in the audit file.
+        words: the reason, for the gallery. details: the details of the line in the audit file.
         """
 
         def forget(gallery: Gallery) -> int:
             if words == RETAIN and not any(gallery.images(which)):
-                return 0  # forgetting rewrites a whole file, also if it finds nothing
+                return 0  # forgetting rewrites the whole file even if it finds nothing
             with self.audit.line(who, "forget", **details) as line:
                 count = line["images"] = gallery.forget_at_once(which, words)
             self.audit.forget_names(gallery.values("identity"))
             return count
 
         count = await self.galleries.write(forget)
-        for _ in range(MOST_SETTLINGS if count else 0):  # in whose pauses others write
+        for _ in range(MOST_SETTLINGS if count else 0):  # others write in the pauses
             if await self.galleries.write(lambda gallery: gallery.settled()):
                 break
             await asyncio.sleep(SETTLED_AGAIN)
@@ -166,7 +166,7 @@ class Service:
                 if age := self.limits.retain:
                     old = Filter(before=ago(age))
                     await self.forget("the service", old, RETAIN, older_than=age)
-                await self.galleries.write(  # another program may have forgotten
+                await self.galleries.write(  # another program may have forgotten people
                     lambda gallery: self.audit.forget_names(gallery.values("identity"))
                 )
             except (UserError, OSError, Problem) as error:
@@ -179,13 +179,13 @@ class Service:
         self.pictures.close()
 
     def close(self) -> None:
-        """Complete what has begun."""
+        """Finish the work in progress."""
         self.batches.close()
         self.galleries.close()
         self._threads.shutdown()
 
     def _fit(self, image: Image.Image) -> Pixels:
-        """Return an image as the network's input, which is small even for a large image."""
+        """Return the network's input for an image; it is small even for a large image."""
         return fit_image(image, *self.embedder.size, resize=self.embedder.resize)
 
     def _embed(self, pixels: list[Pixels]) -> Features:
@@ -193,5 +193,5 @@ class Service:
 
 
 def is_well(cameras: Cameras, name: str) -> bool:
-    """Return whether frames of a camera arrive and are processed."""
+    """Return whether a camera's frames arrive and are processed."""
     return not cameras.states()[name]

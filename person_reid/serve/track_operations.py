@@ -41,7 +41,7 @@ from person_reid.serve.parameters import FILTER_NAMES
 from person_reid.serve.problems import Problem
 
 LINKING = ("threshold", "after", "before")
-MOST_TRACKS = 5000  # that are linked at once
+MOST_TRACKS = 5000  # the most tracks to link at once
 
 
 def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
@@ -59,7 +59,7 @@ def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
     answers="Sightings",
 )
 async def list_sightings(call: Call) -> Answer:
-    """Return when and where people were seen: images of a track, or less than a minute apart."""
+    """Return when and where people were seen: on tracks, or in images less than a minute apart."""
     which = call.which(all_of_them=False)
     shown = partial(_sighting, call.service.ids)
     return await call.read(
@@ -97,7 +97,7 @@ def _listed_track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
 def _track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
     """Return the facts about a track.
 
-    Its seconds count from the start of its video if its time is unknown.
+    If its time is unknown, its seconds count from the start of its video.
     """
     facts = {
         "source": each.record.source,
@@ -115,7 +115,7 @@ def _track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
 
 
 def check_one_place(gallery: Gallery, images: Sequence[tuple[Path, About]], name: str) -> None:
-    """Raise Problem if images of tracks would show a person at two places at once."""
+    """Raise Problem if the images of tracks would show a person in two places at once."""
     sources = {record.source for record in recorded_tracks(gallery)}
     new = {(about.source, about.track) for _, about in images if about.source in sources}
     if not new:
@@ -149,7 +149,7 @@ async def link_tracks(call: Call) -> Answer:
 
 @operation("PUT /v1/across", role="write", takes=LINKING, answers="LinkedTracks")
 async def record_links(call: Call) -> Answer:
-    """Link the tracks into people, and record the people of their images, as --apply does."""
+    """Link the tracks into people, and record the person of each image, as --apply does."""
 
     def record(gallery: Gallery) -> Response:
         with call.service.audit.line(call.who, "across") as line:
@@ -165,7 +165,7 @@ def _linked(call: Call, gallery: Gallery, record: bool = False) -> dict[str, Any
     given = {name: repr(value) for name, value in call.given("threshold").items()}
     options = LinkOptions(index=call.service.galleries.address, **given)
     every, features = indexed_tracks(gallery, call.which())
-    if len(features) > MOST_TRACKS:  # memory grows with their square
+    if len(features) > MOST_TRACKS:  # memory grows with the square of their number
         raise Problem(
             413,
             f"{len(features):,} tracks; {MOST_TRACKS:,} at most are linked at once. Name a time, "

@@ -1,8 +1,8 @@
 """Images that clients send to a gallery: their files and names.
 
-An image is stored as it was decoded, in PNG beside the index, under the checksum of its pixels.
-Neither the client's file nor its name therefore reaches the disk, the same image is stored once,
-and forgetting deletes it.
+An image is decoded and stored as a PNG file beside the index, named by the checksum of its pixels.
+Neither the client's file nor its name therefore reaches the disk, the same image is stored only
+once, and forgetting deletes it.
 """
 
 import io
@@ -18,7 +18,7 @@ from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index_folder import UPLOAD_NAME, folder_beside
 from person_reid.serve.problems import Problem
 
-SOURCE = "uploads"  # of the images: a folder beside the index
+SOURCE = "uploads"  # the source of the images, and their folder beside the index
 LONGEST_ADDITION = 600  # seconds between storing an image and listing it
 
 
@@ -31,7 +31,7 @@ def as_stored(image: Image.Image) -> tuple[str, bytes]:
 
 
 def upload_folder(index: Gallery) -> Path:
-    """Return where images are stored. Raises Problem for a gallery without a folder."""
+    """Return the folder that stores images. Raises Problem for a gallery without a folder."""
     if not index.file:
         raise Problem(409, "This gallery keeps no images: its address names no ?crops=FOLDER.")
     return folder_beside(index.file, SOURCE)
@@ -40,7 +40,7 @@ def upload_folder(index: Gallery) -> Path:
 def store(content: bytes, path: Path) -> None:
     """Write the file of an image, unless it exists.
 
-    Its time is always the same, so that a forgotten image is recognised.
+    The file's time is always the same, so that a forgotten image is recognised.
     """
     if path.exists():
         return
@@ -57,7 +57,7 @@ def remove_unlisted(index: Gallery) -> int:
     folder = folder_beside(index.file, SOURCE) if index.file else Path()
     names = [path for path in folder.glob("*.png") if UPLOAD_NAME.fullmatch(path.name)]
     before = time.time() - LONGEST_ADDITION
-    listed = index.abouts(names)  # also a file that was copied or touched, and is of another time
+    listed = index.abouts(names)  # even if a copy has changed the file's time
     unlisted = [path for path in names if path not in listed and path.stat().st_ctime < before]
     for path in unlisted:
         path.unlink(missing_ok=True)

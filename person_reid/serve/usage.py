@@ -28,13 +28,13 @@ class Usage:
         )
 
     def watch(self, gauges: Mapping[str, Callable[[], float]]) -> None:
-        """Add metrics that are read on request, each with its description."""
+        """Add metrics that are read on request."""
         for name, read in gauges.items():
             gauge = Gauge(f"person_reid_{name}", name.replace("_", " "), registry=self._registry)
             gauge.set_function(read)
 
     def watch_camera(self, camera: str, is_well: Callable[[], float]) -> None:
-        """Add a metric for each camera."""
+        """Add the metric of a camera."""
         self._cameras.labels(camera).set_function(is_well)
 
     def count(self, operation: str, status: int, seconds: float) -> None:
