@@ -1,7 +1,7 @@
-"""Arrays and numbers from what users hand over: lists, arrays, tensors, columns of pandas.
+"""Convert what users pass (lists, arrays, tensors, pandas columns) to arrays and numbers.
 
-Every public function passes its arguments through these functions. What is not made of numbers is
-refused under the argument's name, before any work begins.
+Every public function checks its arguments here. Anything that is not numeric is rejected, under the
+argument's name, before any work begins.
 """
 
 import math
@@ -36,7 +36,7 @@ OTHER_KINDS = {
 
 
 def any_array(values: Any, name: str) -> Array:
-    """Return an array of whatever the values are; it may hold texts or objects.
+    """Return the values as an array, which may hold strings or objects.
 
     Raises a UserError that begins with `name` for values that do not form an array: rows of
     different lengths, masked entries, and tensors that are not dense.
@@ -62,9 +62,9 @@ def any_array(values: Any, name: str) -> Array:
 def as_array(values: Any, name: str) -> Array:
     """Return real numbers of any shape as an array.
 
-    values: an array, a number, a list of them, a tensor on any device or a column or table of
+    values: an array, a number, a list of them, a tensor on any device, or a column or table of
         pandas. A tensor of less than 32 bits becomes float32.
-    name: for messages.
+    name: used in messages.
 
     Raises a UserError, opening with `name`, for rows of different lengths, for masked entries and
     for anything but real numbers.
@@ -76,12 +76,12 @@ def as_array(values: Any, name: str) -> Array:
 
 
 def as_float32(values: Any, name: str) -> npt.NDArray[np.float32]:
-    """Return features of any shape as float32, row by row in memory, unlike in a .mat file.
+    """Return features of any shape as row-major float32; a .mat file is column-major.
 
-    The order decides how sums are rounded. Raises UserError as as_array does.
+    The memory order decides how sums are rounded. Raises UserError as as_array does.
     """
     array = as_array(values, name)
-    with np.errstate(over="ignore"):  # check_features refuses what is infinite in float32
+    with np.errstate(over="ignore"):  # check_features rejects what overflows float32
         return np.ascontiguousarray(array, np.float32)
 
 
@@ -90,7 +90,7 @@ def as_features(
 ) -> npt.NDArray[np.float32]:
     """Return features (N, D) that can be compared, as as_float32 does.
 
-    row: what to call row i. Raises UserError as as_array and check_features do.
+    row: row(i) names row i in messages. Raises UserError as as_array and check_features do.
     """
     features = as_float32(values, name)
     check_features(features, name, row)
@@ -100,7 +100,8 @@ def as_features(
 def whole_numbers(values: Any, name: str) -> npt.NDArray[np.int64]:
     """Return whole numbers (N,), (1, N) or (N, 1) as (N,) int64.
 
-    Raises UserError as as_array does, for another shape, and unless each is whole and fits.
+    Raises UserError as as_array does, for any other shape, and for a number that is not whole or
+    does not fit.
     """
     array = in_a_row(as_array(values, name), name)
     if array.dtype.kind in "uf":
@@ -116,7 +117,7 @@ def whole_numbers(values: Any, name: str) -> npt.NDArray[np.int64]:
 def names_or_numbers(values: Any, name: str) -> Array:
     """Return numbers or words, such as the cameras of N images, as an array (N,).
 
-    Raises UserError as as_array does, and for NaN, which is equal to no other camera.
+    Raises UserError as as_array does, and for NaN, which equals no camera.
     """
     array = any_array(values, name)
     if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat):
@@ -139,7 +140,7 @@ def in_a_row(array: Array, name: str) -> Array:
 
 
 def check_lengths(**arrays: Sized) -> None:
-    """Raise a UserError, which names them, unless all have as many rows."""
+    """Raise a UserError that names the arguments unless all have equally many rows."""
     if len({len(each) for each in arrays.values()}) > 1:
         found = ", ".join(f"{len(each)} {name}" for name, each in arrays.items())
         raise UserError(f"{found}: expected as many of each.")
@@ -148,9 +149,9 @@ def check_lengths(**arrays: Sized) -> None:
 def whole_number(value: Any, name: str, least: int = 0) -> int:
     """Return a value as a whole number, after checking that it is at least `least`.
 
-    Raises a UserError, opening with `name`, for anything else, also for 1.5, "1" and True.
+    Raises a UserError, opening with `name`, for anything else, including 1.5, "1" and True.
     """
-    with suppress(TypeError, RuntimeError):  # the second from odd tensors
+    with suppress(TypeError, RuntimeError):  # odd tensors raise the second
         if not isinstance(value, bool) and (number := operator.index(value)) >= least:
             return number
     raise UserError(f"{name}: expected a whole number, {least} or above, found {_shown(value)}.")
@@ -159,7 +160,7 @@ def whole_number(value: Any, name: str, least: int = 0) -> int:
 def real_number(value: Any, name: str) -> float:
     """Return a finite number.
 
-    Raises a UserError, opening with `name`, for anything else, also for NaN, "1" and True.
+    Raises a UserError, opening with `name`, for anything else, including NaN, "1" and True.
     """
     if isinstance(value, numbers.Real | np.ndarray) or _is_tensor(value):
         array = as_array(value, name)
@@ -169,22 +170,22 @@ def real_number(value: Any, name: str) -> float:
 
 
 def as_path(value: Any, name: str) -> Path:
-    """Return a path. Raises a UserError, opening with `name`, for anything but a text or a path."""
+    """Return a path. Raises a UserError, opening with `name`, for anything but a str or a path."""
     if not isinstance(value, str | Path):
         raise UserError(f"{name}: expected a path, found {_kind(value)}.")
     return Path(value)
 
 
 def check_kind(value: Any, kind: type | tuple[type, ...], name: str, expected: str) -> None:
-    """Raise a UserError, opening with `name`, for a value of another kind than a function takes."""
+    """Raise a UserError, opening with `name`, for a value of the wrong kind."""
     if not isinstance(value, kind):
         raise UserError(f"{name}: expected {expected}, found {_kind(value)}.")
 
 
 def flaw(features: Array, row: Callable[[int], object] = "index {}".format) -> str:
-    """Return why features (N, D) cannot be compared: one is not finite, or all zero.
+    """Return why features (N, D) cannot be compared: a row is not finite, or all zero.
 
-    Returns "" if they can. row: what to call row i.
+    Returns "" if they can. row: row(i) names row i in messages.
     """
     squares = np.einsum("nd,nd->n", features, features)
     for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
@@ -201,7 +202,7 @@ def check_features(
 ) -> None:
     """Raise a UserError, opening with `source`, if no metric could rank these features.
 
-    row: what to call row i.
+    row: row(i) names row i in messages.
     """
     if features.ndim != 2 or features.size == 0:
         raise UserError(
@@ -238,9 +239,9 @@ def _kind(values: Any) -> str:
 
 
 def row_hashes(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Return a hash (n,), of 64 bits, of the bytes of each of n rows (n, D).
+    """Return the 64-bit hashes (n,) of the rows (n, D), computed from their bytes.
 
-    It is the sum of their words, each multiplied by its own odd number, modulo 2^64.
+    A hash is the sum of the row's words, each multiplied by its own odd number, modulo 2^64.
     """
     rows = np.ascontiguousarray(rows)
     size = next(size for size in (8, 4, 2, 1) if rows.shape[1] * rows.itemsize % size == 0)

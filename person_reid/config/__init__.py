@@ -1,11 +1,11 @@
-"""Every option of every script, once: a field of a frozen dataclass with help, choices and default.
+"""Declare each script option once: a field of a frozen dataclass with help, choices and default.
 
 The name of the field is the flag, the key in opts.yaml and the attribute. There are two exceptions.
 `--batchsize` of train.py counts the images of all GPUs of --gpu_ids, and opts.yaml stores the share
-of one GPU. And the flags by which the published code chooses a network, a schedule or a loss are
+of one GPU. The flags by which the published code chooses a network, a schedule or a loss are
 translated into the options that they stand for; opts.yaml keeps both.
 
-This package imports the standard library alone.
+This package imports only the standard library.
 """
 
 from person_reid.config.option import OptionError as OptionError

@@ -8,7 +8,7 @@ from person_reid.config.search import PeriodOptions
 
 
 class LinkOptions(PeriodOptions, title="linking"):
-    """Settings of linking, and facts known beforehand."""
+    """How tracks are linked, and what is known beforehand."""
 
     threshold: str | None = option(
         None,
@@ -41,7 +41,7 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
     apply: bool = option(False, "also record the people in the index")
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         if self.truth and (self.after or self.before):
             return "{truth} is of all tracks: leave {after} and {before} out."
         return "" if self.sheet else self.ignored_without("sheet")

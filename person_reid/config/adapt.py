@@ -14,10 +14,9 @@ from person_reid.config.option import (
 )
 from person_reid.config.train import LossOptions, TrainConfig
 
-WARM = Range("of 0.001 or above", lambda heat: heat >= 0.001)  # by which similarities are divided
+WARM = Range("of 0.001 or above", lambda heat: heat >= 0.001)  # a divisor of similarities
 CAMERA_SOURCES = ("names", "folders", "none")
-# Options of train.py that are about labels, about classifiers, or about learning rates of several
-# parts.
+# Options of train.py that concern labels, classifiers, or the learning rates of several parts.
 WITHOUT_LABELS = {
     "train_all", "sampler", "resize_schedule", "DG", "DG_dir", "eval_every", "dry_run", "PCB",
     "head", "droprate", "backbone_lr", "prototype_lr", "cosine", "freeze_epochs", "sync_bn",
@@ -49,7 +48,7 @@ class ClusterOptions(Options, title="clusters"):
 
 
 class UnlabelledOptions(Options, title="images without labels"):
-    """The unlabelled images, the place of their cameras, and the starting network."""
+    """The unlabelled images, where their cameras are found, and the starting network."""
 
     cameras: str = option(
         "names", "where the camera of an image is read from", choices=CAMERA_SOURCES, common=True

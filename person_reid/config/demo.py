@@ -21,11 +21,11 @@ class WhichQueries(Options, title="which queries"):
 
     @property
     def indices(self) -> list[int] | None:
-        """The numbers of query_index."""
+        """The numbers that query_index lists."""
         return None if self.query_index is None else numbers_in(self.query_index)
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         if self.query_index is not None and self.not_default(("best", "worst", "camera")):
             return "{query_index} already names the queries: drop {best}, {worst} and {camera}."
         return ""

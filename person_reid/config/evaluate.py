@@ -27,7 +27,7 @@ ENOUGH_DRAWS = Range("from 100 to 1000000", lambda number: 100 <= number <= 1_00
 
 
 class EvaluationOptions(TableForm, title="evaluation"):
-    """The features to evaluate, how, and the files to write."""
+    """The features to evaluate, the protocol, and the files to write."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     multi_query: str | None = option(
@@ -118,7 +118,7 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
     """All options of evaluate.py."""
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         other = "euclidean" if self.distance == "cosine" else self.distance
         if self.single_shot and (self.save_per_query or self.distance != "cosine"):
             return f"{{single_shot}} does not work with {{save_per_query}} or {{distance}} {other}."

@@ -6,7 +6,7 @@ from person_reid.config.option import Options, option
 from person_reid.config.tested import TrainedNetwork
 
 EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # by ending
-READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}  # files that a network is tested from
+READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}  # files from which a network can be tested
 PROGRAMS = ("boxmot", "ultralytics", "deepsort", "deepstream", "openvino")
 
 

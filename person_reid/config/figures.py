@@ -69,7 +69,7 @@ class HistogramConfig(FigureOptions):
 
 
 class MapConfig(FigureOptions):
-    """Draw a plane in which similar images are close to one another."""
+    """Draw a map in which similar images are close to one another."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     identities: int = option(10, "number of identities, those with the most images", range=POSITIVE)
@@ -86,7 +86,7 @@ class Figure(NamedTuple):
     draw: Callable[[Any], None]
 
 
-OWN_FIGURES: Registry[Figure] = Registry("figure")  # of plugins
+OWN_FIGURES: Registry[Figure] = Registry("figure")  # registered by plugins
 
 
 def register_figure(
@@ -94,7 +94,7 @@ def register_figure(
 ) -> None:
     """Register a picture under a name, which becomes a command of tools/figures.py.
 
-    draw: draws it, called with the options of the command line; config.save is the file.
+    draw: draws the picture, given the options of the command line; config.save is the file.
     options: a class derived from FigureOptions; its docstring is the help.
     """
     OWN_FIGURES.register(name, Figure(options, draw))

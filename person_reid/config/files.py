@@ -11,8 +11,8 @@ from person_reid.errors import UserError
 from person_reid.registration import check_loaded
 from person_reid.text import did_you_mean
 
-# Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file
-# can be the --config of a new run.
+# Entries of a run's opts.yaml, ours or the published code's, that are not options. The file can be
+# the --config of a new run.
 IGNORED_IN_OPTIONS_FILES = {
     "nclasses",
     "plugin_files",
@@ -22,7 +22,7 @@ IGNORED_IN_OPTIONS_FILES = {
     "prefetch_factor",
     "profile",
 }
-# How the run of an opts.yaml was started. A new run that takes the file is started in its own way.
+# Options for how a run was started. A new run that uses the file is started in its own way.
 AS_STARTED = {"config", "resume", "dry_run"}
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,14 @@ log = logging.getLogger(__name__)
 def options_in(
     content: Mapping[str, Any], kind: type[Options], path: str | Path, strict: bool = True
 ) -> dict[str, Any]:
-    """Return {name: value} of the options in a file, in their types.
+    """Return the options in a file, {name: value}, converted to their types.
 
-    content: of the file. kind: the configuration that declares the options. path: for messages.
-        strict: reject unknown names, and plugins that are not loaded, because a file never causes
+    content: the file's content. kind: the configuration that declares the options. path: for
+    messages.
+    strict: reject unknown names, and plugins that are not loaded, because a file never causes
         code to run. Otherwise, unknown names are ignored, because files of other versions have
-        some, as are training values that need a plugin, because a network is tested without them.
+        some, and so are training values that need a plugin, because a network is tested without
+        them.
 
     Raises UserError for a value that does not fit.
     """

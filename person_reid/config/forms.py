@@ -13,7 +13,7 @@ from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import printable
 
-PICTURE_SUFFIXES = (  # that some matplotlib can write
+PICTURE_SUFFIXES = (  # that some version of matplotlib can write
     "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif",
     "gif", "raw", "rgba",
 )  # fmt: skip
@@ -24,9 +24,9 @@ Sizes = tuple[tuple[int, tuple[int, int]], ...]
 
 
 def listed_numbers(text: str, kind: type[Number], separator: str | None = ",") -> list[Number]:
-    """Return the numbers in a text, between separators as str.split has them.
+    """Return the numbers in a text that str.split divides at the separator.
 
-    The list is empty if one of them is not such a number.
+    The list is empty if any part is not such a number.
     """
     try:
         return [kind(part.strip()) for part in text.split(separator)]
@@ -88,7 +88,7 @@ def indices(text: str) -> str:
 
 
 def output_path(text: str) -> str:
-    """Return the path of a file or folder to write, without `..`, see files.real."""
+    """Return the path of a file or folder to write, without `..`; see files.real."""
     return str(real(text)) if ".." in Path(text).parts else text
 
 
@@ -148,7 +148,7 @@ def sizes(text: str) -> str:
 
 
 def image_sizes(text: str | None, epochs: int | None) -> Sizes:
-    """Return the sizes of resize_schedule with the epochs at which they begin; none for None.
+    """Return the sizes of resize_schedule with the epochs at which they begin; empty for None.
 
     text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first
         size 20 of them.

@@ -52,20 +52,20 @@ class TableForm(Options, title="table"):
     csv: bool = option(False, "print a table of comma-separated values")
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         both = "{latex} and {csv} are two forms of a table: leave one out."
         return both if self.latex and self.csv else ""
 
     @property
     def for_files(self) -> bool:
-        """Whether standard output is for the table alone."""
+        """Whether standard output is only for the table."""
         return self.latex or self.csv
 
 
 def own_or(names: Sequence[str], labels: str | None) -> list[str]:
     """Return the texts of --labels, if there are any, or else these names.
 
-    Raises OptionError if they are not as many.
+    Raises OptionError if their number differs.
     """
     if labels is None:
         return list(names)

@@ -55,9 +55,9 @@ class NetworkOptions(Options, title="network"):
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "NetworkOptions":
-        """Return the options of a network among others, such as an opts.yaml.
+        """Return the network options in a mapping that may hold others, such as an opts.yaml.
 
-        None means the default.
+        A value of None means the default.
         """
         known = NetworkOptions.declared()
         return NetworkOptions(
@@ -96,7 +96,7 @@ class PublishedNetworks(Options, title="published names of networks"):
     use_convnext: bool = _same_as("convnext_base")
 
 
-PUBLISHED_CLASSES = 751  # Market-1501's; some published opts.yaml files do not name it
+PUBLISHED_CLASSES = 751  # Market-1501's; some published opts.yaml files omit it
 # Published flags that choose a network, and the network of each.
 NETWORK_FLAGS: dict[str, str] = {
     name: each.about.stands_for[1]
@@ -108,7 +108,7 @@ NETWORK_FLAGS: dict[str, str] = {
 def run_name(options: Mapping[str, Any]) -> str:
     """Return the default name of a run: the published one for ResNet-50, else its backbone's.
 
-    options: {name: value} of a run, as far as they were chosen.
+    options: the {name: value} that were chosen for the run.
     """
     flag = next((flag for flag in NETWORK_FLAGS if options.get(flag)), None)
     named = implied(options.get("weights"), NetworkOptions.declared()).get("backbone", "resnet50")
@@ -121,8 +121,7 @@ def run_name(options: Mapping[str, Any]) -> str:
     return OF_RESNET50 if backbone == "resnet50" else f"ft_{plain}".rstrip(".")
 
 
-# Those whose published networks ignore --stride; the opts.yaml of a run still has the value that
-# was typed.
+# Flags whose published networks ignore --stride; a run's opts.yaml still holds the typed value.
 WITHOUT_STRIDE = tuple(name for name in NETWORK_FLAGS if name not in ("ibn", "use_dense"))
 
 

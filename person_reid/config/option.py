@@ -1,9 +1,10 @@
-"""Declare an option: a field of a frozen dataclass, with all that is known about it beside it.
+"""Declare an option as a field of a frozen dataclass, with everything known about it.
 
     height: int | None = option(None, "height of the images", range=SIDE)
 
 The name of the field is the flag of the scripts, the key in opts.yaml and the attribute. This
-package imports nothing but the standard library, so that --help and mistakes do not wait for torch.
+package imports nothing but the standard library, so that --help and error messages do not wait for
+torch.
 """
 
 import importlib
@@ -33,18 +34,18 @@ from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self, dataclass_transform
-else:  # it speaks to type checkers alone, and Python 3.10 has none
+else:  # only type checkers use it, and Python 3.10 does not have it
 
     def dataclass_transform(**_):
         """Return a decorator that changes nothing."""
         return lambda kind: kind
 
 
-LONGEST_TEXT = 4096  # characters of a text, as of a path on Linux
-LARGEST_SIDE = 4096  # pixels of an image that a file asks for
-# Bounds of a setting: float32 can still compute with them.
+LONGEST_TEXT = 4096  # characters, as in a path on Linux
+LARGEST_SIDE = 4096  # pixels; the most that a file may request
+# Bounds of a setting, with which float32 can still compute.
 SMALLEST_SETTING, LARGEST_SETTING = 1e-12, 10**9
-# Options as people guess them. A command line takes them; Python and files are told the name.
+# Names that people guess. A command line accepts them; Python and files get the right name.
 ALIASES = {
     "epochs": "total_epoch",
     "total_epochs": "total_epoch",
@@ -59,8 +60,8 @@ Number = TypeVar("Number", int, float)
 class OptionError(UserError):
     """An error about options, spelled `--instances 4` on a command line, `instances=4` in Python.
 
-    message: each {name} of an option in it is replaced by the option. Other words in braces, such
-        as in the name of a user's file, are not. values: {name: value}, printed beside the names of
+    message: each {name} of an option is replaced by its spelling. Other words in braces, such as in
+        the name of a user's file, are kept. values: {name: value}, printed beside the names of
         options.
     """
 
@@ -101,8 +102,8 @@ def on_command_line(error: BaseException) -> str:
     return error.spelled(as_flag) if isinstance(error, OptionError) else describe_error(error)
 
 
-# Flags of another name than their option: `from` and `for` are words of Python's, and `output` a
-# file that other scripts write.
+# Flags whose name differs from their option's: `from` and `for` are Python keywords, and `output`
+# is a file that other scripts write.
 FLAGS = {
     "from_run": "from",
     "feature_output": "output",
@@ -135,7 +136,7 @@ class Range(NamedTuple):
 
 POSITIVE = Range("above 0", lambda number: number > 0)
 WHOLE = WEIGHT = Range("of 0 or above", lambda number: number >= 0)
-SEED = Range("of 0 or above", lambda number: number >= 0)  # which alone may have 18 digits
+SEED = Range("of 0 or above", lambda number: number >= 0)  # only a seed may have 18 digits
 FRACTION = Range("from 0 to 1", lambda number: 0 <= number <= 1)
 PART = Range("from 0 to below 1", lambda number: 0 <= number < 1)
 SHARE = Range("between 0 and 1", lambda number: 0 < number < 1)
@@ -148,8 +149,8 @@ class Option:
     """The properties of an option besides its name, type and default.
 
     help: one line for --help and the page of options.
-    choices: the allowed values; empty for any. names: further names for its help. range: the
-    allowed numbers.
+    choices: the allowed values; empty for any. names: names to list in its help. range: the allowed
+    numbers.
     form: turns a text into its canonical form. Raises ValueError if the text does not fit.
     needs: {other option: values with which this one has an effect}; ANY means any that is set.
         stands_for: (option, value) that a published flag abbreviates.
@@ -157,9 +158,9 @@ class Option:
         unless they are given. It may replace the value itself.
     common: whether the short --help shows it.
     published: whether the published code has it, so that its abbreviations keep their meaning; also
-        true of an older option that a newer one would make ambiguous.
-    effect: whether a trained network depends on it; a run is not resumed with another value.
-    alters: whether features with different values cannot be compared. bare: the value if the flag
+        true for an older option that a newer one would make ambiguous.
+    effect: whether a trained network depends on it; a run cannot be resumed with another value.
+    alters: whether features from different values cannot be compared. bare: the value if the flag
     has none, as in `--compile`.
     metavar: the placeholder in --help, by default N or X for numbers; more than one word for
         several values.
@@ -218,7 +219,7 @@ def checked_text(text: str) -> str:
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"{text[:20]}…: expected at most {LONGEST_TEXT:,} characters")
     try:
-        os.fsencode(text)  # which takes the halves that stand for bytes of a file's name
+        os.fsencode(text)  # accepts surrogates, which stand for bytes of a file's name
     except UnicodeEncodeError:
         raise ValueError("expected text, found half of a character") from None
     return text
@@ -232,8 +233,8 @@ def computable(number: float) -> bool:
 def checked_number(kind: type[Number], value: Any, range: Range | None = None) -> Number:
     """Check a number from a flag, a file or Python, and return it.
 
-    Raises ValueError if it is of another kind, out of range, or too large or too small to compute
-    with.
+    Raises ValueError if it has the wrong type, is out of range, or too large or too small to
+    compute with.
     """
     try:
         number = kind(value)
@@ -255,7 +256,7 @@ def checked_number(kind: type[Number], value: Any, range: Range | None = None) -
 
 
 class DeclaredOption(NamedTuple):
-    """An option as its group declares it. kind: bool, int, float or str, of each of its values."""
+    """An option as its group declares it. kind: the type of each value."""
 
     name: str
     kind: type
@@ -264,7 +265,7 @@ class DeclaredOption(NamedTuple):
     group: str
 
     def checked(self, value: Any) -> Any:
-        """Return a value of a file, a command line or Python in the type of the option.
+        """Convert a value from a file, a command line or Python to the option's type.
 
         Raises ValueError, with the reason, if it does not fit.
         """
@@ -332,7 +333,8 @@ class Options:
         own = {name: each for name, each in vars(cls).items() if isinstance(each, Field)}
         cls.own_options = {name: each.metadata["option"] for name, each in own.items()}
         dataclass(frozen=True, kw_only=kw_only)(cls)
-        # A class may also be decorated as a dataclass, which refuses one that has these already.
+        # A class may also be decorated as a dataclass, and the decorator rejects one that has
+        # these.
         del cls.__setattr__, cls.__delattr__
 
     def __new__(cls, *_: Any, **values: Any) -> "Self":
@@ -365,7 +367,7 @@ class Options:
 
     @classmethod
     def of_checked(cls, values: Mapping[str, Any]) -> "Self":
-        """Return the configuration of already checked {name: value}."""
+        """Return the configuration for {name: value} that are already checked."""
         config = object.__new__(cls)
         defaults = {each.name: each.default for each in fields(cls)}  # type: ignore[arg-type]
         vars(config).update(defaults, **values)
@@ -380,14 +382,14 @@ class Options:
             raise OptionError(fault, **given)
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do.
+        """Return why the options conflict, spelling each as {name}; empty if they do not.
 
         Each group names what is wrong with its own options: a configuration asks all its groups.
         """
         return ""
 
     def not_default(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return {name: value} of the options among these that do not have their default."""
+        """Return {name: value} of the named options whose values are not their defaults."""
         defaults = {name: each.default for name, each in self.declared().items()}
         values = {name: getattr(self, name) for name in names if name in defaults}
         return {name: value for name, value in values.items() if value != defaults[name]}
@@ -466,14 +468,14 @@ def resolve(
 ) -> Config:
     """Return a configuration with these values and with what they decide about other options.
 
-    Which options go together is decided here alone, from what they declare. An option may imply
-    others that are not set: `--weights osnet_x0_25_msmt17` the backbone of that network. A
-    published flag stands for another option: `--use_swin` for `--backbone swin_base`. An option
-    may need others: `--instances 4` has no effect without `--sampler pk`. A group names what else
-    excludes each other (`fault`).
+    Only this function decides which options are compatible, from what they declare. An option may
+    imply others that are not set: `--weights osnet_x0_25_msmt17` implies the backbone of that
+    network. A published flag stands for another option: `--use_swin` for `--backbone swin_base`. An
+    option may need others: `--instances 4` has no effect without `--sampler pk`. A group's `fault`
+    names any other conflict.
 
     values: {name: value} that a user has set, now or in a file. Each fits its option.
-    given: the names set just now, by default all. An option from a file is never refused as
+    given: the names set just now, by default all. An option from a file is never rejected as
         meaningless.
 
     Raises OptionError for options that exclude each other, or that would be ignored.
@@ -512,6 +514,6 @@ def _met(value: Any, values: tuple[Any, ...]) -> bool:
 
 
 def changed(kind: type[Options], before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the changed options of a configuration on which a trained network depends."""
+    """Return the names of changed options that affect a trained network."""
     known = kind.declared().items()
     return [name for name, each in known if each.about.effect and before.get(name) != now[name]]

@@ -109,9 +109,9 @@ class VideosConfig(
 
     @property
     def gallery(self) -> str:
-        """The place of the gallery."""
+        """The path of the gallery."""
         return re.sub("^SAVE(?=/)", lambda found: self.save, self.index)
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         return "" if self.videos or self.camera else "Give videos, or {camera} NAME=VIDEO."

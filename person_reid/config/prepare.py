@@ -130,7 +130,7 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         return self.not_default((*READ, *(() if self.synthetic else ("seed",))))
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         drawn, read = listed(self.not_default(("walks", *DRAWN))), listed(self.reading)
         beside = self.dataset or self.synthetic or read
         if drawn and not self.synthetic:

@@ -191,7 +191,7 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the imag
     )
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         if not self.tracks:
             return "" if self.images else "Give images or folders of images, or {tracks} FILE."
         if self.images or self.about or self.pattern or self.part:
@@ -223,7 +223,7 @@ class EnrollConfig(AddOptions, PersonOptions, title="person"):
 
 
 class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
-    """How an image is compared with those of the index, and the output."""
+    """How an image is compared with the indexed images, and the output."""
 
     gpu_ids: str = redeclared(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
     threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
@@ -255,7 +255,7 @@ class QueryConfig(Look, AnswerOptions, title="answers"):
     )
 
     def fault(self) -> str:
-        """Return which options are about a sheet that is not drawn."""
+        """Return which options have no effect because no sheet is drawn."""
         return "" if self.save else self.ignored_without("save")
 
 
@@ -282,7 +282,7 @@ class PeopleConfig(Look, FilterOptions, title="groups"):
     )
 
     def fault(self) -> str:
-        """Return which options are about a sheet that is not drawn."""
+        """Return which options have no effect because no sheet is drawn."""
         return "" if self.sheet else self.ignored_without("sheet")
 
 
@@ -337,7 +337,7 @@ class PruneConfig(GalleryOptions):
 
 
 class ReindexConfig(NetworkOfIndex):
-    """Replace the features of an index by another network's, and keep all facts."""
+    """Replace the features of an index with another network's, and keep all facts."""
 
     def fault(self) -> str:
         """Return the fault if no network is named."""

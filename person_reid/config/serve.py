@@ -101,7 +101,7 @@ class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
         return dict(each.split("=", 1) for each in self.camera)
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         unused = (*DetectorOptions.declared(), *TrackerOptions.declared())
         if not self.camera and (ignored := self.not_default(unused)):
             return f"{{{next(iter(ignored))}}} would be ignored without {{camera}}."
@@ -114,7 +114,7 @@ class ServeConfig(CameraOptions, ServiceLimits, AddressOptions, AddOptions):
     left_out: ClassVar[frozenset[str]] = frozenset({"images", "allow_forgotten"})
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         if self.host in LOOPBACK or self.certificate or self.behind_proxy:
             return ""
         return (

@@ -25,9 +25,9 @@ OF_ENGINE = {"engine": ANY}
 # Options that name a network.
 NAMING = ("name", "which_epoch", "from_run", "backbone", "weights", "engine")
 CONFIG_FILE = "config.json"  # describes the network, in a folder of save_pretrained
-# Options of a network in training that no test needs, or that another group declares.
+# Training options of a network that tests do not need, or that another group declares.
 NOT_DESCRIBED = {"backbone", "height", "width", "droprate", "drop_path"}
-# Options of a network that the published test.py has.
+# Network options that the published test.py also has.
 PUBLISHED_OPTIONS = {"PCB", "usam", "linear_num", "ibn", "use_dense", "use_efficient", "use_hr"}
 
 
@@ -78,7 +78,7 @@ class FolderToTest(Options, title="network of a folder"):
 
 
 def declare_layers(kind: type[Options]) -> None:
-    """Declare the layers of a network in a class of options again.
+    """Declare the layers of a network again, in another class of options.
 
     None means the run's value, or the default.
     """
@@ -112,7 +112,7 @@ class SizeToTest(Options, title="size of the images"):
 
 
 class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTest, DeviceOptions):
-    """The trained network of a command: that of a run, a weight file or a folder."""
+    """The trained network of a command, from a run, a weight file or a folder."""
 
     gpu_ids: str = redeclared(
         DeviceOptions,
@@ -140,7 +140,7 @@ class UsedNetwork(TrainedNetwork):
 
 
 class EngineOptions(Options, title="an exported network"):
-    """An exported network, and the preprocessing of a file of another program."""
+    """An exported network, and the preprocessing for a file from another program."""
 
     engine: str | None = option(
         None,
@@ -252,10 +252,10 @@ class TestFiles(Options, title="data"):
 class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, TestFiles):
     """All options of test.py."""
 
-    __test__ = False  # for pytest, which would take a class of this name for tests
+    __test__ = False  # otherwise pytest would take a class of this name for tests
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         if self.engine and self.adapt_bn:
             return "{engine} has no batch norms left to adapt: leave {adapt_bn} out."
         if self.no_norm and (unit := self.not_default(("camera_norm", "whiten", "tracks"))):
@@ -267,7 +267,7 @@ class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, 
 OF_RUN = tuple(RunToTest.declared())
 OF_FILE = tuple(FileToTest.declared())
 DESCRIPTION = tuple(Description.declared())
-# Options that an exported file has decided, and options that a file of another program might need.
+# Options that an exported file has decided, and options that a file from another program may need.
 DECIDED = ("from_run", *OF_RUN, *OF_FILE, *DESCRIPTION, *DecidedFeatures.declared())
 PREPARED = (
     *SizeToTest.declared(),

@@ -40,7 +40,7 @@ class ThresholdOptions(Options, title="threshold"):
 
 
 class BoundOptions(Options, title="a threshold with a bound"):
-    """How often strangers may be accepted, and with which confidence."""
+    """How often strangers may be accepted, and with what confidence."""
 
     false_match_rate: float | None = option(
         None, "largest share of strangers accepted", range=SHARE, metavar="RATE"
@@ -60,7 +60,7 @@ class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
     """All options of tools/threshold.py."""
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         if self.test_dir and self.not_default(("result",)):
             return "{test_dir} replaces {result}: leave one out."
         if self.compared == "track" and self.camera_norm:

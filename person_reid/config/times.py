@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from person_reid.errors import UserError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# A day from the ends of the calendar, so that every time can be rounded, and written anywhere.
+# A day short of the calendar's ends, so that every time can be rounded and written in any zone.
 FIRST = datetime(1, 1, 2, tzinfo=timezone.utc)
 LAST = datetime(9999, 12, 31, tzinfo=timezone.utc)
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -60,7 +60,7 @@ def written(time: str | datetime, precision: str = "seconds") -> str:
 
 
 def ago(text: str) -> str:
-    """Return the time that was so long ago, as it is stored: 12h, 30d or 4w."""
+    """Return the stored form of the time that lies 12h, 30d or 4w in the past."""
     if not (found := re.fullmatch(r"(\d{1,5})([hdw])", text)):
         raise UserError(f"{text!r}: no such age; expected 12h, 30d or 4w.")
     return stored(datetime.now(timezone.utc) - int(found[1]) * LENGTHS[found[2]])

@@ -28,7 +28,7 @@ def listed_seeds(text: str) -> list[int]:
 
 
 def seeds(text: str) -> str:
-    """Check the form of seeds; `numbered` reads it."""
+    """Check the form of seeds; listed_seeds reads it."""
     listed_seeds(text)
     return text
 

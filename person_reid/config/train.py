@@ -1,4 +1,4 @@
-"""All options of train.py, and among them the options of `fit`."""
+"""All options of train.py, including those of `fit`."""
 
 from dataclasses import field, fields
 from pathlib import Path
@@ -215,7 +215,7 @@ class PrecisionOptions(Options, title="precision"):
     bf16: bool = option(False, "mixed precision with bfloat16", published=True, common=True)
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options conflict, spelling each as {name}; empty if they do not."""
         both = self.fp16 and self.bf16
         return "{fp16} and {bf16} exclude each other: choose one." if both else ""
 

@@ -90,7 +90,7 @@ class Published:
     hub: the repository on the Hugging Face hub that holds the file; empty if none is known.
     file: its name there, or the authors' name; empty if unknown.
     bytes, sha256: the file's size and hash, where known.
-    at: the address of the file, or of a page or folder with it.
+    at: the address of the file, or of a page or folder that has it.
     note: empty, or why the network cannot be used here.
     """
 
@@ -108,7 +108,7 @@ class Published:
 
     @property
     def shared(self) -> Family:
-        """Return the common facts of its program's networks."""
+        """Return the facts that all networks of its program share."""
         return FAMILIES_OF_ZOO[self.family]
 
     @property
@@ -137,7 +137,7 @@ class Published:
         return next((file for file in files if file.exists()), None)
 
     def absent(self, reason: str = "") -> str:
-        """Return a message that its file is missing, and where to put it. reason: why."""
+        """Return a message that its file is missing, and where to put it. reason: why it is."""
         source = f"{self.file} of {self.where}" if self.hub else self.where
         beside = " with its .bin" if self.file.endswith(".xml") else ""
         network = "" if self.exported else " with its --backbone"
@@ -194,7 +194,7 @@ def packaged_names() -> list[str]:
 
 
 def network_names() -> list[str]:
-    """Return the names of all networks with weights: those in this package, and the published."""
+    """Return the names of all networks with weights: packaged and published."""
     return [*packaged_names(), *zoo()]
 
 
@@ -216,8 +216,8 @@ def implied(weights: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return {option: value} of the network that `weights` names; empty for a file.
 
     known: {option: its declaration} of the configuration. A network in this package is opened as a
-    folder, by from_run, where there is this option. Raises UserError for an exported file that is
-    not here, or that nothing can run.
+    folder, by from_run, if the configuration has that option. Raises UserError for an exported file
+    that is not here, or that nothing here can run.
     """
     if folder := packaged(weights):
         if "from_run" in known:
@@ -244,7 +244,7 @@ def implied(weights: Any, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def folder() -> Path:
-    """Return the folder of weights, which is torch.hub's, found without importing PyTorch."""
+    """Return the folder of weights, which is torch.hub's, without importing PyTorch."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
     return Path(os.environ.get("TORCH_HOME", cache), "hub", "checkpoints").expanduser()
 
@@ -252,7 +252,7 @@ def folder() -> Path:
 def listing(pattern: str = "*") -> str:
     """Return the table of networks with weights as text: in this package, then by family.
 
-    pattern: of their names. Raises UserError if none has such a name.
+    pattern: for their names. Raises UserError if it matches none.
     """
     inside = fnmatch.filter(packaged_names(), pattern)
     lines = [f"{name}: in this package, {PACKAGED / name / 'README.md'}" for name in inside]

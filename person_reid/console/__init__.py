@@ -1,6 +1,6 @@
 """Command lines: parsers made from configurations, errors in one line, remarks on the terminal.
 
-argparse ends here. Below this package, functions take configurations and return results.
+Only this package uses argparse. The functions that it calls take configurations and return results.
 """
 
 from person_reid.console.options import (

@@ -39,7 +39,7 @@ COMMANDS = {
     "reproduce": "run recipes and compare them with the published figures",
     "ablation": "train and test a network for every row of a table, over several seeds",
 }
-# {command: what one can do first}
+# {command: what to try first}
 BEGINNINGS = {
     "compare A.jpg B.jpg": "decide whether two photographs show the same person",
     "search index crops --index people.index": "index a folder of people, for the next two",

@@ -13,8 +13,8 @@ from person_reid.config.zoo import packaged, published_network
 from person_reid.console.options import parse_words
 from person_reid.errors import UserError
 
-# Options of test.py that are about its test, and not about a network. A text, which may stand in a
-# file, names no code to run.
+# Options of test.py that concern the test and not the network. The text may come from a file, so it
+# must not name code to run.
 OF_TESTS = (*TestFiles.declared(), *FittedFeatures.declared(), "plugin")
 
 
@@ -23,13 +23,14 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
 
     text: a run, a folder of save_pretrained, an exported file, BACKBONE=FILE for a weight file, or
     a network in this package or a published one; further flags of test.py may follow it.
-    option: that holds the text. gpu_ids: unless the text names them; None if it may not.
+    option: the option that holds the text. gpu_ids: used unless the text names its own; None if the
+    text must not name any.
 
     Raises UserError for flags that would be ignored.
     """
     try:
         named, *further = shlex.split(text)
-    except ValueError as error:  # nothing, or a quotation mark without its pair
+    except ValueError as error:  # no text, or an unmatched quotation mark
         raise UserError(
             f"{text!r}: expected a network, and perhaps flags of test.py ({error})."
         ) from None

@@ -30,7 +30,7 @@ from person_reid.registration import OWN_CLASS, check_loaded, load_installed, lo
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the figures that a recipe should reach, see recipes/README.md
-FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # shares of lr, unless they are given
+FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # as shares of lr, unless given
 Config = TypeVar("Config", bound=Options)
 
 
@@ -41,9 +41,9 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         name.
     text: the docstring of the script, for --help.
 
-    Flags override the file of --config, which overrides the defaults. --resume puts the options of
-    a run that has begun in the place of the defaults, and refuses what would change the result. The
-    plugins that the flags name are loaded first, since they add to what the flags may say. Raises
+    Flags override the file of --config, which overrides the defaults. --resume replaces the
+    defaults by the options of a run that has begun, and rejects what would change the result. The
+    plugins that the flags name are loaded first, since they extend what the flags accept. Raises
     UserError for options that cannot work.
     """
     load_plugins(argv)
@@ -56,7 +56,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
 def parse_words(
     kind: type[Config], argv: Sequence[str] | None = None, text: str | None = ""
 ) -> Config:
-    """Return a configuration as `parse` does, of words that may come from a file.
+    """Return a configuration, as `parse` does, from words that may come from a file.
 
     No plugin that they name is loaded.
     """
@@ -116,7 +116,7 @@ def _read_flags(
 
 
 def _values(found: argparse.Namespace) -> dict[str, Any]:
-    """Return {name: value} of what a parser has found, whose types have checked it."""
+    """Return {name: value} from what a parser has found and its types have checked."""
     return {name: tuple(it) if isinstance(it, list) else it for name, it in vars(found).items()}
 
 
@@ -186,7 +186,7 @@ def _list_losses() -> NoReturn:
 
 
 def build(kind: type[Options], text: str | None = "", everything: bool = False) -> Parser:
-    """Return the parser of a configuration; what it parses holds only the options that were given.
+    """Return the parser of a configuration; its result holds only the options that were given.
 
     everything: whether the help shows all options, and not only the common ones.
     """
@@ -196,7 +196,7 @@ def build(kind: type[Options], text: str | None = "", everything: bool = False) 
 
 
 def declare(kind: type[Options], parser: Parser, everything: bool = False) -> None:
-    """Add the options of a configuration to a parser, see build."""
+    """Add the options of a configuration to a parser; see build."""
     declared = kind.declared()
     everything = everything or not any(each.about.common for each in declared.values())
     parser.first_meant = frozenset(
@@ -211,12 +211,12 @@ def declare(kind: type[Options], parser: Parser, everything: bool = False) -> No
 
 
 def spellings(each: DeclaredOption) -> tuple[str, ...]:
-    """Return how a command line spells an option; no word for values that stand without a flag."""
+    """Return how a command line spells an option; empty for values without a flag."""
     return () if each.about.positional else each.about.flags or (f"--{each.name}",)
 
 
 def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]:
-    """Return what argparse has to know about an option, which has no default there.
+    """Return argparse's settings for an option, without a default.
 
     everything: whether the help shows an option that is not common.
     """
@@ -258,7 +258,7 @@ def _read_file(kind: type[Options], path: str) -> dict[str, Any]:
 
 
 def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run that --resume continues, and what may be asked for beside them.
+    """Return the options of a run that --resume continues, and what may be requested besides.
 
     Raises UserError if the command line, or its file, changes an option that the result depends on.
     """
@@ -325,7 +325,7 @@ def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
 
 @contextmanager
 def spelled_as_flags() -> Iterator[None]:
-    """Let errors about options name them as flags; decorates what a script does."""
+    """Decorate a script's function so that errors about options name them as flags."""
     try:
         yield
     except OptionError as error:

@@ -1,4 +1,4 @@
-"""Files that a command writes: they differ, and none of them is one that the command reads."""
+"""Check that the files a command writes differ from one another and from those it reads."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from person_reid.files import check_target, real
 def check_outputs(
     options: object, reads: Iterable[str | Path] = (), **writes: Iterable[str | Path | None]
 ) -> None:
-    """Refuse files to write of which two are the same, or one is read by the command.
+    """Reject files to write if two are the same, or if the command reads one of them.
 
     Every script that writes calls it before the work, and once more if what it reads is known only
     later. Two paths are the same file if links, hard links or `..` lead from both to it.
@@ -22,7 +22,7 @@ def check_outputs(
     options: the flags, a Namespace or a configuration; every value that names a file is read,
         unless the flag is in `writes`.
     reads: files that no flag names, such as the images of a gallery.
-    writes: {flag: files}, as in json=[options.json]; None is a file that is not asked for.
+    writes: {flag: files}, as in json=[options.json]; None is a file that was not requested.
 
     Raises UserError, or OSError if one of the files cannot be written.
     """
@@ -54,10 +54,10 @@ def check_outputs(
 
 
 def check_beside(flag: str, named: Path, *beside: Path) -> None:
-    """Refuse to replace files of something else that lie beside the file that a flag names.
+    """Refuse to replace unrelated files beside the file that a flag names.
 
-    The command writes them along with the named file. They are the command's own if the named file
-    is there as well. Raises UserError otherwise.
+    The command writes files of these names along with the named file. They are its own if the named
+    file exists as well. Raises UserError otherwise.
     """
     there = [path for path in beside if path.exists()]
     if there and not named.exists():
@@ -68,9 +68,9 @@ def check_beside(flag: str, named: Path, *beside: Path) -> None:
 
 
 def identity(path: str | Path) -> object:
-    """Return what two paths to one file share; of files to be, also if they differ in case alone.
+    """Return what all paths to a file share; for a file yet to be written, case is ignored.
 
-    Devices and pipes, which many may write to, are each their own.
+    Devices and pipes never count as the same file, because many may write to them.
     """
     try:
         status = Path(path).stat()
@@ -85,8 +85,8 @@ def identity(path: str | Path) -> object:
 def files_in(value: Any) -> Iterator[str | Path]:
     """Yield the paths that a flag's value may name.
 
-    That is the value itself, each of a list, or the file in `BACKBONE=FILE` or `NET.onnx --bgr`. If
-    it is a folder, also the files in it that describe a network or a layout.
+    That is the value itself, each element of a list, or the file in `BACKBONE=FILE` or `NET.onnx
+    --bgr`. If it is a folder, also the files in it that describe a network or a layout.
     """
     if isinstance(value, list | tuple):
         for part in value:

@@ -1,4 +1,4 @@
-"""The parser of every script: readable help that ends with examples, and completion by the shell.
+"""The parser of every script: readable help that ends with examples, and shell completion.
 
     parser = Parser(__doc__)  # the docstring says what the script does and shows commands
     parser.add_argument("--top", type=int, default=10, help="number of gallery images")
@@ -25,7 +25,7 @@ from person_reid.text import as_command, did_you_mean
 
 DEVICES = {"cpu": "-1", "cuda": "0", "gpu": "0", "mps": "0"}  # values of --device, besides cuda:1
 OTHER_TOOLBOXES = ""  # any script
-# {guess: {flag that a script must have: what to do}}, the first that it has
+# {guess: {flag that a script must have: what to do}}; the first flag that it has counts
 HINTS: dict[str, dict[str, str]] = {
     "workers": {OTHER_TOOLBOXES: "There are no workers: images are decoded once, and kept."},
     "pretrained": {
@@ -53,7 +53,7 @@ HINTS: dict[str, dict[str, str]] = {
     "eval": {"eval_every": "--eval_every N tests every N epochs, and "
                            f"{as_command('test.py')} tests a run."},
 }  # fmt: skip
-SAME_FLAGS = {  # guesses that mean another one
+SAME_FLAGS = {  # guesses that mean the same as another
     "num_workers": "workers", "cfg": "config_file", "output_dir": "output", "out": "output",
     "re_rank": "rerank", "re_ranking": "rerank", "arch": "model", "network": "model",
     "ckpt": "checkpoint", "eval_only": "eval", "evaluate": "eval", "test_only": "eval",
@@ -84,14 +84,14 @@ def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
 
 
 def _device(text: str) -> str:
-    """Return the value of --gpu_ids for one of --device."""
+    """Return the value of --gpu_ids that a value of --device means."""
     return DEVICES.get(text, text.removeprefix("cuda:"))
 
 
 def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
     """Return, after a space, what to do about words that a parser with these flags does not know.
 
-    The text is empty if nothing comes to mind.
+    The text is empty if there is no suggestion.
     """
     guess = next((word for word in words if word.startswith("--")), "").partition("=")[0]
     name = guess[2:].replace("-", "_").lower()
@@ -126,7 +126,7 @@ class Parser(argparse.ArgumentParser):
 
     completing = False
     words: Sequence[str] = ()  # the command line
-    # Flags that an abbreviation means, if it could also mean others.
+    # Flags that win if an abbreviation is ambiguous.
     first_meant: frozenset[str] = frozenset()
 
     def __init__(
@@ -194,7 +194,7 @@ class Parser(argparse.ArgumentParser):
 class Help(argparse.RawDescriptionHelpFormatter):
     """Format the help: no wider than a page, numbers as N and X, with the defaults.
 
-    A default is added where the help text leaves it out.
+    A default is added where the help text omits it.
     """
 
     def __init__(self, prog: str, **settings: Any) -> None:
@@ -230,7 +230,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 def with_default(text: str, default: Any) -> str:
-    """Return a help text with the default, unless that is obvious or the text says it."""
+    """Return a help text with the default, unless it is obvious or already there."""
     obvious = default is None or default is False or default in ("", (), [], argparse.SUPPRESS)
     if obvious or "default:" in text:
         return text
@@ -242,7 +242,7 @@ def flag_type(check: Callable[[str], Value], name: str) -> Callable[[str], Value
     """Return the type of a flag, for argparse.
 
     check: returns the value of a text, or raises ValueError, whose message the parser then prints.
-    name: such as int, by which the help chooses the placeholder of the value.
+    name: such as int; the help chooses the placeholder of the value by it.
     """
 
     def convert(text: str) -> Value:
@@ -271,7 +271,7 @@ def example_lines(text: str | None, word: str = "") -> list[str]:
 
 
 def _parts(text: str | None) -> list[tuple[str, bool]]:
-    """Return the paragraphs of a docstring, and whether each is one of examples.
+    """Return the paragraphs of a docstring, and whether each consists of examples.
 
     Examples are commands that no colon introduces.
     """

@@ -1,4 +1,4 @@
-"""Run a script: its remarks go to the terminal, and its errors end in one line."""
+"""Run a script: its remarks go to the terminal, and an error prints one line."""
 
 import io
 import logging
@@ -15,7 +15,7 @@ from person_reid.config.option import on_command_line
 from person_reid.errors import UserError, first_line
 from person_reid.text import printable
 
-LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
+LATER = 3  # seconds; torchrun checks ten times a second whether a process has ended
 # Words of PyTorch's messages about an accelerator and about a processor.
 NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")
 LESS_MEMORY = (
@@ -37,15 +37,15 @@ def fail(message: str) -> NoReturn:
 
 
 def run_script(main: Callable[[], object]) -> None:
-    """Call `main()` as a script: an error that the user can mend ends in one line and status 1.
+    """Call `main()` as a script: an error that the user can fix ends in one line and status 1.
 
     Ctrl-C ends in status 130. A UserError, an OSError (no such file, disk full), or too little
-    memory or too few threads prints no traceback. Any other exception is a bug and keeps it. A
-    reader that has ended, such as head, ends the script in status 1.
+    memory or too few threads prints no traceback. Any other exception is a bug and keeps its
+    traceback. If the reader of the output ends, as head does, the script ends in status 1.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a file's name may hold bytes that are no text
+            stream.reconfigure(errors="replace")  # a file's name may hold bytes that are not text
     try:
         main()
         if sys.stdout:  # a program without a console has none
@@ -64,7 +64,7 @@ def run_script(main: Callable[[], object]) -> None:
         said = ". ".join(said.split(". ")[:2])  # a GPU's message is a long paragraph
         fail(f"{said}. {LESS_MEMORY}")
     except KeyboardInterrupt:
-        if "LOCAL_RANK" not in os.environ:  # else the process that started several prints it
+        if "LOCAL_RANK" not in os.environ:  # else the process that started the others prints it
             print("interrupted", file=sys.stderr)
         sys.exit(130)
     finally:
@@ -77,8 +77,8 @@ def run_script(main: Callable[[], object]) -> None:
 def said_before(message: str) -> bool:
     """Return whether another process that torchrun started on this machine has this error as well.
 
-    The first to have it makes a file beside torchrun's files of errors, and prints the message. The
-    others wait, since torchrun ends all of them as soon as one has ended.
+    The first one creates a file beside torchrun's error files, and prints the message. The others
+    wait, since torchrun ends all of them as soon as one has ended.
     """
     if not (error_file := os.environ.get("TORCHELASTIC_ERROR_FILE")):
         return False
@@ -89,7 +89,7 @@ def said_before(message: str) -> bool:
         time.sleep(LATER)
         return True
     except OSError:
-        pass  # better said twice than never
+        pass  # better printed twice than never
     return False
 
 
@@ -97,7 +97,7 @@ class Printer(logging.Handler):
     """Print remarks as they are: information to stdout, warnings to stderr, faults in full."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record, and the traceback of a fault that nobody expected."""
+        """Print one record, with the traceback of an unexpected fault."""
         text = printable(record.getMessage())
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
@@ -109,14 +109,14 @@ def print_remarks() -> None:
     logger = logging.getLogger("person_reid")
     if not any(isinstance(handler, Printer) for handler in logger.handlers):
         logger.addHandler(Printer())
-    if logger.level == logging.NOTSET:  # else the choice of another program, or of join_world
+    if logger.level == logging.NOTSET:  # else another program, or join_world, has chosen
         logger.setLevel(logging.INFO)
 
 
 def report_interruption(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print an error that nobody caught.
+    """Print an uncaught error.
 
     Ctrl-C while a command is being imported prints no traceback.
     """
@@ -126,7 +126,7 @@ def report_interruption(
         sys.__excepthook__(kind, error, trace)
 
 
-if sys.excepthook is sys.__excepthook__:  # else another program's, which imports this one
+if sys.excepthook is sys.__excepthook__:  # else it belongs to a program that imports this one
     sys.excepthook = report_interruption
 if "OMP_WAIT_POLICY" not in os.environ:
     # On Linux, threads that wait for each other sleep after 5 microseconds. By default they spin

@@ -169,8 +169,8 @@ def _opened(state: _State) -> VideoFile:
 def open_container(place: str, name: object, advice: str = "", **settings: Any) -> Any:
     """Return the open container of a video or a stream.
 
-    name: for messages. advice: ends the message if it cannot be opened. settings: for PyAV. Raises
-    UserError, also if PyAV is missing, and if there is no video.
+    name: used in messages. advice: ends the message if it cannot be opened. settings: for PyAV.
+    Raises UserError, also if PyAV is missing, and if there is no video.
     """
     av = optional_module(
         "av",
