@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of the period
 FLAG_OF_DTYPE = {"torch.float16": "fp16", "torch.bfloat16": "bf16"}
-# PyTorch has one generator for all threads, and dropout takes no other.
+# PyTorch has one generator for all threads, and dropout accepts no other.
 DRAWING = RLock()
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Draw from torch's generators, seeded, in a with block; afterwards they continue as before.
+    """Seed torch's generators for a with block; afterwards they continue as before.
 
-    Threads that draw in such a block take turns, so that each draws what it would alone.
+    Threads that draw in such a block take turns, so that each draws what it would draw alone.
     device: the GPU on which the block also draws, if any.
     """
     import torch
@@ -69,7 +69,7 @@ def available_cores() -> int:
     try:
         quota, period = QUOTA.read_text(encoding="ascii").split()
         return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no container, or none with a limit, which is "max"
+    except (OSError, ValueError):  # no container, or its limit is "max"
         return cores
 
 
@@ -94,7 +94,7 @@ def choose_backends(device: torch.device, tf32: bool) -> None:
 
 @contextmanager
 def process_as_it_was() -> Iterator[None]:
-    """Give the process back its threads and the settings of choose_backends after a with block."""
+    """Restore the process's threads and the settings of choose_backends after a with block."""
     import torch
 
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -118,8 +118,7 @@ def keep_memory() -> None:
     """Let the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
 
     By default it returns every block of more than 32 MB to the kernel, which clears the pages anew
-    in each training step. It is a setting of the whole process, and does nothing with another
-    C library.
+    in each training step. It applies to the whole process, and does nothing with another C library.
     """
     if sys.platform == "linux":
         trim_threshold, mmap_max = -1, -4  # the parameters' numbers in malloc.h
@@ -248,9 +247,9 @@ def _tell_of_float32(dtype: torch.dtype) -> None:
 
 
 def peak_memory(device: torch.device) -> str:
-    """Describe the most memory that this process has used, and on its GPU.
+    """Describe the peak memory of this process, and of its GPU.
 
-    The text is empty where the system does not say it.
+    The text is empty where the system does not report it.
     """
     used = []
     if sys.platform != "win32":

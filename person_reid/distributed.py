@@ -34,8 +34,8 @@ from person_reid.files import importable
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=7)
-UNANSWERED = 15  # seconds until the first machine is taken to have ended
-ENDED = "ended"  # the key by which a process says so
+UNANSWERED = 15  # seconds until the first machine is presumed to have ended
+ENDED = "ended"  # the key under which a process announces its end
 Values = TypeVar("Values", torch.Tensor, npt.NDArray[Any])
 Result = TypeVar("Result")
 
@@ -44,7 +44,7 @@ class World:
     """The processes of a run, as one of them sees them.
 
     rank: this process's number in 0..size-1. local_rank: its number on this machine.
-    patient: the process group that waits for one that works alone; None for the usual one.
+    patient: the process group for waiting while one process works alone; None for the usual one.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class World:
         A single number stands for as many GPUs as this machine has processes; -1 is the CPU. A
         process that is alone takes the first GPU, and logs it if there are others.
 
-        Raises UserError for more processes than GPUs, without names for the others.
+        Raises OptionError if several GPUs are named, but fewer than there are processes.
         """
         numbers = gpu_ids.split(",")
         if self.size == 1 or gpu_ids.strip() == "-1":
@@ -93,7 +93,7 @@ class World:
         return select_device(self.gpu(gpu_ids))
 
     def sum(self, values: Values) -> Values:
-        """Return the sum of a tensor or a NumPy array over all processes, the same on each one."""
+        """Return the sum of a tensor or a NumPy array over all processes, the same on each."""
         if self.size == 1:
             return values
         total = torch.as_tensor(values).clone()
@@ -108,7 +108,7 @@ class World:
         return images[self.rank :: self.size]
 
     def part(self, count: int) -> tuple[int, int]:
-        """Return (start, stop) of this process's part of `count` things.
+        """Return (start, stop) of this process's part of `count` items.
 
         All processes together cover them.
         """
@@ -131,9 +131,9 @@ class World:
         return whole
 
     def from_leader(self, read: Callable[[], Result]) -> Result:
-        """Return on each process what a function returns on the first one, such as from a file.
+        """Return on each process what a function returns on the first, such as a file's content.
 
-        The others need not have the file. A UserError of the first one is raised by all.
+        The others need not have the file. A UserError on the first is raised on all.
         """
         if self.size == 1:
             return read()
@@ -204,8 +204,8 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
 
     It is a world of one if torchrun did not start this process.
 
-    The processes talk through NCCL if each has a GPU, else through gloo. They end if torchrun is
-    killed.
+    The processes communicate through NCCL if each has a GPU, else through gloo. They end if
+    torchrun is killed.
 
     Raises UserError if the variables that torchrun sets are incomplete.
     """
@@ -225,13 +225,13 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
         time.sleep(0.1)
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
-    # The usual limit of half an hour finds processes that hang; a data set may take longer to
+    # The usual limit of half an hour detects processes that hang; a data set may take longer to
     # decode, and a teacher to extract.
     patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
     # In dimensions of length 1, a gradient's strides may differ from its copy's in DDP. The memory
     # is the same, but PyTorch warns of lost speed.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    if rank:  # the first process says what all of them find
+    if rank:  # the first process logs what all of them find
         logging.getLogger("person_reid").setLevel(logging.ERROR)
     try:
         yield World(rank, size, local_rank, patient)
@@ -277,9 +277,9 @@ def end_others() -> None:
 def _end_with(parent: int) -> None:
     """End this process within a second of its parent.
 
-    Nobody else would, once `kill -9` has ended torchrun. All files are written whole or not at all,
+    Nothing else does, once `kill -9` has ended torchrun. All files are written whole or not at all,
     so it may end at any moment. Windows keeps the number of a parent that has ended, so there this
-    waits for ever.
+    waits forever.
     """
     while os.getppid() == parent:
         time.sleep(0.5)
@@ -288,7 +288,7 @@ def _end_with(parent: int) -> None:
             "torchrun has ended, so this process also ends. "
             "What was saved is complete: continue with --resume."
         )
-    finally:  # also if nobody reads the message any more
+    finally:  # even if nobody reads the message any more
         os._exit(1)
 
 
@@ -296,7 +296,7 @@ def start_processes(script: str, gpu_ids: str, arguments: Sequence[str]) -> None
     """Run a script in one process for each GPU of `--gpu_ids`, as run_processes does.
 
     script: its file, so that a copy of train.py starts itself. An installed command is started by
-        its name, and speaks of itself by it.
+        its name, and uses it in messages.
     """
     count = str(len(gpu_ids.split(",")))
     program, _, command = sys.argv[0].partition(" ")
@@ -316,7 +316,7 @@ def run_processes(words: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    for name in ("elastic", "run"):  # their remarks say nothing that a user could do
+    for name in ("elastic", "run"):  # their remarks tell a user nothing useful
         logging.getLogger(f"torch.distributed.{name}").setLevel(logging.ERROR)
     try:
         torchrun(list(words))

@@ -19,7 +19,7 @@ class UserError(Exception):
 
 
 class StoreError(UserError):
-    """An error of the file or the server that holds a gallery, whatever it was asked."""
+    """A failure of the file or server that holds a gallery, whatever the request."""
 
 
 def describe_error(error: BaseException) -> str:
@@ -47,7 +47,7 @@ def first_line(error: BaseException, most: int = 200) -> str:
 
 
 def optional_module(name: str, missing: UserError) -> Any:
-    """Return a module of a package that need not be installed. missing: raised if it is not."""
+    """Return a module of an optional package. missing: the error to raise if it is absent."""
     try:
         return import_module(name)
     except ImportError:

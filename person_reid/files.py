@@ -1,4 +1,4 @@
-"""Files and folders: found, read, written whole or not at all, and locked."""
+"""Find, read and lock files and folders, and write them whole or not at all."""
 
 import csv
 import errno
@@ -26,7 +26,7 @@ from person_reid.text import parse_json, printable
 
 log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parent
-# The most bytes of a user's file; a larger one is not what it should be.
+# The most bytes that a user's file may have; a larger file is not what it should be.
 SETTINGS_BYTES = 16 * 10**6  # options, config.json, a threshold
 LIST_BYTES = 4 * 10**9  # tables, tracks, logs
 TENSORS = 256 * 10**9  # weights, features, exported networks
@@ -40,7 +40,7 @@ ABANDONED = 60  # seconds without a change after which nobody is writing a parti
 
 
 def importable() -> dict[str, str]:
-    """Return {"PYTHONPATH": …} that lets another process import this very package.
+    """Return {"PYTHONPATH": …} that lets another process import this copy of the package.
 
     It need not be installed.
     """
@@ -64,10 +64,10 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
 
 
 def is_file_name(name: object) -> bool:
-    """Return whether a text that a file holds may become the name of a file, and nothing else.
+    """Return whether a text found in a file may become a file's name, and nothing else.
 
     The author of the file must not choose the folder, hide what is written, or name a device. Names
-    that Windows would change are refused everywhere, since files are passed on.
+    that Windows would change are rejected everywhere, since files are passed on.
     """
     return (
         isinstance(name, str)
@@ -81,7 +81,7 @@ def is_file_name(name: object) -> bool:
 
 
 def as_file_name(text: str) -> str:
-    """Return a text as a name that is_file_name accepts, also with an ending of a few letters."""
+    """Return a text as a name that is_file_name accepts, even with an ending of a few letters."""
     shown = "".join("_" if sign in FORBIDDEN else sign for sign in printable(text)).lstrip(".")
     if DEVICE.match(shown):
         shown = f"_{shown}"
@@ -89,7 +89,7 @@ def as_file_name(text: str) -> str:
 
 
 def shipped(path: str | Path) -> Path:
-    """Return a recipe or a page: the file itself or, if it is not there, the package's own."""
+    """Return a recipe or a page: the file itself or, if it is missing, the package's copy."""
     kept = [folder / path for folder in (PACKAGE, PACKAGE.parent) if (folder / path).is_file()]
     return Path(path) if Path(path).exists() or not kept else kept[0]
 
@@ -112,7 +112,7 @@ def real(path: str | Path) -> Path:
 
 
 def check_way(folder: str | Path) -> None:
-    """Raise NotADirectoryError, which names it, if a file stands where a folder is needed.
+    """Raise NotADirectoryError, naming the file, if one stands where a folder is needed.
 
     It writes nothing, so it can be called before the work. make_folder calls it, and so do the
     commands whose folder is made only after images have been decoded or drawn.
@@ -176,8 +176,8 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 
     It replaces an older one.
 
-    mark: a file that only such folders hold, and that lists the others; `path` is replaced only if
-        it has one and no further files, or is empty.
+    mark: a file that only such folders hold, and that lists their other files; `path` is replaced
+        only if it has one and no further files, or is empty.
 
     Raises UserError, before anything is written, if `path` is another folder or a file, and
     OSError, naming `path`, on a full disk. Two processes must not write one folder at once.
@@ -221,7 +221,7 @@ def check_folder(path: str | Path, mark: str) -> None:
 
 
 def _beside(place: Path) -> tuple[Path, Path]:
-    """Return the folders beside `place` that hold what is not complete yet, and what was there."""
+    """Return the folders beside `place` for the incomplete new folder and the previous one."""
     return place.with_name(f".{place.name}.partial"), place.with_name(f".{place.name}.older")
 
 
@@ -230,7 +230,7 @@ def _check_whole(path: Path, mark: str) -> None:
     place = real(path)
     own = (place / mark).is_file()
     if Path.cwd().is_relative_to(place) and (own or not any(place.iterdir())):
-        # The folder would move away.
+        # The current folder would be moved away.
         raise UserError(f"{path}: the folder you are in, or one above it. Choose another name.")
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
@@ -262,7 +262,7 @@ def _listed_in(mark: Path) -> list[str]:
 def _files_in(folder: Path) -> list[str]:
     """Return the files below a folder, as paths in it.
 
-    Hidden ones are skipped, such as a file manager's.
+    Hidden files, such as a file manager's, are skipped.
     """
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return sorted(path.relative_to(folder).as_posix() for path in files)
@@ -353,13 +353,13 @@ def plain_cell(cell: str) -> str:
 def regular_file(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> Path:
     """Return the path of a user's file, after checking that reading it will end.
 
-    All readers of users' files begin here or with content_of: a pipe would be waited for, and a
-    device such as /dev/zero read for ever, also through a link.
+    All readers of users' files begin here or with content_of: reading a pipe would block, and
+    reading a device such as /dev/zero would never end, even through a link.
 
-    most: bytes, such as SETTINGS_BYTES, LIST_BYTES or TENSORS. expected: names the file in
+    most: the most bytes, such as SETTINGS_BYTES, LIST_BYTES or TENSORS. expected: names the file in
         messages.
 
-    Raises OSError if it is not there, and UserError if it is not a regular file or too large.
+    Raises OSError if it is missing, and UserError if it is not a regular file or too large.
     """
     found = Path(path).stat()
     if not stat.S_ISREG(found.st_mode):
@@ -400,7 +400,7 @@ def checksum_of(path: str | Path, most: int = TENSORS) -> str:
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a file, one a line; blank lines are skipped.
+    """Return the JSON objects of a file, one per line; blank lines are skipped.
 
     Raises UserError, naming the line, if one is anything else.
     """
@@ -425,8 +425,8 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
 def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock `file` during a block; the system releases it even if the process is killed.
 
-    what: what is written, to open the message. wait: until another process has ended. Without it,
-    raises UserError if another process holds the lock.
+    what: what is written; it begins the message. wait: whether to wait until another process
+    releases the lock; if not, raises UserError.
     """
     from filelock import FileLock, Timeout  # loads slowly
 

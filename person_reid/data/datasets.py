@@ -32,12 +32,12 @@ from person_reid.text import as_command
 
 @dataclass(frozen=True)
 class KnownDataSet:
-    """What is known of a data set before its files are read.
+    """What is known about a data set before its files are read.
 
     name: the name as its authors write it.
     source: where it comes from.
     licence: its terms, in a few words.
-    get: how to get it, if the source does not tell.
+    get: how to get it, if the source does not say.
     archive: the address of a ZIP file that prepare.py --download fetches, if there is one.
     locations: where to look for a download; it is laid out in the first.
     requires: the files and folders needed for testing, with | between alternatives. The training
@@ -206,7 +206,7 @@ def _own(
     )
 
 
-# If several entries fit a folder, the first of those with the most requirements is chosen.
+# If several entries fit a folder, the first one with the most requirements is chosen.
 _DATA_SETS = {
     "market": KnownDataSet(
         name="Market-1501",
@@ -429,11 +429,11 @@ DATA_SETS: Registry[KnownDataSet] = Registry("data set", _DATA_SETS, DATA_SET_NA
 
 
 def register_dataset(name: str, read: Callable[..., PicturesBySplit], **about: Any) -> None:
-    """Give a data set a name, which prepare.py --dataset then knows.
+    """Register a data set under a name for prepare.py --dataset.
 
     read: folder of the download → {split: [Picture]}. about: other fields of KnownDataSet, such as
-    `requires`, the files by which it is recognised, `published`, its counts, and `distractors`,
-    whether 0 means a distractor.
+    `requires` (the files by which it is recognised), `published` (its counts) and `distractors`
+    (whether 0 means a distractor).
     """
     about = {"name": name, "source": "", "licence": "", "guess": "requires" in about, **about}
     DATA_SETS.register(name, KnownDataSet(read=read, **about))

@@ -51,7 +51,7 @@ def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
         try:
             _fetch(data_set, archive)
             with zipfile.ZipFile(archive) as packed:
-                packed.extractall(place)  # checks the sum of each file
+                packed.extractall(place)  # verifies the checksum of each file
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{data_set.archive}: not fetched ({first_line(error)}). Download {data_set.name} "
@@ -145,7 +145,7 @@ def data_set_named(text: str) -> str:
         if any(name.startswith(plain(text) or "?") for name in names)
     ]
     found = exact or begun
-    usual = [key for key in exact if DATA_SETS[key].guess]  # two lie in the folder of Market-1501
+    usual = [key for key in exact if DATA_SETS[key].guess]  # two share Market-1501's folder
     if len(chosen := usual or found) == 1:
         return chosen[0]
     known_names = [name for names in writings.values() for name in names]

@@ -28,7 +28,7 @@ DISTRACTOR = 0  # a person who is in no query, or the background
 EXPECTED_NAME = "<identity>_c<camera>…, such as 0002_c1s1_000451_03.jpg or 0001_c2_f0046182.jpg"
 DG_MARKET = "https://github.com/NVlabs/DG-Net#dg-market"
 _NAME = re.compile(r"(-1|[0-9]{1,18})_c([0-9]{1,18})(?![0-9])", re.ASCII)
-_NUMBER = re.compile(r"-?[0-9]{1,18}")  # of a folder
+_NUMBER = re.compile(r"-?[0-9]{1,18}")  # a folder's name
 log = logging.getLogger(__name__)
 
 
@@ -64,8 +64,8 @@ def parse_names(
 ) -> tuple[Integers, Integers]:
     """Return the identities (N,) and cameras (N,), int64, of N images.
 
-    identities: for images whose names contain none; their camera is -1. Without it, one UserError
-        lists all such names.
+    identities: used for images whose names contain none; their camera is -1. Without it, one
+        UserError lists all such names.
 
     >>> parse_names([Path("0002_c1s1_000451_03.jpg"), Path("-1_c14_f0046182.jpg")])
     (array([ 2, -1]), array([ 1, 14]))
@@ -139,7 +139,7 @@ def _is_identity(entry: Path) -> bool:
 
 
 def _remark_contradictions(split: Split, folder: Path) -> None:
-    """Log which images have names with an identity that differs from their folder's.
+    """Log the images whose names contain another identity than their folder's.
 
     A folder's identity is the number that is its name or, failing that, the first image's.
     """
@@ -209,9 +209,9 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
     """Join the results of read_training_splits into one Split.
 
     The data sets share no identities and no cameras. The first keeps its labels, cameras, classes
-    and targets. The numbers of each further one continue after those before it (-1, an unknown
-    camera or junk, stays -1). Its classes are full paths, so that person 2 of one data set differs
-    from person 2 of another.
+    and targets. The numbers of each further one continue the previous numbers (-1, an unknown
+    camera or junk, does not change). Its classes are full paths, so that person 2 of one data set
+    differs from person 2 of another.
     """
     joined = splits[0][1]
     for folder, more in splits[1:]:
@@ -228,7 +228,7 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 def next_command(data_dir: str | Path) -> str:
     """Return the next command to run on a layout: train, or test if it holds no training images.
 
-    It is empty if only a part of the test is there.
+    It is empty if only part of the test set is there.
     """
     if (Path(data_dir) / "train_all").is_dir():
         return f"{as_command('train.py')} --data_dir {quoted(data_dir)}"
@@ -238,7 +238,7 @@ def next_command(data_dir: str | Path) -> str:
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk down a folder as os.walk does, through links as well.
+    """Walk through a folder as os.walk does, following links.
 
     Each real folder is visited once, however many links point to it. A path that is not a folder
     yields nothing. Raises OSError for a folder that cannot be listed.

@@ -1,8 +1,8 @@
 """Find leakage in a layout: identities and images in both the training and the test set.
 
-Images are the same if their files are. They are nearly the same if their hashes are, which encode
-for every cell of a small copy whether the next one, to the right and below, is brighter, redder and
-bluer. Compression, size and brightness hardly change that.
+Images are the same if their files are, and nearly the same if their hashes are. For every cell of a
+small copy, a hash encodes whether the next cell, to the right and below, is brighter, redder and
+bluer. Compression, size and brightness hardly change it.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.files import content_of
 from person_reid.progress import progress
 
-GRID = (16, 8)  # cells of the small copy; colours are compared between twice as large ones
-LIGHT = 15 * 8 + 16 * 7  # the first bits of a hash, which are about brightness
-DIFFERENT = 0.2  # most bits in which two images differ that are nearly the same
-LEAST_RISE = 1  # of 255; less is noise of a grey image
+GRID = (16, 8)  # cells of the small copy; colours are compared between cells of twice the size
+LIGHT = 15 * 8 + 16 * 7  # the first bits of a hash, which encode brightness
+DIFFERENT = 0.2  # the largest share of bits in which nearly equal images differ
+LEAST_RISE = 1  # of 255; less is noise in a grey image
 AT_ONCE = 512  # images compared with all others
 SHOWN_LINES = 20  # lines of each list
 
@@ -32,8 +32,8 @@ SHOWN_LINES = 20  # lines of each list
 class Leakage(NamedTuple):
     """The overlap of the training and test sets.
 
-    identities: their numbers. same: pairs of a training and a test image. near: training images,
-    the most similar test image of each, and the share of equal bits, in descending order.
+    identities: those in both sets. same: pairs of a training and a test image. near: training
+    images, the most similar test image of each, and the share of equal bits, in descending order.
     """
 
     identities: list[int]
@@ -65,7 +65,7 @@ def find_leakage(layout: str | Path) -> Leakage:
 
 
 def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return the training images whose file equals a test image's, each with the first such one."""
+    """Return the training images whose file equals a test image's, each with the first of these."""
     contents: dict[bytes, Path] = {}
     for path in test:
         contents.setdefault(blake2b(content_of(path)).digest(), path)
@@ -109,7 +109,7 @@ def perceptual_hash(pixels: Pixels) -> npt.NDArray[np.uint8]:
 
 
 def describe_leakage(layout: str | Path, found: Leakage) -> list[str]:
-    """Return lines of text."""
+    """Describe the overlap in lines of text."""
 
     def both(mine: Path, other: Path) -> str:
         return f"{mine.relative_to(layout).as_posix()} and {other.relative_to(layout).as_posix()}"

@@ -1,4 +1,4 @@
-"""Read MATLAB files of data sets, of version 7.3, which is HDF5, or earlier."""
+"""Read the MATLAB files of data sets, in version 7.3 (HDF5) or earlier."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def open_hdf5(*files: Path) -> Any:
 
 
 def read_hdf5(file: Path, names: list[str]) -> dict[str, Any]:
-    """Return variables of a file of version 7.3: matrices, and cells of strings as lists."""
+    """Return variables of a version 7.3 file: matrices, and cells of strings as lists."""
     with open_hdf5(file) as content:  # in which matrices are transposed
         found = {name: content[name][()].T for name in names if name in content}
         for name, values in found.items():

@@ -1,8 +1,8 @@
 """Lay out a download as `<save_dir>/<split>/<identity>/<image>`, with hard links if possible.
 
 The download is read and never changed. `<save_dir>/.prepared.json` lists the files; it is written
-before the first image, so that a later run can tell its own files from other people's, even after
-an interruption.
+before the first image, so that a later run can tell its own files from others, even after an
+interruption.
 """
 
 import errno
@@ -65,10 +65,10 @@ LONGEST_FILE_NAME = 180  # bytes kept of a name; file systems allow 255
 def lay_out(data_set: KnownDataSet, data_dir: str | Path, save_dir: str | Path) -> Counter[str]:
     """Lay the data set out in `save_dir`, or complete a layout that was interrupted there.
 
-    Returns how many files were linked, copied, extracted and kept (already right). The words that
-    numbers stand for are in names.csv, see data/own/labels.py. Raises UserError for a download with
-    wrong names or an empty folder, and if `save_dir` cannot be used or holds another layout, before
-    anything is changed.
+    Returns how many files were linked, copied, extracted and kept (already correct). The words that
+    numbers stand for are in names.csv, see data/own/labels.py. Raises UserError, before anything is
+    changed, for a download with wrong names or an empty folder, and if `save_dir` cannot be used or
+    holds another layout.
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
     plan = plan_layout(read_splits(data_set, data_dir), data_dir)
@@ -107,10 +107,10 @@ def place(
 
 
 def read_splits(data_set: KnownDataSet, data_dir: str | Path) -> PicturesBySplit:
-    """Return the pictures of a download by split, without junk and distractors where nobody is.
+    """Return the pictures of a download by split, as people_only keeps them.
 
-    Identities and cameras are those of meant(). Raises UserError for a split of another name, and
-    as people_only does.
+    Identities and cameras are those of meant(). Raises UserError for an unknown split, and as
+    people_only does.
     """
     assert data_set.read, "a data set without identities is not laid out"
     read = data_set.read(Path(data_dir))
@@ -134,8 +134,8 @@ def read_splits(data_set: KnownDataSet, data_dir: str | Path) -> PicturesBySplit
 class Plan:
     """A layout before it is written.
 
-    files: {`<split>/<identity>/<image>`: source}. words: {kind: {number: word}} of the words that
-        its file names number.
+    files: {`<split>/<identity>/<image>`: source}. words: {kind: {number: word}}, the words that its
+        file names replace by numbers.
     """
 
     files: dict[str, Source]
@@ -145,10 +145,10 @@ class Plan:
 def plan_layout(pictures: PicturesBySplit, data_dir: str | Path) -> Plan:
     """Return the layout of the pictures of a download.
 
-    val is what the data set lists for it or else, of each identity of train_all, the first image by
-    name; train is the rest. An identity with nothing left for train has its images in both, so that
-    all three have the same classes. People in val alone stay there. A download without training
-    images has neither train nor train_all.
+    val is what the data set lists for it or else the first image, by name, of each identity in
+    train_all; train is the rest. An identity with nothing left for train has its images in both, so
+    that all three have the same classes. People who are only in val stay there. A download without
+    training images has neither train nor train_all.
     """
     read = dict(pictures)
     trained = identities_of({TRAIN: read.get(TRAIN, [])})
@@ -190,7 +190,7 @@ def people_only(splits: PicturesBySplit, data_dir: str | Path) -> PicturesBySpli
 
 
 def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
-    """Warn of half a test: queries without a gallery, or the reverse.
+    """Warn of half a test set: queries without a gallery, or the reverse.
 
     Raises UserError for queries alone, which are of no use.
     """
@@ -208,9 +208,9 @@ def file_names(splits: PicturesBySplit, numbers: Numbers) -> dict[str, dict[str,
     """Return {split: {`<identity>/<image>`: source}} for {split: [Picture]}.
 
     A name that already begins with its identity (four digits or more) and camera is kept; others
-    get both as a prefix. So it is with t<track> and o<clothes>, which follow the camera if they are
-    known: 0002_c1t7o3_….jpg. Whatever is not a number is numbered in alphabetical order. Junk is
-    -1, and who is unknown is 0; if somebody is called 0, every other identity is raised by one. An
+    get both as a prefix. So do t<track> and o<clothes>, which follow the camera if they are known:
+    0002_c1t7o3_….jpg. Labels that are not numbers are numbered in alphabetical order. Junk is -1,
+    and an unknown person is 0; if a person is called 0, all people's numbers are raised by one. An
     image without a camera gets its own camera number, the same in every split.
     """
     pictures = pictures_of(splits)
@@ -230,7 +230,7 @@ def words_of(numbers: Numbers) -> Table:
 
 
 def numbers_of(splits: PicturesBySplit) -> Numbers:
-    """Return {kind: {label: number}} of all that the name of an image says in numbers."""
+    """Return {kind: {label: number}} of all that the name of an image gives as numbers."""
     pictures = pictures_of(splits)
     labels = {
         "identity": {picture.identity for picture in pictures},
@@ -242,7 +242,7 @@ def numbers_of(splits: PicturesBySplit) -> Numbers:
 
 
 def _numbers(labels: set[str], fixed: Mapping[str, int]) -> dict[str, int]:
-    """Return {label: number}; those in `fixed` have theirs, whatever the others are."""
+    """Return {label: number}; those in `fixed` keep theirs, whatever the others are."""
     rest = sorted(labels - fixed.keys())
     known = {label: number for label, number in fixed.items() if label in labels}
     if not all(map(NUMBER.fullmatch, rest)):
@@ -318,7 +318,7 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
 
 
 def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path) -> bool:
-    """Return whether a folder holds the layout that is made now, perhaps a part of it.
+    """Return whether a folder holds the layout being made, or a part of it.
 
     Raises UserError if it holds another one.
     """
@@ -368,10 +368,10 @@ def _place(source: Source, target: Path) -> str:
     try:
         done = _link_or_copy(source, temporary)
         if there and not isinstance(source, Path) and _equal(target, temporary):
-            return "kept"  # else a box was corrected
+            return "kept"  # otherwise a box was corrected
         temporary.replace(target)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # said of the source, too
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # reported for the source as well
         blamed = source if error.filename == str(source) and not full else target
         raise OSError(error.errno, error.strerror or str(error), str(blamed)) from error
     finally:

@@ -1,7 +1,7 @@
 """Readers that map the files of a download to identities and cameras, one for each naming scheme.
 
 A reader takes the download's folder and returns {split: [Picture, …]}, without TRAIN if the
-download holds only query and gallery. The table in datasets.py fills in its other arguments.
+download holds only query and gallery. The table in datasets.py supplies its other arguments.
 Readers never write.
 """
 
@@ -53,7 +53,7 @@ class Picture:
 
     source: its path, or an Archived image.
     identity, camera: as the data set writes them; camera is None if the data set does not give it.
-    track: the tracklet of which it is a frame, if it is one. clothes: what is worn, if known.
+    track: the tracklet that it is a frame of, if any. clothes: what is worn, if known.
     """
 
     source: Source
@@ -70,7 +70,7 @@ class Picture:
 
 PicturesBySplit = dict[str, list[Picture]]
 Names = str | Sequence[str]  # one folder or several
-DESCRIBED = ("camera", "track", "clothes")  # what a name may say besides the identity
+DESCRIBED = ("camera", "track", "clothes")  # what a name may contain besides the identity
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 
@@ -88,7 +88,7 @@ def identities_of(splits: PicturesBySplit) -> set[str]:
 def pictures_changed(
     splits: PicturesBySplit, change: Callable[[Picture], Picture]
 ) -> PicturesBySplit:
-    """Return the splits with change(picture) in the place of each picture."""
+    """Return the splits with change(picture) in place of each picture."""
     return {split: [change(picture) for picture in found] for split, found in splits.items()}
 
 
@@ -198,7 +198,7 @@ def by_lists(
         if split in (TRAIN, VAL) and not any(
             all((data_dir / part).exists() for part in pair) for pair in pairs
         ):
-            continue  # a download with test images only
+            continue  # a download with only test images
         for file, folder in pairs:
             for name, identity in read_columns(data_dir / file):
                 found = re.search(camera, Path(name).name) if camera else None
@@ -324,7 +324,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
     folders = [data_dir / name for name in ([names] if isinstance(names, str) else names)]
     images = [path for folder in folders for path in images_below(folder)]
-    # Some data sets have test images only.
+    # Some data sets have only test images.
     lacking = split in (TRAIN, VAL) and not any(folder.exists() for folder in folders)
     if not images and split not in OPTIONAL and not lacking:
         raise UserError(

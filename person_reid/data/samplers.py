@@ -153,7 +153,7 @@ class PKSampler(BatchSampler):
     def __len__(self) -> int:
         """Return the steps in an epoch, the fewest that show every image.
 
-        No identity is twice in one step.
+        No identity appears twice in one step.
         """
         return int(max(self.hands.max(), -(-self.hands.sum() // self.identities_per_step)))
 
@@ -209,8 +209,8 @@ class ClusterSampler(BatchSampler):
         concatenated here. If there are fewer than P clusters, a batch holds them all and is
         smaller. `labels` is (N,) int64, -1 for images in no batch; at first, all are -1.
 
-    parts: (N,), which of several sets an image belongs to; each has an equal share of the clusters
-        of a batch.
+    parts: (N,), the set to which each image belongs; each set has an equal share of the clusters in
+        a batch.
     """
 
     def __init__(
@@ -281,7 +281,7 @@ class ClusterSampler(BatchSampler):
     def _of(
         self, shown: npt.NDArray[np.int64], batch_size: int, epoch: int
     ) -> Iterator[torch.Tensor]:
-        """Yield batches of the images `shown` without end.
+        """Yield batches of the images `shown`, endlessly.
 
         All images of a cluster are shown equally often.
         """
@@ -327,7 +327,7 @@ SAMPLERS: Registry[MakeSampler] = Registry(
 
 
 def register_sampler(name: str, make: MakeSampler) -> None:
-    """Give a sampler a name, which --sampler then knows.
+    """Register a sampler under a name for --sampler.
 
     make: the class, or a function: (images, options, seed, rank, world_size) → BatchSampler, whose
     `batches(epoch)` depend on nothing else, so that a resumed run gets the same images.

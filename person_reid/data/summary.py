@@ -1,4 +1,4 @@
-"""Describe a layout on the disk: the content of each split, beside the published counts."""
+"""Describe a layout on disk: the content of each split, beside the published counts."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ def _in_both(splits: Mapping[str, Split]) -> list[str]:
 def remark_twins(splits: Sequence[tuple[Path, Split]]) -> None:
     """Log which people two training data sets probably share.
 
-    They have the same word in names.csv, or the data sets are two versions of one.
+    They have the same word in names.csv, or the data sets are two versions of the same one.
 
     splits: see read_training_splits.
     """
@@ -151,7 +151,7 @@ def _counts(numbers: SplitCounts) -> str:
 
 
 def _strangers(save_dir: str | Path, splits: Mapping[str, Split]) -> list[str]:
-    """Return lines about the images in `save_dir` that prepare.py did not make, and keeps."""
+    """Return lines about the images in `save_dir` that prepare.py did not make but keeps."""
     own = set(read_record(Path(save_dir))["files"])
     found = ["/".join(path.parts[-3:]) for split in splits.values() for path in split.paths]
     strangers = [target for target in found if target not in own]

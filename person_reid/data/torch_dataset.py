@@ -40,9 +40,9 @@ class ImageSplit(Split, torch.utils.data.Dataset[Item]):
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """The images of a data set: to train on, and to test with.
+    """The images of a data set, for training and for testing.
 
-    folder: that prepare.py laid out. split: the name of the training images there.
+    folder: the folder that prepare.py laid out. split: the name of the training images there.
     train, query, gallery: the images; each is a torch Dataset of Items.
     """
 
@@ -85,7 +85,7 @@ def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
 def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor]:
     """Decode any torch Dataset of (image, identity, camera) into an image bank.
 
-    items: its images are pictures of Pillow, uint8 arrays (H, W, 3), or tensors (3, H, W), uint8 or
+    items: its images are Pillow pictures, uint8 arrays (H, W, 3), or tensors (3, H, W), uint8 or
         from 0 to 1; its identities are numbers or words. size: (height, width).
 
     Returns the split, whose paths only number the images, and uint8 (N, height, width, 3).

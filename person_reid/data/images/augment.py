@@ -65,10 +65,9 @@ def change_where(
         shape.
     arguments: tensors (B, …).
 
-    On a CPU, the change sees only the chosen images. On an accelerator it sees all of them and a
-    mask selects from the
-    result: to find the chosen ones, the host would have to wait longer than computing the others
-        takes.
+    On a CPU, the change sees only the chosen images. On an accelerator, it sees all of
+    them and a mask selects from the result: waiting for the host to find the chosen ones would take
+    longer than computing the others.
     """
     if images.device.type != "cpu":
         return torch.where(
@@ -207,12 +206,12 @@ def normalise(images: Tensor) -> Tensor:
 
 
 class Augment(AugmentationOptions, kw_only=False):
-    """Turn indices into an image bank into an augmented training batch.
+    """Make an augmented training batch from indices into an image bank.
 
     height, width: size of the crop.
     padding: black pixels added on every side before the crop; 0 leaves only the flip.
 
-    The other settings are the options of the same names, see docs/losses.md.
+    The other settings are the options of the same names; see docs/losses.md.
 
     >>> augment = Augment(256, 128, erasing_p=0.5)
     >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))
@@ -287,9 +286,9 @@ AUGMENTATIONS: Registry[Change] = Registry("augmentation", names=AUGMENTATION_NA
 
 
 def register_augmentation(name: str, change: Change) -> None:
-    """Give an augmentation a name, which --augment NAME:PROBABILITY then knows.
+    """Register an augmentation under a name for --augment NAME:PROBABILITY.
 
-    change: (images, generator) → images, both uint8 (B, H, W, 3). Each image is changed with the
+    change: (images, generator) → images, both uint8 (B, H, W, 3). Each image is changed with this
     probability. It must draw from the generator, so that a resumed run draws the same numbers.
     """
     AUGMENTATIONS.register(name, change)

@@ -78,14 +78,14 @@ def autoaugment(
 ) -> Tensor:
     """Apply a random sub-policy to each of the uint8 images (B, H, W, 3).
 
-    probability: that an image is changed at all.
+    probability: the chance that an image is changed at all.
 
     Images with the same operation and magnitude are changed together.
     """
     draw: dict[str, Any] = {"generator": generator, "device": device}
     policies = torch.randint(len(POLICIES), (len(images),), **draw).tolist()
     chosen = (torch.rand(len(images), **draw) < probability).tolist()
-    # For each step: does it happen, and is its sign minus?
+    # For each step: whether it happens, and whether its sign is minus.
     chances = torch.rand(len(images), 2, 2, **draw).tolist()
     images = images.clone().permute(0, 3, 1, 2)
     for step in range(2):
@@ -105,7 +105,7 @@ def magnitude_of(name: str, level: int, negative: bool) -> float:
 
     negative: whether it is negative, for an operation with a random sign.
     """
-    if name == "posterize":  # bits that stay
+    if name == "posterize":  # the bits that are kept
         return 8 - round(4 * level / HIGHEST_LEVEL)
     if name == "solarize":  # the threshold
         return 255 * (1 - level / HIGHEST_LEVEL)

@@ -25,7 +25,7 @@ from person_reid.files import TENSORS, atomic_write, regular_file, remove_abando
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
-# Part of the fingerprint: raise it when load_image returns other pixels.
+# Part of the fingerprint: increase it when load_image returns other pixels.
 DECODER_VERSION = 5
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -40,12 +40,12 @@ def load_bank(
 ) -> Tensor:
     """Decode N images into one uint8 tensor (N, height, width, 3), or open its cache.
 
-    cache: folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The
-        file name contains a fingerprint of the images' names, sizes and times, so a stale cache is
-        not found and is replaced. If the file cannot be written, a warning is logged and the images
-        stay in memory.
+    cache: the folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory.
+        The file name contains a fingerprint of the images' names, sizes and times, so a stale cache
+        is not found and is replaced. If the file cannot be written, a warning is logged and the
+        images stay in memory.
     description: such as `train_all`, for the file name and the progress bar.
-    resize: see fit_image.
+    resize: passed to fit_image.
 
     Writing to the tensor never changes the file. Raises one UserError that lists all unreadable
     images.
@@ -71,7 +71,7 @@ def load_bank(
                     describe_error(error),
                     description,
                 )
-            # Another process may still have written it.
+            # Another process may have written it nevertheless.
             bank = open_array(file, shape, np.uint8)
         if bank is not None:
             return torch.from_numpy(bank)
@@ -117,7 +117,7 @@ def open_array(
 def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None:
     """Write images to a .npy file one by one, and remove older files of the split and size.
 
-    It uses no memory map, through which a full disk would kill the process.
+    It uses no memory map, because a full disk would then kill the process.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with atomic_write(file) as temporary, temporary.open("wb") as out:

@@ -18,7 +18,7 @@ from person_reid.errors import UserError
 
 log = logging.getLogger(__name__)
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
-# Two cores need fewer, but files may come slowly. Many more would wait for Python's lock.
+# Two cores need fewer threads, but files may arrive slowly. Many more would wait for Python's lock.
 THREADS = 6
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -90,5 +90,5 @@ def _attempt(load: Load, source: Any) -> Pixels | str:
         return load(source)
     except UserError as error:  # which names it
         return str(error)
-    except Exception as error:  # decoders fail in many ways, and every failure means the same here
+    except Exception as error:  # decoders fail in many ways, all of which mean the same here
         return f"{source}: {why_unread(error, source)}"

@@ -16,8 +16,8 @@ from person_reid.config.times import stored
 from person_reid.errors import first_line
 from person_reid.files import regular_file
 
-# The formats that are read, by Pillow's name. It knows others, some of which start another program
-# (EPS).
+# The formats that are read, by Pillow's names. Pillow knows others, some of which start another
+# program (EPS).
 IMAGE_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",),
     "AVIF": (".avif",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"),
@@ -28,10 +28,10 @@ HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1") 
 NOT_READ = frozenset((".heic", ".heif"))  # of phones; Pillow needs a package for them
 # In pixels. Larger images are decoded one at a time, and such JPEGs at a fraction of their size.
 LARGE = 4_000_000
-MOST_DECODED_PIXELS = 8192 * 6144  # that are decoded at all: the "50 megapixels" of phones, 150 MB
+MOST_DECODED_PIXELS = 8192 * 6144  # decoded at all: the "50 megapixels" of phones, 150 MB
 
 Pixels = npt.NDArray[np.uint8]
-DEEP = "IF"  # how Pillow's modes begin whose values are not 0 to 255
+DEEP = "IF"  # first letters of Pillow's modes with values beyond 0 to 255
 # One range for all images: otherwise a person would be dark in one and bright in the next.
 TOO_DEEP = "more than 8 bits"
 CONVERSION = (
@@ -39,7 +39,7 @@ CONVERSION = (
     "from PIL import Image; [Image.fromarray((numpy.asarray(Image.open(f)) >> 4)"
     ".astype('uint8')).save(f) for f in glob.glob('FOLDER/**/*.tif', recursive=True)]\""
 )
-# The directory of the camera's entries in EXIF, and two of them.
+# EXIF's directory of camera entries, and two of these entries.
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
 PREPARED_RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 _large_one = threading.Lock()
@@ -51,7 +51,7 @@ def is_image(name: str) -> bool:
 
 
 def is_readable(path: Path) -> bool:
-    """Return whether a file is an image by its name and the first bytes of its content."""
+    """Return whether a file is an image, judging by its name and first bytes."""
     try:
         with open_image(path):
             return is_image(path.name)
@@ -65,7 +65,7 @@ def load_image(
     width: int,
     resize: str = "bicubic",
 ) -> Pixels:
-    """Decode one image file and fit it, see fit_image.
+    """Decode one image file and fit it as fit_image does.
 
     Raises ValueError for an image too large to decode or of more than 8 bits, and Pillow's error
     or OSError if the file cannot be read.
@@ -73,7 +73,7 @@ def load_image(
     with open_image(path) as image:
         large = image.width * image.height > LARGE
         if large:
-            # JPEG: decoded at a half, a quarter or an eighth
+            # JPEG: decoded at half, a quarter or an eighth of its size
             image.draft(None, (4 * max(height, width),) * 2)
         _check_size(image)
         with _large_one if large else nullcontext():

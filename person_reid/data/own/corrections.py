@@ -1,4 +1,4 @@
-"""Apply corrections of labels to a layout, from a list of tools/label_errors.py.
+"""Apply corrections of labels to a layout, from a list that tools/label_errors.py wrote.
 
 A person has decided on each line of the list.
 
@@ -66,7 +66,7 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
 
     Junk stays only in the gallery. The images of val stay there.
 
-    A correction of all images of a person in a test folder, or of all from a camera, also applies
+    A correction of all images of a person in a test folder, or of all from one camera, also applies
     to the other test folders, except for images that the list mentions. Raises UserError for a
     folder that is not a layout, in the cases of read_list, and if nothing is accepted.
     """
@@ -114,9 +114,9 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
 def _renamed(
     accepted: Sequence[Correction], new: Mapping[str, int], pictures: Mapping[str, Picture]
 ) -> dict[tuple[int, str | None], int]:
-    """Return {(identity, camera): new identity} of people who are another person.
+    """Return {(identity, camera): new identity} of people who are really another person.
 
-    camera: the one whose images show another person; None for all cameras.
+    camera: the camera whose images show another person; None for all cameras.
 
     The correction must be accepted for all their images in a test folder.
     """

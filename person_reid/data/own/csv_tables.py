@@ -41,8 +41,8 @@ def read_table(
     """Return (number, {column: value}) of each line below the first.
 
     needed, optional: columns to return; the result lacks optional ones that the file lacks.
-    may_be_empty: whether a file may have no lines below the first. others: also return all other
-    columns that have a name. gaps: whether words such as NA are empty cells; in our own tables,
+    may_be_empty: whether a file may have no lines below the first. others: whether to return all
+    other named columns as well. gaps: whether words such as NA are empty cells; in our own tables,
     they are names.
 
     Empty lines are skipped. Case and blanks in names of columns make no difference. A whole number
@@ -68,7 +68,7 @@ def read_table(
         log.warning("%s: columns that are not read: %s.", file, ", ".join(unread))
     _check_cells(file, names, rows)
     places = {name: names.index(name) for name in wanted if name in names}
-    # Cells may lack at the end of a line.
+    # Cells may be missing at the end of a line.
     full = ((line, cells + [""] * (len(names) - len(cells))) for line, cells in rows)
     return [
         (line, {name: _value(file, line, name, cells[at], gaps) for name, at in places.items()})
@@ -77,7 +77,7 @@ def read_table(
 
 
 def _lines(file: Path, known: Sequence[str]) -> Iterator[TableRow]:
-    """Yield the number and the cells of each non-empty line; blanks around the cells are cut."""
+    """Yield the number and the cells of each non-empty line, without blanks around the cells."""
     text = _text(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
 
@@ -112,7 +112,7 @@ def _text(file: Path) -> str:
         ) from error
     if "\0" in text:
         raise UserError(f"{file}: damaged: it holds a zero byte. Save it again, as CSV in UTF-8.")
-    return re.sub(r"\Asep=.\r?\n", "\n", text)  # a line that is only for Excel; the count goes on
+    return re.sub(r"\Asep=.\r?\n", "\n", text)  # a line that is only for Excel, but counts
 
 
 def _check_names(file: Path, names: Sequence[str], known: Sequence[str]) -> None:

@@ -177,12 +177,12 @@ def _listed(data_dir: Path, path: str) -> Path:
     """Return where a listed image is.
 
     The list may be from another system, with backslashes, or with accents as one character (NFC) or
-    two (NFD). An absolute path may be outdated: its end is searched for below data_dir, the name
-    with at least one folder, because crops of two videos have the same names.
+    two (NFD). An absolute path may be outdated: its end, the name with at least one folder, is then
+    searched for below data_dir, because crops of two videos have the same names.
     """
     if (data_dir / path).is_file():
         return data_dir / path
-    written = PureWindowsPath(path)  # which takes both slashes
+    written = PureWindowsPath(path)  # which accepts both slashes
     parts = written.relative_to(written.anchor).parts
     ends = ["/".join(parts[first:]) for first in range(len(parts) - 1 if written.anchor else 1)]
     forms = [unicodedata.normalize(form, end) for form in ("NFC", "NFD") for end in ends]

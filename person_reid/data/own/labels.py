@@ -1,4 +1,4 @@
-"""Labels of the user's images: one identity, camera and split each, and the words for the numbers.
+"""Labels of the user's images: one identity, camera and split each, and the words behind numbers.
 
 Identities, cameras, tracks and clothes may be words. Names of images contain numbers instead, which
 names.csv, beside the layout, maps to the words:
@@ -139,11 +139,11 @@ def _is_ours(file: Path) -> bool:
 
 
 def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
-    """Return pictures of readable files, each of one identity, camera and split.
+    """Return pictures of readable files, each with one identity, camera and split.
 
-    Labels are those of meant() and spelled_alike(); the log counts unknown identities and cameras,
-    and lists names that look alike. See validated() for val. Raises UserError as once() does, and
-    for files that are not images.
+    Labels are as meant() and spelled_alike() return them; the log counts unknown identities and
+    cameras, and lists names that look alike. See validated() for val. Raises UserError as once()
+    does, and for files that are not images.
 
     source: the folder or list, for messages.
     """
@@ -197,8 +197,8 @@ def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
     """Return the splits with each file under its first path, once in a split.
 
     Links, and different spellings of a path, lead to the same file. It may be in both query and
-    gallery, where it is junk for itself. Raises UserError that lists the files with several
-    identities or cameras, and those that are both for training and for testing.
+    gallery, where it is junk for itself. Raises a UserError that lists the files with several
+    identities or cameras, and those used both for training and for testing.
     """
     pairs = [(split, picture) for split, found in splits.items() for picture in found]
     files = group(pairs, lambda pair: _file_number(pair[1].source))
@@ -248,8 +248,8 @@ def _file_number(source: Source) -> tuple[int, int]:
 def spelled_alike(splits: PicturesBySplit) -> PicturesBySplit:
     """Write every number among identities and cameras in its shortest form: 007 becomes 7.
 
-    The layout compares numbers, but random draws compare texts. A number that is always written
-    alike does not change, so that the same seed draws the same people.
+    The layout compares numbers, but random draws compare texts. A number that is always written the
+    same way does not change, so that the same seed draws the same people.
     """
     pictures = pictures_of(splits)
     identities = _shortest(picture.identity for picture in pictures)

@@ -131,9 +131,10 @@ def choose_boxes(
 def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[BoxArray]:
     """Return, for each track, how much of the person each of its boxes shows (B,).
 
-    It is the root of the area within the frame, in pixels, times the shares of the box that are
-    within the frame and not covered. A person who stands lower in the image is nearer, and covers.
-    It is 0 for a box that is less than LEAST_SIDE pixels high or wide within the frame.
+    It is the square root of the area within the frame, in pixels, times the shares of the box that
+    are within the frame and not covered. A person who stands lower in the image is nearer, and
+    covers others. It is 0 for a box that is less than LEAST_SIDE pixels high or wide within the
+    frame.
     """
     boxes = np.concatenate([track.boxes for track in tracks])
     frames = np.concatenate([track.frames for track in tracks])
@@ -151,9 +152,9 @@ def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[BoxArray
 
 
 def _covered(boxes: BoxArray, bottoms: BoxArray) -> BoxArray:
-    """Return the share of each of a frame's boxes (n, 4) that nearer ones cover, at most 1.
+    """Return, for each box (n, 4) of a frame, the share that nearer boxes cover, at most 1.
 
-    bottoms: (n,), also of people whose feet are outside the frame.
+    bottoms: (n,), the lower edges, also for people whose feet are outside the frame.
     """
     common = shared_area(boxes[:, None], boxes[None])
     nearer = bottoms[:, None] < bottoms[None]
@@ -203,8 +204,9 @@ def number_and_frame(path: Path) -> tuple[int, int]:
 class CropTracks(NamedTuple):
     """The T tracks of N images that cut_boxes wrote.
 
-    labels: (N,), the track of each image. frames: (N,), from which each was cut. apart: (T, T),
-    symmetric, whether two tracks of one folder share a moment, and therefore show two people.
+    labels: (N,), the track of each image. frames: (N,), the frame from which each was cut. apart:
+    (T, T), symmetric, whether two tracks of one folder share a moment, and therefore show two
+    people.
     """
 
     labels: Labels
@@ -213,7 +215,7 @@ class CropTracks(NamedTuple):
 
 
 def tracks_of_crops(paths: Sequence[Path]) -> CropTracks | None:
-    """Return the tracks of images by their names; None unless cut_boxes gave them all."""
+    """Return the tracks of images by their names; None unless cut_boxes named them all."""
     if not all(CROP_NAME.fullmatch(path.name) for path in paths):
         return None
     folders = {

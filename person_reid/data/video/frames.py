@@ -31,9 +31,9 @@ from person_reid.data.video.video_files import (
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS_BYTES, text_of
 
-SAME = 1e-4  # of frame rates that are written with few digits
-LOOKED_AT = 10  # frames in a second; tracks of more of them broke more often on real cameras
-LATEST = 10**9  # a larger number in a name is a time, in seconds or less since 1970
+SAME = 1e-4  # relative tolerance for frame rates written with few digits
+LOOKED_AT = 10  # frames per second; with more, tracks from real cameras broke more often
+LATEST = 10**9  # a larger number in a name is a time, in seconds or smaller units since 1970
 # A date and a time of day, perhaps with fractions of a second.
 TIME_IN_NAME = re.compile(
     r"(?:19|20)\d\d(\D?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])\D?"
@@ -48,9 +48,9 @@ Looked = tuple[int, Frame | None, float]
 def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     """Return the frames of a video file or of a folder of images.
 
-    fps: the frames per second that the tracker used. If the video has a multiple of it, as for a
-        tracker that reads every third frame, only the used frames are counted, and the log reports
-        it.
+    fps: the frames per second that the tracker used. If the video's rate is a multiple of it, as
+        for a tracker that reads every third frame, only the used frames are counted, and the log
+        reports it.
     Raises UserError if it has no frames, or if PyAV is missing for a video.
     """
     if not place.exists():
@@ -71,7 +71,7 @@ def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder
 
 
 def rate_of(frames: "FrameFolder | Video", place: object) -> float:
-    """Return the frames per second. place: for the message. Raises OptionError if it is unknown."""
+    """Return the frames per second. Raises OptionError, naming `place`, if they are unknown."""
     if not frames.fps:
         raise OptionError(f"{place}: images have no frame rate. Give it: {{fps}}, say.", fps=30)
     return frames.fps
@@ -91,7 +91,7 @@ def first_number(
     boxes lie outside of them. Then, and for videos, the first frame has the number 1, or else 0.
     The log reports the choice if both are possible.
     given: the number that the file gives to the first existing frame; it takes precedence. Raises
-    UserError if a box has a lower one.
+    UserError if a box has a lower number.
     """
     numbers = {*numbers} or {1}
     lowest, highest = min(numbers), max(numbers)
@@ -128,7 +128,7 @@ def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
 
 
 def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, float | None]:
-    """Return how many frames there are for each that the tracker used, and the rate of these."""
+    """Return N if the tracker used every Nth of `own` frames per second, and the rate that it used."""
     if not own or not seen:
         return 1, own or seen
     step = max(round(own / seen), 1)

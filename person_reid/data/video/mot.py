@@ -77,9 +77,9 @@ def read_sequences(
     different people. A sequence is named after its folder; if two share a name, all names include
     the parent folders.
     min_visibility: from 0 to 1; less visible boxes are skipped.
-    frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
+    frame_stride: every frame_stride-th frame of a sequence is read, starting with its first.
     classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's and -1.
-    format: a key of track_files.FORMATS; by default the one that all sequences together show.
+    format: a key of track_files.FORMATS; by default recognised from all sequences together.
     test_fraction, seed: see draw_split.
 
     Raises UserError if no sequence is found, for an invalid line, and if no box is left.
@@ -89,7 +89,7 @@ def read_sequences(
     forms = formats_of(rows, format)
     boxes = {file: form.boxes(rows[file]) for file, form in zip(rows, forms, strict=True)}
     people: dict[Path, set[float]] = {}
-    for form in dict.fromkeys(forms):  # which says once what it omits
+    for form in dict.fromkeys(forms):  # which logs once what it omits
         files = [file for file, own in zip(rows, forms, strict=True) if own == form]
         wanted = form.classes([box for file in files for box in boxes[file]], classes)
         people |= dict.fromkeys(files, wanted)
@@ -176,7 +176,7 @@ def _cut(
             or min(within) < LEAST_SIDE
         ):
             continue
-        # -1 is what detections without an identity have; they would become one person
+        # -1 marks detections without an identity, which would become one person
         if track < 0 or track % 1:
             raise UserError(
                 f"{truth}, line {line}: track {track:g} is not an identity; "

@@ -41,7 +41,7 @@ from person_reid.text import counted, printable
 MOST_WAITING = 4  # frames of a camera
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a stream is opened again
 REMARK_SECONDS = 60.0  # from one remark on dropped frames to the next, at least
-LONGEST_SILENCE = 10.0  # seconds without data, after which a stream is broken
+LONGEST_SILENCE = 10.0  # seconds without data, after which a stream counts as broken
 MOST_AHEAD = 2.0  # seconds between the clock of a stream and this machine's
 LEAST_STEP = 1e-3  # seconds between two frames of a camera
 TCP, WEB = "tcp,tls", "http,https,httpproxy"
@@ -51,7 +51,7 @@ STREAM_SCHEMES = {
     "rtsps": ("rtsp,rtp,mpegts", f"rtp,udp,{TCP}"),
     **dict.fromkeys(("http", "https"), (f"mpjpeg,{VIDEO_CONTAINERS}", f"{WEB},{TCP}")),
 }
-UNCLOCKED = ("mpjpeg", "mjpeg")  # containers without times; FFmpeg counts 25 frames a second
+UNCLOCKED = ("mpjpeg", "mjpeg")  # containers without times; FFmpeg assumes 25 frames per second
 PASSWORD = re.compile("(password|passwd|pwd|pass)=[^&/]*", re.IGNORECASE)  # in a path
 REFUSED = re.compile("Server returned 40[13]")  # in FFmpeg's words
 MOST_REFUSALS = 3  # of a password; cameras lock an account that fails often
@@ -111,8 +111,8 @@ class Streams:
     """The frames of cameras, {name: address}, in the order in which they arrive.
 
     address: rtsp:// or http:// of a stream, the number of a webcam, a video or a folder of frames.
-    every: read every Nth frame; by default, all of a stream, and as usual_step gives for a file.
-    starts: {name: seconds since 1970 of the first frame} of files, by default now.
+    every: read every Nth frame; by default, every frame of a stream, and for a file as usual_step
+    gives. starts: {name: seconds since 1970 of the first frame} of files, by default now.
     most_waiting: the maximum number of waiting frames per camera.
     read, now, wait: replace the sources and this machine's clock.
 
@@ -242,7 +242,7 @@ class Streams:
         self._wait(pause)
 
     def _clock(self) -> float:
-        """Return the seconds since 1970, without a step if this machine's clock is set back."""
+        """Return the seconds since 1970; they do not fall if this machine's clock is set back."""
         with self._changed:
             now = self._now() + self._ahead
             if now < self._latest - MOST_AHEAD:
@@ -308,7 +308,7 @@ class Streams:
 
 
 def read_frames(address: str, every: int | None, fps: float | None = None) -> Iterator[Timed]:
-    """Yield every Nth frame of an address that can be decoded, and its seconds, if it has any.
+    """Yield every Nth decodable frame of an address, and its seconds, if it has any.
 
     fps: the rate of a folder of frames.
     """

@@ -76,7 +76,7 @@ class Format(NamedTuple):
 
     columns: the values of a line, of which the last may be missing. people: the classes that are
     people. fits: whether files have this format if they have none of the earlier ones in the table.
-    remark: for the log. labels: whether it is a folder with a file for every frame.
+    remark: what to log. labels: whether it is a folder with a file for every frame.
     """
 
     columns: tuple[str, ...]
@@ -121,7 +121,7 @@ class Format(NamedTuple):
         return {*wanted}
 
     def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
-        """Return the classes of boxes to read, see wanted.
+        """Return the classes of boxes to read, as `wanted` does.
 
         The log reports their numbering, and counts the boxes of other classes.
         """
@@ -222,7 +222,7 @@ TRACK_FORMATS: Registry[Format] = Registry("track format", _TRACK_FORMATS, TRACK
 def register_track_format(
     name: str, columns: Sequence[str], people: Iterable[int] = (), labels: bool = False
 ) -> None:
-    """Give the lines of a tracker a name, which --format then knows.
+    """Register the lines of a tracker under a name for --format.
 
     columns, people, labels: see Format. A registered format is never guessed from the lines.
     """
@@ -233,7 +233,7 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
     """Return the format of each file, by name or as recognised from one file for all.
 
     Only world coordinates and CVAT's list of classes may differ from file to file.
-    Raises UserError if a folder has a file's format, or the other way round.
+    Raises UserError if a folder has a file's format, or vice versa.
     """
     for path in files:
         if name and TRACK_FORMATS[name].labels != path.is_dir():
@@ -291,8 +291,8 @@ def read_boxes(
 def read_rows(path: Path, images: Mapping[str, int] | None = None) -> list[TrackRow]:
     """Return the values of all lines of a track file or a folder of labels.
 
-    images: the number of the image of each name, if labels are named as images are. Raises
-    UserError for an invalid line.
+    images: {name: number} of the images, if labels are named like images. Raises UserError for an
+    invalid line.
     """
     if not path.is_dir():
         found = [(number, _values(path, number, line, *MOT_TEXT)) for number, line in _filled(path)]
@@ -305,7 +305,7 @@ def read_rows(path: Path, images: Mapping[str, int] | None = None) -> list[Track
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files of tracks: the track file, or the labels in a folder."""
+    """Return the files that hold tracks: the track file, or the labels in a folder."""
     if not path.is_dir():
         return [path]
     return sorted(file for file in path.glob("*.txt") if NUMBERED.fullmatch(file.stem))
@@ -345,7 +345,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def _filled(path: Path) -> Iterable[tuple[int, str]]:
-    """Return (number, line) of the lines of a file that are not blank."""
+    """Return (number, line) for each line of a file that is not blank."""
     lines = enumerate(lines_of(path), 1)
     return ((number, line) for number, line in lines if line.strip("\ufeff").strip())
 
@@ -353,8 +353,8 @@ def _filled(path: Path) -> Iterable[tuple[int, str]]:
 def _values(
     path: Path, number: int, line: str, separator: str | None, count: range, expected: str
 ) -> list[float]:
-    """Return the numbers of a line, of at most LARGEST_SETTING."""
-    text = line.strip("\ufeff")  # which begins some files of Windows
+    """Return the numbers in a line, each at most LARGEST_SETTING."""
+    text = line.strip("\ufeff")  # which begins some files from Windows
     values = listed_numbers(text, float, separator)
     if len(values) not in count or not all(abs(value) <= LARGEST_SETTING for value in values):
         found = text.strip()[:60]
@@ -379,8 +379,8 @@ def write_identities(
 ) -> None:
     """Write a track file, or a folder of labels, with other identities and no other change.
 
-    identity: returns the new one of a track in a frame, counted from 1. Boxes without an identity
-    do not get one. name, images: see read_boxes. first_frame, classes: see read_tracks. other:
+    identity: returns the new identity of a track in a frame; frames count from 1. Boxes without an
+    identity get none. name, images: see read_boxes. first_frame, classes: see read_tracks. other:
     returns the new identity of a track of a class that is not read; trackers may count each class
     from 1.
     """

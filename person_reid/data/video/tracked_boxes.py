@@ -21,8 +21,8 @@ from person_reid.errors import UserError
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
-DOUBLED = 0.8  # mean share of the smaller box of two tracks of one person
-LEAST_AREA = 1e-6  # square pixels, which divide
+DOUBLED = 0.8  # mean share of the smaller box in the larger, for two tracks of one person
+LEAST_AREA = 1e-6  # square pixels; a divisor must not be less
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ def tracks_among(
     """Return the tracks among the boxes of a file, by their numbers.
 
     form, boxes: as read_boxes returns them.
-    fps: the frames in a second. start: the time of frame 1, such as "2026-11-01 08:30:00Z"; times
+    fps: the frames per second. start: the time of frame 1, such as "2026-11-01 08:30:00Z"; times
         are then in seconds since 1970, otherwise since frame 1.
     classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's.
-    size: the (width, height) of the frames, in whose fractions Ultralytics writes.
+    size: the (width, height) of the frames; Ultralytics writes fractions of it.
     first_frame: the number that the file gives to frame 1; by default 0 if it has a box in frame 0,
         and else 1. data.frames.first_number decides it for tracks and frames together.
     times: (frame, seconds since the first one) of the frames in which tracks begin and end,
-        ascending, if they are not those of `fps`.
+        ascending, if `fps` does not give them.
 
     The log counts skipped boxes: other classes, boxes without an identity, a track's second box in
     one frame. Raises UserError for an invalid line, and if no track is left.
@@ -160,10 +160,10 @@ def contained(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.flo
 
 
 def doubled(tracks: Sequence[Track]) -> list[tuple[int, int]]:
-    """Return the pairs among T tracks of one camera that show the same person, by their indices.
+    """Return the pairs, by index, among T tracks of one camera that show the same person.
 
-    One of them lies inside the other in the frames that both have: on average, DOUBLED of its
-    boxes. A detector that finds a body and half of it makes such tracks.
+    In the frames that both have, one lies inside the other: on average, DOUBLED of its box. A
+    detector that finds a body and half of it makes such tracks.
     """
     found = []
     for (i, one), (j, other) in combinations(enumerate(tracks), 2):

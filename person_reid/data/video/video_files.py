@@ -24,7 +24,7 @@ from person_reid.files import VIDEO, real, regular_file
 from person_reid.progress import progress
 from person_reid.text import counted
 
-RATE_ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
+RATE_ROUNDING = 0.02  # relative tolerance for frame rates, such as 29.97 and 30
 GAP_IN_SECONDS = 2  # usual steps between two frames; more is a gap in the stream
 MOST_REORDERED = 16  # frames of H.264 and H.265
 COVER, UNTIMED = 0x400, 0x80  # AV_DISPOSITION_ATTACHED_PIC and AVFMT_NOTIMESTAMPS of FFmpeg
@@ -147,7 +147,7 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class _State:
-    """A file at a moment. path: as it was given, which is not compared."""
+    """A file at a moment. path: as it was given; it is not compared."""
 
     place: Path
     changed: int
@@ -186,7 +186,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
         raise UserError(f"{name}: cannot be opened as a video ({reason}){advice}") from None
     fault = "" if (videos := videos_of(container)) else "no video in it"
     for each in videos:
-        each.codec_context.options = {"max_pixels": str(MOST_DECODED_PIXELS)}  # also later on
+        each.codec_context.options = {"max_pixels": str(MOST_DECODED_PIXELS)}  # later as well
         if each.width * each.height > MOST_DECODED_PIXELS:
             most = MOST_DECODED_PIXELS // 10**6
             fault = f"frames of {each.width}×{each.height} pixels, more than {most} million"
@@ -197,7 +197,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
 
 
 def videos_of(container: Any) -> list[Any]:
-    """Return the video streams of a container, first the one that FFmpeg would play; no covers."""
+    """Return the video streams of a container, the one that FFmpeg would play first; no covers."""
     best = container.streams.best("video")
     found = [each for each in container.streams.video if not each.disposition.value & COVER]
     return sorted(found, key=lambda each: best is not None and each.index != best.index)
@@ -224,8 +224,8 @@ def shown_times(stamps: Times) -> Times:
 def _rate(times: Times, noted: float | None) -> float | None:
     """Return the frames per second of a stream where it has no gap.
 
-    times: of its frames, in seconds, ascending. noted: the rate in the file, which is exact if it
-    agrees with them.
+    times: the frames' times in seconds, ascending. noted: the rate in the file, which is exact if
+    it agrees with them.
     """
     steps = np.diff(times)
     usual = steps[steps <= GAP_IN_SECONDS * np.median(steps)] if len(steps) else steps
@@ -244,7 +244,7 @@ def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
 def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[Any]:
     """Yield the frames of a video that can be decoded.
 
-    failed: gets the time of each packet that cannot be decoded.
+    failed: called with the time of each packet that cannot be decoded.
     """
     stream = videos_of(container)[0]
     stream.thread_type = "AUTO"
@@ -261,7 +261,7 @@ def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[
 def shown_frame(frame: Any) -> Frame:
     """Return a decoded frame as it is shown."""
     pixels: Frame = frame.to_ndarray(format="rgb24")
-    return np.rot90(pixels, round(frame.rotation / 90))  # counterclockwise, both
+    return np.rot90(pixels, round(frame.rotation / 90))  # both are counterclockwise
 
 
 def size_of(frame: Frame) -> tuple[int, int]:
