@@ -1,4 +1,4 @@
-"""Progress bars: tqdm's on a terminal, and a line a minute in a log file."""
+"""Progress bars: tqdm's on a terminal, and one line per minute in a log file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{po
 
 
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute.
+    """Return a tqdm bar on a terminal, and elsewhere one that writes one line per minute.
 
     A log file holds lines, not bars. If several processes work together, only the first shows its
     progress. An empty desc shows nothing.

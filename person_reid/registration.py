@@ -1,10 +1,10 @@
-"""Custom names: tables to which a user's own file adds, and the plugins that do so.
+"""Tables of names that a user's file can extend, and the plugins that extend them.
 
     reid.register_schedule("halving", lambda update, options: 0.5**update.epoch)
 
 docs/extending.md shows every kind. A plugin is such a file, or a module with such lines. Code runs
 only if the command line names it, or if it is installed: a file that merely mentions a
-plugin, such as the opts.yaml of a run, is refused with the flag that loads it.
+plugin, such as the opts.yaml of a run, is rejected, and the message names the flag that loads it.
 """
 
 import logging
@@ -30,10 +30,10 @@ Entry = TypeVar("Entry")
 
 
 class Registry(dict[str, Entry]):
-    """The things of one kind by their names, to which `register` adds.
+    """The entries of one kind by name; `register` adds to them.
 
-    kind: what they are, for messages. entries: those of the suite. names: the list of their names
-    in person_reid/config/, from which a parser is made; it grows with the table.
+    kind: what they are, for messages. entries: the suite's own. names: the list of their names in
+    person_reid/config/, from which a parser is made; it grows with the table.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Registry(dict[str, Entry]):
             self.names.append(name)
 
     def named(self, name: str) -> Entry:
-        """Return an entry. Raises UserError, with the names there are, for an unknown name."""
+        """Return an entry. Raises UserError, listing the known names, for an unknown one."""
         if name not in self:
             raise UserError(
                 f"no {self.kind} {name!r}.{did_you_mean(name, self)} There are: {', '.join(self)}. "
@@ -63,11 +63,11 @@ class Registry(dict[str, Entry]):
 
 
 def load_plugin(name: str) -> None:
-    """Run a custom file, or import a module, which registers what it adds; once.
+    """Run a custom file or import a module, once, to register what it adds.
 
-    name: "my_file.py", or the name of a module that Python finds. Modules beside the file can be
-    imported by it. Raises UserError if there is no such file or module, or if a module of another
-    file has the name.
+    name: "my_file.py", or the name of a module that Python finds. The file can import modules
+    beside it. Raises UserError if there is no such file or module, or if a module of another file
+    has the name.
     """
     file, module = file_of(name), module_of(name)
     if module in sys.modules:
@@ -103,7 +103,7 @@ def load_installed() -> None:
         for point in entry_points(group=GROUP):
             try:
                 point.load()
-            except Exception as error:  # of a package that this command may not need
+            except Exception as error:  # from a package that this command may not need
                 log.warning("the plugin %s is left out: %s", point.value, first_line(error))
 
 
@@ -154,5 +154,5 @@ def _found(name: str) -> ModuleSpec | None:
     """Return where Python finds a module, or None."""
     try:
         return None if name.endswith(".py") else find_spec(name)
-    except (ImportError, ValueError):  # of a package above it
+    except (ImportError, ValueError):  # from a package above it
         return None

@@ -5,7 +5,7 @@ versions.jsonl   the code and libraries: a JSON object each time the run began o
 net_010.pth …    the network's state dict every ten epochs; net_last.pth after the latest
 net_average.pth  the averaged network (--wa); net_average_bn.pth with its own statistics
 resume.pth       everything --resume needs, after the latest epoch
-log.jsonl        one JSON object an epoch
+log.jsonl        one JSON object per epoch
 not_finite.txt   the images of a batch whose loss was not finite
 train.jpg        the curves
 result.txt       what test.py measured
@@ -76,12 +76,12 @@ class RunFolder:
     def writing(self) -> AbstractContextManager[None]:
         """Return the lock that a training holds.
 
-        Entering it raises UserError if another one trains under the name.
+        Entering it raises UserError if another one trains under this name.
         """
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under the name, or OSError if a file is there.
+        """Raise UserError if another process trains under this name, or OSError if a file is there.
 
         Call it before any work. It writes nothing.
         """
@@ -308,7 +308,7 @@ def _candidates(which_epoch: str | int) -> list[str]:
         return [str(which_epoch)]
     epoch = int(which_epoch)
     same = {9: [epoch, epoch + 1], 0: [epoch, epoch - 1]}.get(epoch % 10, [epoch])
-    # Earlier versions of the published code wrote them without zeros.
+    # Earlier versions of the published code wrote them without leading zeros.
     unpadded = (str(number) for number in same)
     return [*(_label(number) for number in same), str(which_epoch), *unpadded]
 
@@ -363,7 +363,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _of_an_epoch(record: Mapping[str, Any]) -> bool:
-    """Return whether a line of log.jsonl holds numbers, all that an epoch must have among them."""
+    """Return whether a line of log.jsonl holds numbers, including all that an epoch must have."""
     numbers = all(
         type(value) is float or (type(value) is int and abs(value) < 2**63)
         for value in record.values()
@@ -377,8 +377,8 @@ def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
     texts: names whose values are text. `name: 0042` and `name: no` are then "0042" and "no", as
         written, although YAML would make 34 and False of them; null stays None.
 
-    Raises OSError if the file does not exist, UserError if it is not a mapping, names anything
-    twice or has aliases (`*name`).
+    Raises OSError if the file does not exist, UserError if it is not a mapping, repeats a name or
+    has aliases (`*name`).
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such options file.")
@@ -407,10 +407,10 @@ NOT_TEXT = [
 
 
 class PlainLoader(yaml.SafeLoader):
-    """yaml.SafeLoader that refuses what is not meant.
+    """A yaml.SafeLoader that rejects likely mistakes.
 
-    A name twice, of which the last would win, is an error; so is an alias, of which a few lines
-    make a value that fills the memory. 0100 is a hundred and not octal, and 1:30 is not 90.
+    A repeated name, of which the last would win, is an error; so is an alias, because a few lines
+    of aliases can fill the memory. 0100 is a hundred and not octal, and 1:30 is not 90.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -420,7 +420,7 @@ class PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """Return a mapping, whose names differ."""
+        """Return a mapping whose names all differ."""
         names = Counter(name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode))
         if twice := [name for name, times in names.items() if times > 1]:
             raise yaml.YAMLError(f"{twice[0]!r} is there twice; remove one of them")
@@ -429,7 +429,7 @@ class PlainLoader(yaml.SafeLoader):
     def construct_number(self, node: Any) -> Any:
         """Return the number that a person reads in the file.
 
-        It is the text if only YAML takes it for a number.
+        If only YAML would read the text as a number, it stays text.
         """
         text = str(self.construct_scalar(node))
         if re.fullmatch("[-+]?[0-9]+", text):

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from unicodedata import combining
 
-# Characters that a terminal would obey instead of showing: controls, those that turn the direction
-# of writing, and the halves that stand for bytes of a file name that are not UTF-8.
+# Characters that a terminal would obey instead of showing: controls, changes of the writing
+# direction, and surrogates, which stand for bytes of a file name that are not UTF-8.
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -47,7 +47,7 @@ def counted(number: int, noun: str, several: str = "") -> str:
 
 
 def quoted(path: str | Path) -> str:
-    """Return a path as one types it on a command line: in quotation marks if it needs them."""
+    """Return a path as typed on a command line, in quotation marks if it needs them."""
     if os.name != "nt":
         return shlex.quote(str(path))
     from subprocess import list2cmdline
@@ -56,7 +56,7 @@ def quoted(path: str | Path) -> str:
 
 
 def as_command(script: str) -> str:
-    """Return how one types a script: `python tools/search.py`, or `person-reid search`.
+    """Return the command for a script: `python tools/search.py`, or `person-reid search`.
 
     The latter is the installed program, if that is what runs.
     """
@@ -75,7 +75,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Return each new name with one that differs from it in case, spaces, accents or width alone.
+    """Return each new name with one that differs from it only in case, spaces, accents or width.
 
     The other one is known, or also new.
     """
@@ -92,7 +92,7 @@ def _bare(name: str) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what JSON text says.
+    """Return the value of a JSON text.
 
     Raises ValueError if it is not JSON, or nested too deeply to be read.
     """

@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
 
 
 def _git(*words: str) -> str:
-    """Return what git says about this repository. Raises CalledProcessError if it fails."""
+    """Return git's output for this repository. Raises CalledProcessError if it fails."""
     return subprocess.run(
         ["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=True
     ).stdout.strip()

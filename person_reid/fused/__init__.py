@@ -1,1 +1,1 @@
-"""Layers that train on a processor in fewer passes over memory than PyTorch's, in C."""
+"""Layers in C that train on a processor with fewer passes over memory than PyTorch's."""

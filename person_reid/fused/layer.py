@@ -56,7 +56,7 @@ def layer(
 
 
 def _is_small_pointwise(convolution: nn.Conv2d) -> bool:
-    """Say whether a convolution is one that the fused layer computes, and as fast as oneDNN."""
+    """Return whether the fused layer can compute a convolution as fast as oneDNN."""
     inputs, outputs = convolution.in_channels, convolution.out_channels
     plain = convolution.kernel_size == convolution.stride == (1, 1) and convolution.groups == 1
     return (
@@ -68,14 +68,14 @@ def _is_small_pointwise(convolution: nn.Conv2d) -> bool:
 
 
 def _follows_batches(norm: nn.Module) -> bool:
-    """Return whether it is a batch norm that uses, and averages, the statistics of batches."""
+    """Return whether it is a batch norm that uses and averages batch statistics."""
     if not (isinstance(norm, nn.BatchNorm2d) and norm.training and norm.affine):
         return False
     return bool(norm.track_running_stats) and norm.momentum is not None
 
 
 class _Layer(torch.autograd.Function):
-    """layer.c, which describes it."""
+    """The layer that layer.c computes and describes."""
 
     @staticmethod
     def forward(

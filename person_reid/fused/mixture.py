@@ -18,7 +18,7 @@ Mixture = structure(
 def mixture(
     streams: Sequence[Tensor], gate: nn.Module, weights: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Compute Σ_t weights(averages)_t x_t of T streams x_t (B, C, H, W), which have to fit.
+    """Compute Σ_t weights(averages)_t x_t of T streams x_t (B, C, H, W), which layers_fit accepts.
 
     weights: makes weights (T, B, C) from the averages over the pixels, (T, B, C), with the
     parameters of `gate`.
@@ -27,7 +27,7 @@ def mixture(
 
 
 class _Mixture(torch.autograd.Function):
-    """mixture.c. The weights, tiny tensors, have their own graph."""
+    """The mixture that mixture.c computes. The weights, tiny tensors, have their own graph."""
 
     @staticmethod
     def forward(

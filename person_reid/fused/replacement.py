@@ -1,6 +1,6 @@
 """The networks whose layers are fused in training.
 
-Names and weights stay; results are equal up to rounding.
+Names and weights do not change; results are equal up to rounding.
 """
 
 from collections.abc import Sequence

@@ -55,12 +55,12 @@ def create_loss(
 ) -> FeatureLoss:
     """Create the loss called `name`.
 
-    `settings` go to its class and override those that the name stands for.
+    `settings` are passed to its class and override those that the name implies.
 
     num_classes, dim, taught_dim: for losses with trained weights; the others ignore them. arcface,
     cosface, sphere and center need the first two, verification needs dim, and teacher_features
     needs dim and taught_dim, the width of the teacher's features. Raises UserError for an unknown
-    name or setting, and if the loss needs one of these numbers.
+    name or setting, and if the loss lacks one of these numbers.
     """
     entry = REGISTRY.named(name)
     settings = entry.settings | settings

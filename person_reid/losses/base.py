@@ -69,7 +69,7 @@ class FeatureLoss(nn.Module):
 
 
 class Entry(NamedTuple):
-    """A loss by its name: its class, settings that differ from the class's own, and a summary."""
+    """A named loss: its class, settings that differ from the class's own, and a summary."""
 
     loss: type[FeatureLoss]
     settings: dict[str, Any]
@@ -80,7 +80,7 @@ REGISTRY: Registry[Entry] = Registry("loss")
 
 
 def register_loss(name: str, loss: type[FeatureLoss], summary: str, **settings: Any) -> None:
-    """Give a loss a name, which --loss and create_loss then know.
+    """Register a loss under a name for --loss and create_loss.
 
     summary: a few words and the paper, for --loss list. settings: arguments of the class
     under this name.
@@ -107,7 +107,8 @@ def euclidean_distances(similarities: Tensor) -> Tensor:
 def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return two boolean masks (N, N) of labels (N,).
 
-    The first has the other images of the same identity, the second the images of other identities.
+    The first marks the other images of the same identity, the second the images of other
+    identities.
     """
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)

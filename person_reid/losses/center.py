@@ -41,11 +41,11 @@ class CenterLoss(FeatureLoss):
         return apart.square().sum(1).mean() / 2
 
     def update(self, apart: Tensor, labels: Tensor) -> None:
-        """Move the centers of a batch. apart: (N, D), how far each image is from its center."""
+        """Move the centers of a batch. apart: (N, D), the offset of each image from its center."""
         same = (labels[:, None] == labels[None, :]).float()
         moves = self.rate * (same @ apart) / (1 + same.sum(1, keepdim=True))
-        # Not a scattered sum, whose terms a GPU adds in any order: all images of a class write the
-        # move of its first.
+        # A GPU would add the terms of a scattered sum in any order. Instead, all images of a class
+        # write the same move, that of its first image.
         self.centers[labels] += moves[same.argmax(1)]
 
 

@@ -39,7 +39,8 @@ class CrossEntropyLoss(FeatureLoss):
 class FocalLoss(FeatureLoss):
     """Compute the focal loss.
 
-    gamma: γ ≥ 0. The higher it is, the less do well-classified images count; 0 gives cross entropy.
+    gamma: γ ≥ 0. The higher it is, the lower the weight of well-classified images; 0 gives cross
+    entropy.
     """
 
     takes = "logits"

@@ -7,9 +7,10 @@
 Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022, with its hard
 instances.
 
-With proxies, c_k is the part k of a cluster that one camera shows. The loss has two terms: an image
-of part y is compared with the parts A of its own camera, and, weighted by INSTANCE_WEIGHT, with the
-parts P of its cluster in other cameras against Q, the HARDEST most similar parts of other clusters:
+With proxies, c_k is part k: the images of a cluster from one camera. The loss has two terms: an
+image of part y is compared with the parts A of its own camera, and, weighted by INSTANCE_WEIGHT,
+with the parts P of its cluster in other cameras against Q, the HARDEST most similar parts of other
+clusters:
 
     L = −log softmax over A of (f · c / τ)[y]
         − INSTANCE_WEIGHT / |P| · Σ over u in P of log (S_u / Σ over P and Q of S)
@@ -51,7 +52,7 @@ class ClusterMemory(FeatureLoss):
         return loss
 
     def contrast(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of the scores (N, C) of images of the clusters `labels` (N,)."""
+        """Return the loss for the scores (N, C) of images in the clusters `labels` (N,)."""
         return F.cross_entropy(scores, labels)
 
     def scores(self, features: Tensor) -> Tensor:
@@ -94,10 +95,10 @@ class ClusterMemory(FeatureLoss):
 
 
 class ProxyMemory(ClusterMemory):
-    """The same with C parts of clusters, each from one camera, instead of clusters.
+    """A memory like ClusterMemory of C parts of clusters, each from one camera.
 
-    clusters, cameras: (C,) int64, of each part. They are not in the state dict: the caller sets
-    them after clustering.
+    clusters, cameras: (C,) int64, those of each part. They are not in the state dict: the caller
+    sets them after clustering.
     """
 
     clusters: Tensor

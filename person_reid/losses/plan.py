@@ -1,4 +1,4 @@
-"""What a training minimises, as data, decided before the network exists.
+"""The losses that a training minimises, as data, decided before the network exists.
 
 Criterion builds the modules.
 """
@@ -30,7 +30,7 @@ class LossSpec:
 
     @property
     def kind(self) -> type[FeatureLoss]:
-        """Return the class of the loss, whose attributes tell what it needs."""
+        """Return the class of the loss, whose attributes state what it needs."""
         return REGISTRY[self.name].loss
 
 
@@ -193,7 +193,7 @@ def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
 
 
 def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Return settings of the loss called `name`, given as text, as float, int, bool or str.
+    """Convert settings of the loss called `name` from text to float, int, bool or str.
 
     Raises UserError for an unknown setting and for a value that does not fit.
     """
@@ -220,5 +220,5 @@ def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
             raise UserError(
                 f"loss {name}: {setting}={text}: expected {expected}, such as {known[setting]}."
             ) from None
-    create_loss(name, num_classes=2, dim=2, taught_dim=2, **values)  # it checks them
+    create_loss(name, num_classes=2, dim=2, taught_dim=2, **values)  # it checks the values
     return values

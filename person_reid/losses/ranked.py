@@ -1,4 +1,4 @@
-"""Ranked list loss: pull positives into a ball of radius α − m, push negatives out of one of α.
+"""Ranked list loss: pull positives into a ball of radius α − m, push negatives beyond radius α.
 
     L = mean over i of (1 − λ) Σₚ w [d(i, p) − (α − m)]₊ / Σ w + λ Σₙ w [α − d(i, n)]₊ / Σ w
     w = exp(T₊ (d(i, p) − (α − m))) or exp(T₋ (α − d(i, n))), over the pairs outside their radius
@@ -117,7 +117,7 @@ def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> T
     """
     mask = mask & (violation > 0)
     exponent = temperature * violation
-    # Without this, a high temperature overflows.
+    # Without this, a high temperature would overflow.
     exponent = exponent - exponent.detach().where(mask, 0).amax(1, keepdim=True)
     weights = exponent.where(mask, -1e4).exp()
     # The largest weight of a row is 1; a row without weights divides by 0.5 instead of 0.

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LIST = Path(__file__).with_name("networks.txt")  # written by tools/docs/networks.py
-REGISTERED: list[str] = []  # the names that plugins give
+REGISTERED: list[str] = []  # the names that plugins register
 PERSON = (256, 128)
-# Layers of timm and torchvision that skip a block, by name to spare an import, and their
-# probability.
+# Layers of timm and torchvision that skip a block, by name to avoid an import, and the attribute
+# with their probability.
 PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 # Errors that transformers raise for images that are not whole patches.
 SIZE_ERRORS = (AssertionError, ZeroDivisionError)
@@ -54,7 +54,7 @@ class Architecture:
     flips: whether the mirrored image's feature is added by default.
     foreign: prefixes of tensors that only the file of a related network has.
     options: fields of NetworkOptions as its authors chose them; other values override them.
-    terms: the licence of its ImageNet weights, where all networks of the library have one.
+    terms: the licence of its ImageNet weights, if all networks of the library share one.
     """
 
     terms: ClassVar[str] = "unknown"
@@ -160,7 +160,7 @@ class Architecture:
         return state_dict
 
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Architecture:
-        """Return the plan, completed by facts of the module; there are none here."""
+        """Return the plan, completed by facts about the module; this class has none."""
         return self
 
     def not_pooled(self) -> UserError:
@@ -202,7 +202,7 @@ class Architecture:
 class OwnArchitecture(Architecture):
     """A custom module, which returns a feature map or a feature for images.
 
-    code: returns the module; an argument `pretrained`, if it has one, tells whether to load its own
+    code: returns the module; an argument `pretrained`, if it has one, says whether to load its own
     weights. The widths are found by running the module once.
     """
 
@@ -245,7 +245,7 @@ def fits_images(
     batch_size: int | None = None,
     advice: str = "{height} and {width}",
 ) -> Iterator[None]:
-    """Raise OptionError where a network's layers reject images or a batch of the wrong size.
+    """Raise OptionError if a network's layers reject images or a batch of the wrong size.
 
     The errors that the layers raise inside the with block are replaced.
 
@@ -290,20 +290,20 @@ def stochastic_depth(module: nn.Module) -> list[float]:
 
 
 def file_in_cache(url: str) -> str:
-    """Describe where to download a file, and that it belongs into torch.hub's folder."""
+    """Describe where to download a file, and that it belongs in torch.hub's folder."""
     import torch
 
     return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Return our names of networks, as `python model.py` orders them.
+    """Return our names of networks, in the order of `python model.py`.
 
     timm's and torchvision's names also work.
 
-    pattern: as of file names, such as "osnet*".
+    pattern: as for file names, such as "osnet*".
     pretrained: list the networks that have weights, in this package and published, by the names
-        that weights take.
+        that `weights` accepts.
 
     >>> list_models("osnet_x*")
     ['osnet_x0_25', 'osnet_x0_5', 'osnet_x0_75', 'osnet_x1_0']

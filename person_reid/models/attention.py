@@ -98,7 +98,7 @@ class USAM(nn.Module):
 
 
 def of_timm(module: str, name: str, channels: int, **settings: Any) -> nn.Module:
-    """Build an attention of timm, with a sixteenth of the channels inside.
+    """Build one of timm's attention modules, with a sixteenth of the channels inside.
 
     timm is imported only when needed, because it loads torchvision and PyTorch's compiler, which
     takes seconds.
@@ -126,14 +126,14 @@ ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
     "usam": lambda channels: USAM(),
     # Zhang et al., FPB: Feature Pyramid Branch for Person Re-Identification, arXiv 2108.01901.
     "fpb": lambda channels: nn.Sequential(PositionAttention(channels), ChannelAttention(channels)),
-    # Of PLR-OSNet: Xie et al., Learning Diverse Features with Part-Level Resolution for Person
+    # From PLR-OSNet: Xie et al., Learning Diverse Features with Part-Level Resolution for Person
     # Re-Identification, arXiv 2001.07442.
     "plr": lambda channels: nn.Sequential(PositionAttention(channels), ATTENTIONS["se"](channels)),
 }
 
 
 def parse_attention(text: str) -> list[tuple[str, str]]:
-    """Return the pairs of a kind and a place, in order.
+    """Return pairs of kind and place, in order.
 
     `cbam:layer3,layer4;se:layer2` is [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")].
     Raises OptionError for an unknown kind, a kind without a place, and the same kind twice in one

@@ -91,7 +91,7 @@ NETWORKS: dict[str, Architecture] = {
     "osnet_ain_x0_5": osnet("osnet_ain_x0_5", 0.5, "ain"),
     "osnet_ain_x0_75": osnet("osnet_ain_x0_75", 0.75, "ain"),
     "osnet_ain_x1_0": osnet("osnet_ain_x1_0", 1.0, "ain"),
-    # network_kind branches this network.
+    # network_kind gives this network its branches.
     "lightmbn": replace(osnet("osnet_x1_0", 1.0), size=(384, 128)),
     "swin_tiny": timm_entry(
         "swin_tiny_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1
@@ -117,7 +117,7 @@ ARCHITECTURES = Registry("backbone", NETWORKS, REGISTERED)
 def register_backbone(
     name: str, network: Architecture | Callable[..., nn.Module], **about: Any
 ) -> None:
-    """Give a custom network a name, which --backbone and create_model then know.
+    """Register a custom network under a name for --backbone and create_model.
 
     network: the class of a module, or a function that returns one. For images (B, 3, H, W) it
     returns its feature map (B, C, h, w) or its feature (B, D); no classifier. For more control, an
@@ -144,7 +144,7 @@ def _of_plugin(name: str, place: str, attribute: str) -> Architecture:
 def find_architecture(name: str) -> Architecture:
     """Return the Architecture called `name`.
 
-    It is an entry of ARCHITECTURES or FAMILIES, else the network that timm or torchvision calls so.
+    It is an entry of ARCHITECTURES or FAMILIES, else timm's or torchvision's network of that name.
     Raises UserError, with the nearest known name, for an unknown name.
     """
     if known := ARCHITECTURES.get(name) or FAMILIES.get(name):
@@ -186,7 +186,7 @@ def create_model(
         feature map (B, C, h, w) or a feature (B, D) for images (B, 3, H, W) and has no classifier.
     num_classes: the number of identities; 0 for no classifier.
     pretrained: whether to begin with ImageNet weights; otherwise they are random. Or the end of a
-        name of list_models(pretrained=True): "msmt17" is the published network `name`_msmt17.
+        name in list_models(pretrained=True): "msmt17" means the published network `name`_msmt17.
     weights: the file of a whole network or a backbone, or the name of a published one, instead of
         `pretrained`. A published network whose tested feature follows a neck has the 751 classes of
         Market-1501 by default.
@@ -249,7 +249,7 @@ def _around(
 
 
 def options_of(backbone: str) -> dict[str, Any]:
-    """Return the options that come with a backbone, its name among them."""
+    """Return the options that come with a backbone, including its name."""
     return {"backbone": backbone, **find_architecture(backbone).options}
 
 
@@ -361,7 +361,7 @@ def check_network(options: NetworkOptions) -> None:
     )
     for name in ignored:
         value = getattr(options, name)
-        # The value that asks for nothing. A network of parts has its own linear layers.
+        # The value that requests nothing. A network of parts has its own linear layers.
         absent = 0 if plain or name == "droprate" else None
         if value not in (getattr(NetworkOptions(), name), absent):
             what = "{neck}" if plain else kind.__name__

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HUB = "hf-hub:"
-# Networks that are not as timm describes them, by the beginning of their names.
+# Networks that differ from timm's description, by the beginning of their names.
 BUILT_ON_CPU = "regnet"  # PyTorch 2.6 has no torch.unique on meta
 RESAMPLES = "resnet"  # CLIP's: their pooling resamples its position embeddings in each forward pass
 # The fields that follow from a layout. map: (B, C, h, w); grid: the same with the channels last;
@@ -87,7 +87,7 @@ class TimmArchitecture(Architecture):
         return module.forward_head(pooled)
 
     def converted(self, module: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Convert its authors' file by timm's own filter for the module.
+        """Convert its authors' file with timm's own filter for the module.
 
         The names in the file may begin with `model.`, as in our checkpoints.
         """
@@ -100,9 +100,9 @@ class TimmArchitecture(Architecture):
         takes = inspect.signature(convert).parameters
         options = {"adapt_layer_scale": True} if "adapt_layer_scale" in takes else {}  # DeiT-III
         try:
-            with redirect_stdout(StringIO()):  # it prints
+            with redirect_stdout(StringIO()):  # the filter prints
                 found = convert(given, module, **options)
-        except Exception:  # the file of another network makes it fail in any way
+        except Exception:  # it may fail in any way on the file of another network
             return state_dict
         if len(own & found.keys()) <= len(own & given.keys()):
             return state_dict
@@ -136,7 +136,7 @@ def current_name(name: str) -> str:
 
     known = str(timm.models.get_deprecated_models().get(name) or name)
     if known != name:
-        # The weights of a few are gone.
+        # A few networks no longer have weights.
         known = known if is_timm(known) else known.partition(".")[0]
         log.info("timm calls %s %s now.", name, known)
     return known
@@ -232,7 +232,8 @@ def _channels(architecture: TimmArchitecture, module: nn.Module, images: Tensor)
 def is_timm(name: str) -> bool:
     """Return whether timm has a network of that name.
 
-    It may have a tag of weights (`resnet50.a1_in1k`), or be one of the hub (`hf-hub:OWNER/NAME`).
+    The name may end in a tag of weights (`resnet50.a1_in1k`), or be on the hub
+    (`hf-hub:OWNER/NAME`).
     """
     import timm
 
@@ -243,7 +244,7 @@ def is_timm(name: str) -> bool:
         return False
     try:
         return not tag or timm.models.get_pretrained_cfg(name) is not None
-    except RuntimeError:  # timm's word for an unknown tag
+    except RuntimeError:  # timm raises it for an unknown tag
         return False
 
 

@@ -73,7 +73,7 @@ class DenseNetArchitecture(TorchvisionArchitecture):
 
 
 class OpaqueArchitecture(TorchvisionArchitecture):
-    """A network of which only the input of the last linear layer is used."""
+    """A network whose feature is the input of its last linear layer."""
 
     def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         module = super().make(pretrained, size, drop_path)
@@ -158,7 +158,7 @@ class EfficientNetArchitecture(Architecture):
         return module.extract_features(images)
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
-        """Also replace the padding, which is a layer before each convolution.
+        """Also replace the padding, a layer before each convolution.
 
         It was made for the old stride.
         """

@@ -10,7 +10,7 @@ from torch.nn import functional
 from person_reid.errors import UserError
 from person_reid.text import did_you_mean
 
-LEAST_ACTIVATION = 1e-6  # least activation that a generalised mean sees
+LEAST_ACTIVATION = 1e-6  # the least activation in a generalised mean
 
 
 class AveragePool(nn.Module):
@@ -93,7 +93,7 @@ def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) 
 
 
 class LossFeature(NamedTuple):
-    """Which feature of a Head its losses use.
+    """The feature of a Head that its losses use.
 
     dropped: the output of the neck's dropout, as published, or its input.
     normed: the output of `bnneck`, as the test sees it, or its input, as published.
@@ -186,7 +186,7 @@ def build_classifier(
 ) -> nn.Module:
     """Build the classifier of a Head.
 
-    Its initial values come from the same code as its neck.
+    Its initial values come from the same code as its neck's.
     """
     if classifier != "linear":
         return CosineClassifier(dim, num_classes)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from person_reid.models.published.transformer_weights import resampled
 
-# Norms count their batches since PyTorch 0.4.1. Older files lack the counts; nothing depends on
-# them.
+# Norms have counted their batches since PyTorch 0.4.1. Older files lack the counts; nothing depends
+# on them.
 COUNTERS = "num_batches_tracked"
 
 

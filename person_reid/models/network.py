@@ -37,7 +37,7 @@ class Network(nn.Module):
     head_name: the classifier, an option of --head. size: (height, width) of the images.
     padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.
-    metric_dim: D, the width of the features for losses. parts: P, the number of those features per
+    metric_dim: D, the width of the features for losses. parts: P, the number of such features per
         image.
     pieces: the number of separately normalised pieces of the test feature; the feature is (B, dim /
         pieces, pieces), flattened.
@@ -73,7 +73,7 @@ class Network(nn.Module):
 
     @property
     def sides(self) -> int:
-        """The number of cameras that the network has side information on; mostly 0."""
+        """The number of cameras for which the network has side information; usually 0."""
         return 0
 
     def forward(self, images: Tensor) -> Any:
@@ -107,8 +107,8 @@ def check_size(
 ) -> None:
     """Raise UserError if the network cannot process images of `size`.
 
-    With batch_size, also if it cannot learn from batches of that many images. It tries, with two
-    images at most, without changing weights, statistics or random numbers.
+    With batch_size, it also raises if the network cannot learn from batches of that many images. It
+    tries, with two images at most, without changing weights, statistics or random numbers.
 
     advice: see fits_images.
     """
@@ -126,7 +126,7 @@ def check_size(
             buffer.copy_(value)
 
 
-# How the names of other networks with a BNNeck begin, the norm's first, and ours:
+# How the names of other networks with a BNNeck begin (the norm's first), and ours:
 # reid-strong-baseline and Ranked_Person_ReID, then fast-reid.
 NORM, CLASSIFIER_WEIGHT = "classifier.add_block.0.", "classifier.classifier.0.weight"
 BNNECKS = (
@@ -249,7 +249,7 @@ def per_part(
 class BranchedNetwork(Network):
     """A network of branches that start as copies of a backbone's stages.
 
-    A weight file of that backbone starts them all.
+    A weight file of that backbone initialises them all.
     """
 
     def base_name(self, name: str) -> str:

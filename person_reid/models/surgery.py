@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from person_reid.config.option import OptionError
 from person_reid.text import as_command, did_you_mean
 
-# What draws or changes initial values in place.
+# The functions that draw or change initial values in place.
 INITIAL_VALUES = frozenset(
     ("add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_")
 )
@@ -53,9 +53,9 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Keep hooks on layers for the length of a with block, also when it raises.
+    """Remove hooks from layers after a with block, even if it raises.
 
-    hooks: what register_forward_hook and its like return.
+    hooks: what register_forward_hook and similar methods return.
     """
     with ExitStack() as stack:
         for hook in hooks:

@@ -43,7 +43,7 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema")
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the state dict in a file, as plain names and tensors on the CPU.
 
-    Unpacks training states that keep it under its own key, of which an average comes first;
+    Unpacks training states that keep it under its own key, preferring an average;
     removes what DataParallel, DDP, FSDP, torch.compile and AveragedModel add to names; and gives
     Swin Transformers of mmdetection timm's names. Raises FileNotFoundError, or UserError if the
     file is not a state dict.
@@ -118,8 +118,8 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
     Beside tensors it may hold NumPy arrays, scalars and the flags of a training program, as the
     files of DINO, MoCo and torchreid do. Objects of other programs are read as empty dicts. Raises
-    FileNotFoundError, or UserError if the file is cut short, an exported network, or holds
-    something of Python's own that is not data.
+    FileNotFoundError, or UserError if the file is cut short, an exported network, or holds a Python
+    object that is not data.
     """
     path = Path(path)
     if path.is_dir():
@@ -145,15 +145,15 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     data += [(Unread, name) for name in foreign_objects(path)]
     try:
         if path.suffix == ".safetensors":
-            if printable(path) != str(path):  # safetensors takes names in UTF-8 alone
+            if printable(path) != str(path):  # safetensors accepts only names in UTF-8
                 tensors = load(path.read_bytes())
                 return {name: tensor.to(device) for name, tensor in tensors.items()}
             return load_file(path, str(device))
         _check_sums(path)
         with torch.serialization.safe_globals(data), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch's, about how others have written a file
+            warnings.simplefilter("ignore")  # PyTorch's, about how others wrote a file
             return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a damaged file makes torch.load fail in any way
+    except Exception as error:  # torch.load may fail in any way on a damaged file
         raise UserError(f"{path}: {_problem(path, str(error), first_line(error))}") from error
 
 
@@ -170,7 +170,7 @@ def _problem(path: Path, message: str, reason: str) -> str:
             "Save the weights alone in the program that wrote it: "
             "torch.save(model.state_dict(), FILE)"
         )
-    # PyTorch's own advice stands before it
+    # PyTorch's own advice comes before it
     explained = re.search(r"WeightsUnpickler error:\s*(.*)", message)
     reason = shorten(explained[1] if explained else reason, 100, placeholder=" …")
     return (
@@ -211,7 +211,7 @@ def _objects(path: str | Path) -> list[str]:
     """
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # a damaged file makes it fail in any way
+    except Exception:  # it may fail in any way on a damaged file
         return []
 
 

@@ -36,15 +36,15 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     classifier of other identities is not loaded: the feature does not depend on it. If a network
     has copies of a backbone's stages, each gets the tensors. The log warns of tensors of the
     backbone that the file lacks. Raises OptionError if the file belongs to another network: a
-    tensor of the backbone has another shape, most are missing, the file has others of their shapes
-    or, with strict, anything is missing that the feature depends on.
+    tensor of the backbone has another shape, most are missing, the file has unknown ones of their
+    shapes or, with strict, anything is missing that the feature depends on.
     """
     path = weight_file(as_path(path, "path"))
     tensors = _renamed(read_state_dict(path), network)
-    of_network = any(name.startswith("model.") for name in tensors)  # else of a backbone
+    of_network = any(name.startswith("model.") for name in tensors)  # otherwise a backbone's
     report = load_matching(_place(network, of_network, strict), tensors)
 
-    # Beside its backbone, a whole network may differ where no feature is asked for.
+    # Beside its backbone, a whole network may differ if no feature is needed.
     compared = "model." if of_network and not strict else ""
     fits = _fits(report, compared, strict, network.architecture.foreign)
     if not fits or len(report.loaded) < len(report.missing):
@@ -64,8 +64,8 @@ def _check_missing(
 ) -> None:
     """Warn of tensors of the backbone that a file lacks.
 
-    Raises OptionError if it has as many of the same shapes that the network does not know: they are
-    the missing ones under other names.
+    Raises OptionError if it has as many unknown tensors of the same shapes: these are the missing
+    ones under other names.
     """
     own = {**network.module.state_dict(), **network.state_dict()}
     beside = {name for name in network.state_dict() if not name.startswith("model.")}
@@ -118,7 +118,7 @@ def _fits(report: LoadReport, compared: str, strict: bool, foreign: tuple[str, .
     """Return whether a report shows that the file belongs to the network.
 
     compared: the prefix of tensors whose shapes count. strict: whether none may be missing.
-    foreign: how tensors of other networks begin. Classifiers never count.
+    foreign: how the tensor names of other networks begin. Classifiers never count.
     """
     wrong = (name for name in report.mismatched if name.startswith(compared))
     missing = report.missing if strict else []
@@ -136,7 +136,7 @@ def fitting_architecture(path: str | Path) -> str | None:
             module = architecture.make(False, architecture.size, 0.0)
         own = {name for name in module.state_dict() if not name.endswith(COUNTERS)}
         given = _named_as(architecture, own, tensors)
-        if not own & given.keys():  # the file of another program
+        if not own & given.keys():  # the file comes from another program
             strange.add(type(architecture))
             continue
         architecture.adopt(module, given)
@@ -165,8 +165,8 @@ def without_container(
     """Remove the prefix that another program gives its backbone (`encoder_q.`, `model.model.`, …).
 
     fitting: fitting(state_dict) → how many of its names the network has; of the prefixes that a
-    quarter of the names have, the one whose removal gives most goes. Tensors without it, such as
-    heads and momentum encoders, keep their names.
+    quarter of the names have, it removes the one that makes most names fit. Tensors without it,
+    such as heads and momentum encoders, keep their names.
     """
     prefixes = Counter(name[: dot.end()] for name in state_dict for dot in re.finditer(r"\.", name))
     readings = [

@@ -40,9 +40,9 @@ HORIZON = 0.37 * SCENE[1]  # pixels from the top
 ABOVE = 1.25  # the camera's height above the ground
 FOCAL = 1.2 * SCENE[1]  # in pixels
 FARTHEST = 5.5  # from the camera; nobody is seen beyond
-INSIDE = 0.6  # share of a figure within the frame from which somebody is in it
-LEAST_VISIBLE = 0.3  # share of a figure; who shows less is neither in the truth nor tracked
-SPEED = 0.8  # a second
+INSIDE = 0.6  # share of a figure within the frame from which a person counts as in it
+LEAST_VISIBLE = 0.3  # share of a figure; people who show less are neither in the truth nor tracked
+SPEED = 0.8  # per second
 CYCLE, POSES = 0.85, 8  # the length of two steps, and how many figures are drawn of them
 FIGURE = 256  # pixels of a body height in a drawn figure
 SHADOW_MARGIN = 40  # pixels around it, in which its shadow fades
@@ -52,9 +52,9 @@ LEAST_TRAVEL = 6.0  # the least seconds from a camera to the one numbered next t
 RETURN = 0.25  # share of the people who come back to the camera that saw them first
 
 # The faults of the tracker.
-MISS = 0.03  # share of the other boxes that it misses
+MISS = 0.03  # share of the remaining boxes that it misses
 BOX_JITTER = 0.02  # standard deviation of the sides of a box, in its widths and heights
-TRACKER_PATIENCE = 5  # frames: who was not seen for longer gets a new track
+TRACKER_PATIENCE = 5  # frames; a person unseen for longer gets a new track
 FRAGMENT = 0.02  # the chance of a new track at every box
 CROSSING, SWITCH = 0.3, 0.1  # two boxes of this IoU swap their tracks with this chance
 
@@ -215,7 +215,7 @@ def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
 def sight(passage: Passage, time: float) -> Sight | None:
     """Return how a person appears at a time, or None while mostly outside the view.
 
-    A point of the ground at the distance z is FOCAL / z ABOVE below the horizon.
+    A point on the ground at distance z is FOCAL / z · ABOVE below the horizon.
     """
     walked, yaw = SPEED * (time - passage.middle), passage.pose.yaw
     x, z = passage.x + walked * np.sin(yaw), passage.z - walked * np.cos(yaw)

@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 
 
 class ClusterCriterion(Criterion):
-    """The loss of images whose clusters, and so classes, change between epochs."""
+    """The loss of images whose clusters, and therefore classes, change between epochs."""
 
     def __init__(self, config: AdaptConfig, network: Network) -> None:
         super().__init__(LossPlan(), network)
@@ -296,7 +296,7 @@ class Adaptation:
         The measures need no labels.
 
         agreement: between these clusters and the previous ones. kept: the share of the nearest
-        neighbours at the start that still are nearest neighbours. Raises UserError for fewer than
+        neighbours at the start that are still nearest neighbours. Raises UserError for fewer than
         two clusters, and for features that are not finite.
         """
         everything, cameras = self.extract(), self.cameras
@@ -329,7 +329,7 @@ class Adaptation:
         return found
 
     def fault(self) -> str:
-        """Return why the start is considered better than what was learned, or ""."""
+        """Return why the starting network is considered better than the teacher, or ""."""
         before, now = self.first_separation, self.separation
         if self.kept < LEAST_KEPT:
             return (
@@ -343,7 +343,7 @@ class Adaptation:
     def conclude(self, run: RunFolder) -> None:
         """Write the teacher and the clusters.
 
-        The start is kept instead of the teacher if it is considered better.
+        If the starting network is considered better than the teacher, it is kept instead.
         """
         run.save_weights("average", self.network.state_dict())
         if fault := self.fault():

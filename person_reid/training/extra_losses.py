@@ -33,8 +33,8 @@ class Adversarial:
     Zheng et al., U-turn: Crafting Adversarial Queries with Opposite-Direction Features, IJCV 2022.
 
     every: above 0. The loss is added in every `every`-th batch of an epoch, from the first on. It
-    may be a fraction, as in published commands: then in the batches whose number, from 0, is a
-    multiple.
+    may be a fraction, as in published commands: then the loss is added in the batches whose number,
+    from 0, is a multiple of it.
     """
 
     names = ("adv",)

@@ -159,12 +159,12 @@ def warmed(decay: Schedule) -> Schedule:
 
 
 def step_decay(update: Update, options: OptimizerOptions) -> float:
-    """Return × 0.1 after two thirds of the epochs."""
+    """Return 1, and 0.1 after two thirds of the epochs."""
     return DROP ** (update.epoch // max(1, options.total_epoch * 2 // 3))
 
 
 def multistep(update: Update, options: OptimizerOptions) -> float:
-    """Return × 0.1 after each milestone."""
+    """Return 1, multiplied by 0.1 at each milestone."""
     return DROP ** bisect_right(listed_numbers(options.milestones, int), update.epoch)
 
 
@@ -178,7 +178,7 @@ def cosine(update: Update, options: OptimizerOptions) -> float:
 
 
 def warmup_cosine(update: Update, options: OptimizerOptions) -> float:
-    """Return the same per step, t and T counted from the end of the warm-up.
+    """Return the same as `cosine` per step, with t and T counted from the end of the warm-up.
 
     WarmupCosineAnnealingLR of many person toolboxes moves once per epoch, begins its warm-up at a
     third, and ends at eta_min, by default 0.
@@ -195,8 +195,8 @@ def _half_cosine(position: int, length: int, floor: float) -> float:
 def one_cycle(update: Update, options: OptimizerOptions) -> float:
     """Return, per step, half a cosine up from 1/25 to 1 in the warm-up, and another to almost 0.
 
-    The warm-up is by default 30 % of the steps. PyTorch's OneCycleLR (Smith and Topin,
-    Super-Convergence, 2018), the momentum constant.
+    The warm-up is by default 30 % of the steps. It is PyTorch's OneCycleLR (Smith and Topin,
+    Super-Convergence, 2018), with constant momentum.
     """
     steps = options.total_epoch * update.steps_per_epoch
     warm_steps = options.warm_epoch * update.steps_per_epoch
@@ -219,14 +219,14 @@ SCHEDULES: Registry[Schedule] = Registry(
         "cosine": warmed(cosine),
         "multistep": warmed(multistep),
         "warmup_cosine": warmed(warmup_cosine),
-        "one_cycle": one_cycle,  # which rises by itself
+        "one_cycle": one_cycle,  # which has its own warm-up
     },
     SCHEDULE_NAMES,
 )
 
 
 def register_schedule(name: str, decay: Schedule) -> None:
-    """Give a schedule a name, which --schedule then knows.
+    """Register a schedule under a name for --schedule.
 
     decay: (update, options) → the factor of the learning rate after the warm-up of --warm_epoch.
     """

@@ -71,7 +71,7 @@ def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Modu
     generator = torch.cuda.default_generators[images.get_device()]
     random = generator.clone_state()
     call = _Call(module)
-    # It is so in every recording: gradients are added up on the stream that recorded them.
+    # Every recording causes this warning: gradients are added up on the stream that recorded them.
     warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
     try:
         # The backward pass has no autocast.
@@ -89,7 +89,7 @@ def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Modu
 
 
 class _Call(nn.Module):
-    """Call a module in the autocast that is active when this is made.
+    """Call a module in the autocast that is active when this object is created.
 
     The cache of weights is disabled, because the weights change.
 
@@ -107,7 +107,7 @@ class _Call(nn.Module):
             return self.module(images, targets)
 
 
-CRITERION_DECAY = 0.996  # for the average of the weights that losses own
+CRITERION_DECAY = 0.996  # for the average of the losses' own weights
 
 
 class Outcome(NamedTuple):
@@ -249,14 +249,14 @@ class TrainingStep:
         self.scheduler = build_scheduler(self.optimizer, options, updates, schedule)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.average: AveragedModel | None = None
-        self.average_criterion: AveragedModel | None = None  # averages the weights that losses own
-        self.epoch = -1  # that begin_epoch has begun
+        self.average_criterion: AveragedModel | None = None  # averages the losses' own weights
+        self.epoch = -1  # the one that begin_epoch has begun
         if options.compile and not is_fused(network):
             self.module.compile(mode=options.compile, dynamic=False)
 
     def __call__(self, batch: Batch) -> Outcome:
         """Train on a batch; with --accumulate, update the weights only after several batches."""
-        if batch.epoch != self.epoch:  # in a loop that has not begun it
+        if batch.epoch != self.epoch:  # the caller's loop has not begun it
             self.begin_epoch(batch.epoch)
         updates, group = self._group(batch.step)
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():

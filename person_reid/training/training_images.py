@@ -30,7 +30,7 @@ from person_reid.losses.plan import pair_losses
 from person_reid.text import counted
 
 FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances give 1.5
-LONG_EPOCH = 1.5  # times the images; more is said
+LONG_EPOCH = 1.5  # times the number of images; the log warns of a longer one
 NO_BATCH = "The loader has no batch of two images or more to train on."
 log = logging.getLogger(__name__)
 Splits = Sequence[tuple[Path, Split]]
@@ -254,8 +254,8 @@ class TrainingImages(Batches):
     def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
 
-        With --train_all, they are training images and cannot validate. The log reports skipped
-        images, or why there is no validation (None).
+        With --train_all, they are training images and cannot be used for validation. The log
+        reports skipped images, or why there is no validation (None).
         """
         root = self.splits[0][0].parent
         folder = root / "val"

@@ -40,7 +40,7 @@ STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that sig
 
 
 class NotFinite(Exception):
-    """The loss of a step, counted from 0 within its epoch, or its result is NaN or infinite.
+    """The loss or the result of a step is NaN or infinite; steps count from 0 in an epoch.
 
     what: the subject and its verb, for the message.
     """
@@ -196,7 +196,7 @@ class Journal:
             steps = len(self.training.images)
             self.losses = torch.zeros(steps, device=self.totals.device)
             self.began, self.unseen = time.perf_counter(), float(self.totals[-1])
-            with progress(  # over all epochs, so that it says when the training ends
+            with progress(  # over all epochs, so that it shows when the training ends
                 total=steps * self.last,
                 initial=steps * self.epoch + self.step,
                 desc=f"epoch {self.epoch + 1}/{self.last}",
@@ -251,7 +251,7 @@ class Journal:
         """
         training = self.training
         what = "" if weights_are_finite(training.network) else "weights are"
-        if not what and self.epoch + 1 == self.last:  # a later step would tell
+        if not what and self.epoch + 1 == self.last:  # a later step would notice
             finite = all(map(math.isfinite, figures.values())) and outputs_are_finite(training)
             what = "" if finite else "network's output is"
         if what:
@@ -388,7 +388,7 @@ class Run(Journal):
         if self.epoch % CHECKPOINT_EVERY == 0:
             folder.save_weights(self.epoch, weights)
         folder.save_weights("last", weights)
-        folder.save_state(self.state_dict())  # after the checkpoints that it relies on
+        folder.save_state(self.state_dict())  # after the checkpoints, on which it relies
         folder.save_log(self.history)
         if self.config.keep:
             folder.keep_latest(self.config.keep)

@@ -65,7 +65,7 @@ OWN_WRITERS: Registry[OpenWriter] = Registry("writer", names=WRITER_NAMES)
 
 
 def register_writer(name: str, writer: OpenWriter) -> None:
-    """Give a metric writer a name, which --writers then knows.
+    """Register a metric writer under a name for --writers.
 
     writer: (config, folder of the run) → (what closes it, write(record)); a record has the metrics
     of an epoch, {name: number}.
@@ -87,7 +87,7 @@ def check_writers(config: TrainConfig) -> None:
             module = importlib.import_module(name)
         except ImportError:
             module = None
-        # None for a mere folder of that name, which imports too
+        # None for a mere folder of that name, which can also be imported
         if getattr(module, "__file__", None) is None:
             raise OptionError(f"{{{name}}} needs the package {name}: python -m pip install {name}")
 

@@ -128,7 +128,7 @@ def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
 
 
 def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, float | None]:
-    """Return N if the tracker used every Nth of `own` frames per second, and the rate that it used."""
+    """Return N and the rate of the tracker, which used every Nth frame."""
     if not own or not seen:
         return 1, own or seen
     step = max(round(own / seen), 1)

@@ -23,7 +23,7 @@ TEST: dict[str, Any] = {
 TINY_VIT: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}
 SMALL_VIT = {"embed_dim": 384, "depth": 12, "num_heads": 6}
 BASE = {"embed_dim": 768, "depth": 12, "num_heads": 12}
-# The first ViT-S of timm, with which TransReID begins.
+# timm's first ViT-S, with which TransReID begins.
 SHALLOW = {
     "embed_dim": 768, "depth": 8, "num_heads": 8, "mlp_ratio": 3.0, "qkv_bias": False,
     "scale": 768**-0.5,
@@ -119,7 +119,7 @@ def solider(kind: str, width: int, depths: tuple[int, ...]) -> Architecture:
 def without_labels(architecture: Architecture) -> Architecture:
     """Return a transformer as the programs that train without labels test it.
 
-    It has ImageNet's pixels, resized bicubically, and the feature after the norm.
+    It has ImageNet's pixel statistics, bicubic resizing, and the feature after the norm.
     """
     normed = isinstance(architecture, TransReIDArchitecture) and architecture.feature_of == "normed"
     options = {} if normed else {"neck": "bnneck"}

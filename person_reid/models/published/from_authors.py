@@ -1,4 +1,4 @@
-"""Backbones that this suite builds like their authors' code.
+"""Backbones that this suite builds as their authors' code does.
 
 They are IBN-Net, OSNet, the transformers of TransReID and SOLIDER, and the ResNets of CLIP-ReID and
 fast-reid.
@@ -110,7 +110,7 @@ def osnet(name: str, width: float, variant: str = "plain") -> Architecture:
 
 @dataclass(frozen=True)
 class FamilyArchitecture(Architecture):
-    """A network of a published paper, whose weights only its authors give away."""
+    """A network of a published paper, whose weights only its authors distribute."""
 
     terms = "none; docs/published-networks.md has its authors' licence"
 
@@ -187,9 +187,9 @@ class FastReIDArchitecture(FamilyArchitecture):
     """A ResNet of fast-reid.
 
     layers, ibn, non_local: arguments of models.fastreid.resnet.
-    split: a ResNeSt instead.
-    branched: its MGN.
-    of_luperson: LUPerson's.
+    split: whether it is a ResNeSt instead.
+    branched: whether it is the MGN.
+    of_luperson: whether it is LUPerson's MGN.
     """
 
     _: KW_ONLY

@@ -32,7 +32,7 @@ def quick_to_fail() -> Iterator[None]:
     constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
     try:
         yield
-    except (FileNotFoundError, ConnectionError) as error:  # both mean: not in the cache
+    except (FileNotFoundError, ConnectionError) as error:  # both mean that it is not in the cache
         if constants.HF_HUB_OFFLINE and not before:
             raise ConnectionError(f"{constants.ENDPOINT} does not answer") from error
         raise
@@ -51,7 +51,7 @@ def _answers(address: str) -> bool:
     answers = []
 
     def connect() -> None:
-        with suppress(OSError, ValueError):  # the latter: an address that cannot be one
+        with suppress(OSError, ValueError):  # the latter for an invalid address
             server = urlsplit(address)
             socket.create_connection(
                 (server.hostname or "", server.port or 443), HUB_PATIENCE
@@ -69,7 +69,7 @@ def weight_file(weights: str | Path) -> Path:
 
     For a network in this package it is a folder. A published file is in the folder of weights, or
     on the Hugging Face hub or in its cache. Raises UserError, which names file and place, if it is
-    in none of them, or is another file.
+    in none of them, or differs from the published file.
     """
     if folder := packaged(weights):
         return folder

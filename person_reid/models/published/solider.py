@@ -14,7 +14,7 @@ from person_reid.models.published.fastreid import HalfRange
 
 
 class PaddedBlock(SwinTransformerBlock):  # type: ignore[misc, unused-ignore]
-    """timm's block for maps that are not whole windows.
+    """timm's block for maps that windows do not divide evenly.
 
     They are padded before the shift, as in mmdetection, and not after it.
     """

@@ -1,6 +1,6 @@
 """Convert the weights of transformers to the form of timm.
 
-They come from other programs, or are for other image shapes.
+The weights come from other programs, or are for other image shapes.
 """
 
 import re
@@ -27,7 +27,7 @@ COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
 def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give a state dict of mmdetection's Swin Transformer timm's names and order.
 
-    Any other is returned unchanged.
+    Any other state dict is returned unchanged.
 
     mmdetection merges patches at the end of a stage in the order (channel, row, column); timm
     merges them at the start of the next stage in the order (column, row, channel).
