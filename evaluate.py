@@ -75,7 +75,7 @@ def report(
     written = {"json": [config.json], "save_per_query": [config.save_per_query]}
     check_outputs(config, [reid.multi_query_file(config.result)], **written)
 
-    # Read the features, and say what is unusual about them.
+    # Read the features, and report what is unusual about them.
     named = bool(config.save_per_query or config.clothes or ranked.gap or config.by)
     query, gallery = reid.load_result(config.result, paths=named)
     if leads and not ranked.gap:

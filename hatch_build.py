@@ -23,10 +23,10 @@ class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
 
 
 class Scripts(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]
-    """Puts the scripts into a wheel; an editable installation has those of the checkout."""
+    """Puts the scripts into a wheel; an editable installation uses the checkout's."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Name the files to hatchling; version: "standard" or "editable"."""
+        """Tell hatchling which files to include; version: "standard" or "editable"."""
         if version == "standard":
             build_data["force_include"] |= self.config["files"]
 

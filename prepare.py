@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         say(*describe_unlabelled(data_set, download))
         return
 
-    # Lay them out, and say what is there now.
+    # Lay them out, and print what is there now.
     done = reid.lay_out(data_set, download, save_dir)
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
     command = next_command(save_dir)
@@ -112,7 +112,7 @@ def draw_videos(config: PrepareConfig) -> None:
 
 
 def say(*lines: str) -> None:
-    """Print lines, in which no name of a file can upset the terminal."""
+    """Print lines; no file name in them can upset the terminal."""
     print(printable("\n".join(lines)))
 
 

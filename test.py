@@ -51,7 +51,7 @@ def test(config: TestConfig) -> None:
             reid.read_split(config.test_dir, "multi-query")
             names.append("multi-query")
         except reid.UserError as error:
-            problem = error  # what single queries need is extracted all the same
+            problem = error  # what single queries need is extracted anyway
     with reid.join_world(config.gpu_ids) as world:
         config = replace(config, gpu_ids=world.gpu(config.gpu_ids))
 

@@ -77,8 +77,8 @@ def load_network(
 def load_state_dict_mute(
     network: nn.Module, state_dict: dict[str, torch.Tensor], strict: bool = True
 ) -> None:
-    """Load the tensors that fit a network by name and shape, and omit the others silently.
+    """Load the tensors that fit a network by name and shape, and skip the others silently.
 
-    strict: nothing, as in the published function.
+    strict: ignored, as in the published function.
     """
     load_matching(network, state_dict)

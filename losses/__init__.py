@@ -1,6 +1,6 @@
 """Create losses by name: `losses.create_loss("triplet", margin=0.3)`.
 
-They live in person_reid.losses.
+The losses themselves are in person_reid.losses.
 """
 
 from person_reid.config.train import PUBLISHED_LOSSES

@@ -8,10 +8,10 @@
 
 prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
 images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
-Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks. The last
-rows for walks are for tracks that were cut where they change person. With --tracker,
+Markdown. IDF1 counts boxes (for Market-1501, images), and the F1 of pairs counts tracks. The last
+rows for walks show tracks that were cut where they change person. With --tracker,
 person_reid.Tracker makes the tracks from the boxes of benchmarks/accuracy/tracker.py; with
---appearance, also by appearance.
+--appearance, it also uses appearance.
 
 For walks, a further table shows how often people in one camera are named correctly by an image from
 another one. --draws sets how often random people and cameras are drawn and linked: 10 to 200 people
@@ -70,8 +70,9 @@ class Scene(NamedTuple):
     """The boxes of several cameras, true and computed.
 
     people, cameras: (N,), person and camera of the true boxes. tracks: (M,), the tracks of the
-    computed boxes. pairs: (P, 2), which of both match. spans: {track: (camera, first, last)}, in
-    seconds. features: (C, D) of crops. shown: C tracks. travel: see link_tracks.
+    computed boxes. pairs: (P, 2), the true and the computed boxes that match. spans: {track:
+    (camera, first, last)}, in seconds. features: (C, D) of crops. shown: the track of each crop.
+    travel: see link_tracks.
     """
 
     people: np.ndarray
@@ -98,7 +99,7 @@ def main(argv=None):
     )
     parser.add_argument("--threshold", type=float, help="in place of the network's")
     parser.add_argument("--draws", type=positive(int), help="draw people, and check the ranges")
-    parser.set_defaults(embedder=None)  # another program gives its own
+    parser.set_defaults(embedder=None)  # another program sets its own
     options = parser.parse_args(argv)
     if bool(options.walks) == bool(options.result) or bool(options.walks) != bool(options.source):
         raise UserError("Give --walks FOLDER with --from NETWORK, or --result FILE.")
@@ -185,7 +186,7 @@ def ranges(scene, draws):
         for place in (None, *np.unique(views)):
             here = (views == place) | (place is None)
             true = len({*who[chosen][here]})
-            known = replace(people, measured=True)  # which is what is measured here
+            known = replace(people, measured=True)  # which this benchmark measures
             count = known.count(here, 1 if place else len({*views.tolist()}))
             kind = "one camera" if place else "all cameras"
             found[kind].append((true, *count))
@@ -217,7 +218,7 @@ def drawn(who, cameras, random, apart):
 
 
 def names_given(scene):
-    """Yield how often a name is right, and how often a track gets it, with one image per person.
+    """Yield how often a name is right, and how often a track gets one, with an image per person.
 
     The images are from the first camera, which is not used otherwise.
     """
@@ -255,7 +256,7 @@ def names_given(scene):
 
 
 def row(words, scene, truth, names, people, threshold=None):
-    """Return a row. names: tracks; people: the identity of each. A track without one is alone."""
+    """Return a row. names: tracks; people: their identities. A track without one is alone."""
     who = {**{name: name for name in scene.spans}, **dict(zip(names, people, strict=True))}
     said = [who[track] for track in scene.tracks]
     found = identity_f1(scene.people, said, scene.pairs)
@@ -272,7 +273,7 @@ def row(words, scene, truth, names, people, threshold=None):
 def true_people(scene):
     """Return {track: the person that most of its boxes show}.
 
-    A track that matches no person counts as its own.
+    A track that matches no person counts as its own person.
     """
     seen = defaultdict(list)
     for box, computed in scene.pairs:
@@ -281,7 +282,7 @@ def true_people(scene):
 
 
 def walked(options):
-    """Return the scene of synthetic walks, whose crops a network embeds, and that of its pieces."""
+    """Return the scene of synthetic walks, whose crops a network embeds, and of their pieces."""
     from person_reid import Embedder
 
     embed = options.embedder or Embedder(options.source, weights=options.weights)

@@ -9,7 +9,7 @@
 People of query and gallery are drawn; the images of one person, camera and sequence are a track, of
 which at most eight are kept, as for videos. `adapt.py` learns from them without labels. Prints rows
 of Markdown, before and after: IDF1 of the tracks as across.py links them, the mAP of the crops
-among themselves, and that of 100 people of the training images, who were never seen.
+among themselves, and the mAP of 100 unseen people from the training images.
 """
 
 import os
@@ -107,7 +107,7 @@ def lay_out(paths, folder, without_tracks):
     numbers: dict[tuple, int] = {}
     for path in paths:
         person, camera, sequence, frame = of_name(path)
-        box = path.name.split("_")[3][:2]  # there may be several of one frame
+        box = path.name.split("_")[3][:2]  # one frame may have several
         track = numbers.setdefault((person, camera, sequence), len(numbers) + 1)
         name = f"{track:06d}_{sequence}{frame}{box}.jpg" if not without_tracks else path.name
         (folder / camera).mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def measured(embed, crops, others):
 
 
 def of_names(paths):
-    """Return people and cameras (N,) of images."""
+    """Return the people and cameras (N,) in images."""
     found = np.array([of_name(path)[:2] for path in paths]).astype(np.int64)
     return found[:, 0], found[:, 1]
 

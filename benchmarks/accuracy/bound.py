@@ -64,7 +64,7 @@ def people_of(images):
 
 
 class Pairs:
-    """The most similar pairs of strangers in a test set, SHARE of all: who, and how similar."""
+    """The most similar pairs of strangers in a test set, SHARE of all, with their similarities."""
 
     def __init__(self, query, gallery):
         labels = np.union1d(query.labels, gallery.labels)

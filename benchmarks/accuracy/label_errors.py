@@ -96,7 +96,7 @@ def cut(features, labels, cameras, share, random):
 def mixed(features, labels, cameras, share, random):
     """Return labels in which a share of the people includes another person.
 
-    Another camera saw that person.
+    That person comes from another camera.
     """
     changed, names = labels.copy(), np.unique(labels)
     for person in random.choice(names, round(share * len(names)), replace=False):
@@ -114,7 +114,7 @@ MISTAKES = {
 
 
 def row(kind, features, labels, cameras, changed):
-    """Return the cells of a draw, and (2, N): the probability of each proposal, and if it is right.
+    """Return the cells of a draw, and (2, N): each proposal's probability and whether it is right.
 
     Either half of an identity that was cut in two may be listed.
     """

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how well people are linked live, beside the same tracks linked at once.
+"""Measure how well people are linked live, compared with the same tracks linked at once.
 
     python prepare.py --synthetic --walks --data_dir walks
     python benchmarks/accuracy/live.py --walks walks --from osnet_x0_25 --weights osnet_msmt17.pth
@@ -184,7 +184,7 @@ class Walks:
 
 
 def note(said, first, last):
-    """Note whom tracks show, and return how many were corrected."""
+    """Record whom tracks show, and return how many were corrected."""
     for each in said:
         name = f"{each.camera} {each.track}"
         first.setdefault(name, each.person)

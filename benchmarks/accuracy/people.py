@@ -33,7 +33,7 @@ from person_reid.retrieval.clusters import group_people
 from person_reid.retrieval.identities import pair_f1
 from person_reid.retrieval.results import load_result
 
-RATES = (0.1, 0.01)  # shares of strangers taken for somebody
+RATES = (0.1, 0.01)  # shares of strangers mistaken for a known person
 SCORES = {"best": (1, 0), "mean": (0, 1), "both": (0.5, 0.5)}  # weights of the two cosines
 HEADER = "| images a person | score | Rank@1 | {} | threshold |".format(
     " | ".join(f"right, {rate:.0%} of strangers matched" for rate in RATES)
@@ -87,7 +87,7 @@ def main(argv=None):
 
 
 def trial(query, gallery, most, track, random):
-    """Return for each score: Rank@1, the shares right at each rate, the first threshold."""
+    """Return for each score: Rank@1, the shares named right at each rate, the first threshold."""
     people = np.unique(query.labels)
     known = random.choice(people, len(people) // 2, replace=False)
     found: dict[str, list] = {name: [] for name in SCORES}
@@ -103,7 +103,7 @@ def trial(query, gallery, most, track, random):
             tracks, [(enrolled.labels.astype(str), enrolled.features)]
         )
         truth = query.labels[asked]
-        # Somebody whom only this camera knows is not asked for.
+        # A person whom only this camera knows is not searched for.
         asks = np.isin(truth, enrolled.labels) | ~np.isin(truth, known)
         for name, (first, second) in SCORES.items():
             score = (first * best + second * mean)[asks]
@@ -123,7 +123,7 @@ def nth(labels):
 
 
 def track_of(query, gallery, asked, most):
-    """Return the features (n, D) of a query and of its person's images by the same camera."""
+    """Return the features (n, D) of a query and of its person's images from the same camera."""
     same = (gallery.labels == query.labels[asked]) & (gallery.cameras == query.cameras[asked])
     return np.concatenate(
         [query.features[asked : asked + 1], gallery.features[np.flatnonzero(same)[: most - 1]]]

@@ -11,7 +11,7 @@ defaults, in every frame, with tiles, and live: then they are fed to the cameras
 time, as fast as the machine can, without dropping frames.
 
 Prints tables in Markdown. A pair of tracks is right if both show one person and are linked, wrong
-if only linked, and missed if only of one person.
+if they are only linked, and missed if they only show one person.
 """
 
 import re
@@ -130,7 +130,7 @@ class Played(Streams):
 
 
 def figures(linked, truth, fps, words):
-    """Return the cells of a row, see HEADER. words: the way, see WAYS."""
+    """Return the cells of a row under HEADER. words: the way, one of WAYS."""
     found, live = [], False
     for number, each in enumerate(linked.tracks):
         frames, camera = each.track.frames, each.record.camera
@@ -174,7 +174,7 @@ def figures(linked, truth, fps, words):
 
 
 def counts_of(linked, fps):
-    """Return the number of people of all cameras and of each, with its range if it has one."""
+    """Return the number of people in all cameras and in each, with its range if it has one."""
     cells = defaultdict(lambda: "0")
     for each in count_people(linked):
         ends = [each.fewest, each.most]

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the tracker on boxes with truth, beside those of Roboflow's trackers, if installed.
+"""Measure the tracker on boxes with truth, beside Roboflow's trackers, if installed.
 
     python benchmarks/accuracy/tracker.py --walks data/walks
     python benchmarks/accuracy/tracker.py --truth TUD-Campus/gt.txt --boxes TUD-Campus/det.txt \\
@@ -176,7 +176,7 @@ def tracked(boxes, fps, every, features=None):
 
 
 def tracked_by_roboflow(boxes, fps, every, name):
-    """Return the same of one of Roboflow's trackers with its own settings, or None without it."""
+    """Return the same for a tracker of Roboflow's with its own settings, or None without it."""
     try:
         import supervision
         import trackers

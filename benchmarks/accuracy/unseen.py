@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure networks, and weights between two of them, on people they have never seen.
+"""Measure networks, and weights between two networks, on people they have never seen.
 
     python benchmarks/accuracy/unseen.py --test_dirs ../Market/pytorch mini/pytorch --walks walks \\
       --networks osnet_x0_25=osnet_x0_25_msmt17.pth "0277.xml --bgr --range 0..255" --keep features

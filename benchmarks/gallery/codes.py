@@ -126,12 +126,12 @@ def drawn(random, scatter, count):
 
 
 def scores(query, gallery, found):
-    """Return Rank@1 and mAP in per cent of the found images (Q, DEPTH)."""
+    """Return Rank@1 and mAP in per cent for the found images (Q, DEPTH)."""
     firsts, means = [], []
     for label, camera, numbers in zip(query.labels, query.cameras, found, strict=True):
         mine, here = gallery.labels == label, gallery.cameras == camera
         right, junk = mine & ~here, mine & here | (gallery.labels == -1)
-        known = np.minimum(numbers, len(gallery))  # a distractor is the one after the last
+        known = np.minimum(numbers, len(gallery))  # a distractor gets the number after the last
         known = known[~np.append(junk, False)[known]]
         hits = np.append(right, False)[known]
         precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)

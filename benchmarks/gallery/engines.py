@@ -33,7 +33,7 @@ from person_reid.console import run_script
 from person_reid.retrieval.neighbours import nearest_of_chunks
 
 RECALL = 0.98
-# The images of a transaction, and of a process, while others are killed or add at once.
+# Images per transaction, and per process, in the tests of kills and of simultaneous additions.
 STEP, ADDED = 20, 400
 COLUMNS = (
     "| | add | build the lists | on the disk | memory | a query "

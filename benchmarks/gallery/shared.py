@@ -89,7 +89,7 @@ def questions(count, dimension):
     for name, which in ASKED.items():
         inside = np.flatnonzero([which.admits("any.jpg", about) for about in known])
         if not len(inside):
-            continue  # so few images have nobody there at that time
+            continue  # with so few images, nobody is there at that time
         chunks = (
             (part, features[part]) for part in np.array_split(inside, 1 + len(inside) // STEP)
         )
@@ -98,7 +98,7 @@ def questions(count, dimension):
 
 
 def made_of(place, count, dimension):
-    """Return the seconds that a process takes to add images, and to prepare their search."""
+    """Return the seconds that a process takes to add images, and to prepare searches."""
     with closing(open_gallery(place)) as gallery:
         added = sum(add(gallery, chunk) for chunk in images(count, dimension))
         began = time.perf_counter()
@@ -124,7 +124,7 @@ def both(place, count, dimension):
 
 
 def adding(place, names, count, dimension):
-    """Return how many images per second several processes add together; each has its own."""
+    """Return how many images per second several processes, each with its own, add together."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(len(names) + 1)
     each = count // len(names)

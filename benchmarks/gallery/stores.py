@@ -21,7 +21,7 @@ class Ours:
     """The index of tools/search.py."""
 
     module = "faiss"
-    efforts = (0,)  # it finds out by itself
+    efforts = (0,)  # it chooses the effort itself
 
     def __init__(self, folder, dimension):
         self.index = SearchIndex(folder / "people.index")

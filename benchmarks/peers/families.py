@@ -56,7 +56,7 @@ def namespace(values: Any) -> Any:
 
 
 def configuration(size: tuple[int, int], **model: Any) -> Any:
-    """Return the options that the code of TransReID, and the codes built on it, read."""
+    """Return the options that the code of TransReID, and the code built on it, read."""
     values = {
         "LAST_STRIDE": 1, "PRETRAIN_PATH": "", "NAME": "transformer", "PRETRAIN_CHOICE": "no",
         "COS_LAYER": False, "NECK": "bnneck", "SIE_CAMERA": False,
@@ -76,7 +76,7 @@ def module_of(folder: Path, name: str) -> Any:
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in ("model", "loss", "config", "utils", "fastreid"):
             del sys.modules[loaded]
-    before = sys.path[:]  # the suite has a model.py, too
+    before = sys.path[:]  # the suite also has a model.py
     sys.path[:] = [str(folder), *(path for path in before if Path(path).resolve() != ROOT)]
     try:
         return importlib.import_module(name)
@@ -100,7 +100,7 @@ def transreid(
     shallow: bool = False,
     **model: Any,
 ) -> Any:
-    """Build a network of TransReID's code, or of one built on it.
+    """Build a network of TransReID's code, or of code built on it.
 
     kind: its transformer; none for a shrunken one, which is `shallow` like its ViT-S.
     """
@@ -131,7 +131,7 @@ def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> An
     assert spec.loader
     code = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(code)
-    code.TransReID.load_param = lambda *_: None  # it begins with a file
+    code.TransReID.load_param = lambda *_: None  # it would load a file
     norm = partial(nn.LayerNorm, eps=1e-6)
     return code.TransReID(img_size=size, qkv_bias=True, norm_layer=norm, **TINY | settings)
 
@@ -208,7 +208,7 @@ def fastreid(
 
 
 def half_range(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
-    """Return the features that the test code of TransReID, and codes built on it, computes."""
+    """Return the features that the test code of TransReID, and of code built on it, computes."""
     test = Compose([ToPILImage(), Resize(size), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
     cameras = {} if sides is None else {"cam_label": sides}
     return network(torch.stack([test(image) for image in images]), **cameras)
@@ -242,7 +242,7 @@ def as_fastreid(network: Any, images: list[Any], size: tuple[int, int], sides: A
 
 @dataclass(frozen=True)
 class Case:
-    """A network of authors, and ours.
+    """The authors' network, and ours.
 
     repository: the checkout, and a folder in it.
     build: (folder, size, **model) → their module.

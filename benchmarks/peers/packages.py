@@ -8,8 +8,9 @@ All read the same files on the same machine.
       --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
 
 Every measurement has its own process; the rows alternate and the median counts. Scripts are timed
-from start to end, functions once everything is imported. The peers are as published, with what
-Python and NumPy have removed since added back. Prints Markdown tables. This sets the peers up:
+from start to end, functions once everything is imported. The peers are as published, except that
+what Python and NumPy have since removed is added back. Prints Markdown tables. This sets the peers
+up:
 
     git clone https://github.com/KaiyangZhou/deep-person-reid ../torchreid
     git clone https://github.com/JDAI-CV/fast-reid ../fast-reid
@@ -159,7 +160,7 @@ def script(name, options, old=False):
 
 
 def metrics(options, rerank=False):
-    """Time our metrics, of features in memory, if `rerank` after k-reciprocal re-ranking."""
+    """Time our metrics for features in memory, after k-reciprocal re-ranking if `rerank`."""
     from person_reid.config.evaluate import RerankOptions
     from person_reid.retrieval.metrics import evaluate
     from person_reid.retrieval.rerank import rescorer
@@ -193,7 +194,7 @@ def metrics_of_torchreid(options, rerank=False):
 def metrics_of_fast_reid(options):
     """Time fast-reid's metrics, compiled by Cython.
 
-    It is what its ReidEvaluator does once it has the features.
+    This is what its ReidEvaluator does once it has the features.
     """
     with import_from(options.fast_reid):
         from fastreid.evaluation.rank import IS_CYTHON_AVAI, evaluate_rank

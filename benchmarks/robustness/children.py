@@ -1,6 +1,6 @@
 """Run a function in a forked child.
 
-Its output is captured, its time is limited, and this process does not change.
+The child's output is captured and its time limited, and this process does not change.
 
 A child starts in milliseconds, with PyTorch imported already. POSIX only.
 """

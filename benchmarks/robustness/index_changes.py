@@ -1,6 +1,7 @@
 """Changes of an index that kills.py interrupts, and what must hold after each of them.
 
-A change is complete or did not happen; repeated, it completes, and nothing forgotten is left.
+A change either is complete or did not happen; when repeated, it completes, and nothing forgotten is
+left.
 """
 
 from collections import Counter
@@ -24,7 +25,7 @@ class IndexChange:
     """A change of the index in a folder.
 
     make: writes the index. change: changes it. check: whether the index is as it was or as it
-    should be; with True, as it should be. acts: about how many times the change writes.
+    should be; with True, as it should be. acts: roughly how many times the change writes.
     """
 
     make: Callable[[Path], object]

@@ -82,7 +82,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     random.seed(options.seed)
     torch.set_num_threads(1)
-    files.ABANDONED = 0  # else what a process leaves is removed when it has been gone for a minute
+    files.ABANDONED = 0  # else what a process leaves is removed a minute after its end
     with tempfile.TemporaryDirectory() as name:
         workspace = Path(name)
         write_people(workspace / "people" / "train_all", people=8, images=8)
@@ -243,7 +243,7 @@ def kill(command, workspace, kills, most, check=lambda: None):
     Returns how often it was killed: fewer if it has nothing left to do.
     """
     killed = 0
-    for _ in progress(range(4 * kills), desc="kills"):  # some end by themselves before that act
+    for _ in progress(range(4 * kills), desc="kills"):  # some end by themselves before that
         if killed == kills:
             break
         acts = random.randint(1, most)

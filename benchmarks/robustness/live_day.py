@@ -8,8 +8,8 @@ Every camera gives a frame every three seconds. Visitors walk past one to four c
 staff all day. A box is drawn in a colour that identifies its person, and the feature of an image is
 that person's, shifted by the camera and at random. Everything else is as in tools/people.py:
 tracker, images, links, and a gallery on the disk. Prints a row for every part of the day: the
-tracks so far, how many of them were corrected, the IDF1 of the tracks as reported then, the people
-of all tracks so far beside the true number, and the memory of the process.
+tracks so far, how many of them were corrected, the IDF1 of the tracks as reported then, the number
+of people in all tracks so far beside the true one, and the memory of the process.
 """
 
 import os
@@ -36,8 +36,8 @@ DIMENSION = 256  # of the features
 STEP = 3  # seconds from a frame to the next
 SIZE = (160, 90)  # width and height of a frame
 STAY = 15  # seconds that somebody is in front of a camera
-PLACES = 6  # side by side, of those who are there at one time
-CAMERA_SHIFT, NOISE = 0.5, 0.9  # lengths of what moves a feature, beside the person's 1
+PLACES = 6  # side by side, for people who are there at the same time
+CAMERA_SHIFT, NOISE = 0.5, 0.9  # lengths of a feature's shifts; the person's part is 1
 BEGIN = 1.8e9  # seconds since 1970
 HEADER = ["hour", "tracks", "corrected", "IDF1 of tracks", "people said", "people", "memory"]
 
@@ -68,10 +68,10 @@ class Day:
         self.features = self._unit(self.random.standard_normal((people, DIMENSION)))
         self.shifts = self._unit(self.random.standard_normal((CAMERAS, DIMENSION)))
         self.visits = sorted(self._visits(people))
-        self.who: dict[tuple[str, int], int] = {}  # person of a track
+        self.who: dict[tuple[str, int], int] = {}  # the person of a track
         self.said: dict[tuple[str, int], int] = {}
         self.corrected = 0
-        self.there: list[tuple[int, int]] = []  # (place, person) before the camera that looks
+        self.there: list[tuple[int, int]] = []  # (place, person) in front of the current camera
 
     def rows(self, folder):
         """Yield the rows."""
@@ -131,7 +131,7 @@ class Day:
             self.corrected += each.corrected_from is not None
 
     def row(self, hour):
-        """Return what was reported until an hour."""
+        """Return the row of what was reported up to an hour."""
         names = [*self.said]
         people, said = [self.who[name] for name in names], [self.said[name] for name in names]
         score = identity_f1(people, said).f1

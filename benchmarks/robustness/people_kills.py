@@ -51,7 +51,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     random.seed(options.seed)
     torch.set_num_threads(1)
-    files.ABANDONED = 0  # else what a process leaves is removed when it has been gone for a minute
+    files.ABANDONED = 0  # else what a process leaves is removed a minute after its end
     register_detector("colours", lambda device: find_by_colour)
     call = partial(people.main, CALL)
     with tempfile.TemporaryDirectory() as name:

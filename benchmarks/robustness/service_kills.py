@@ -47,7 +47,7 @@ class Answers:
     """What the service has acknowledged: ids of existing and of forgotten images."""
 
     def __init__(self) -> None:
-        self.there: dict[str, set[str]] = {}  # {id: names of which it has one}
+        self.there: dict[str, set[str]] = {}  # {id: names, one of which it has}
         self.gone: set[str] = set()
         self.merged = 0
         self.refused: list[str] = []
@@ -121,7 +121,7 @@ def ask(address, answers, seed, number):
             if own and act < 0.25:
                 image = own.pop()
                 with answers.lock:
-                    answers.there.pop(image)  # not known, until there is an answer
+                    answers.there.pop(image)  # unknown until there is an answer
                 send("DELETE", f"images/{image}")
                 with answers.lock:
                     answers.gone.add(image)

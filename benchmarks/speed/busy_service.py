@@ -38,7 +38,7 @@ CAMERAS, ADDED = ("door", "till"), 5  # images of each in a second
 CLIENTS, PAUSE = 4, 0.2  # seconds between an answer and the next question of a client
 TRACKS, PER_TRACK = 40, 8  # of each camera
 FORGETTINGS = 6  # in the run
-# The service, whose hour is shorter.
+# The service, with a shorter hour.
 SERVE = "import sys; from person_reid.serve import service; service.HOUR = {hour}; "
 SERVE += "sys.argv[0] = 'serve.py'; from tools.serve import main; main()"
 
@@ -113,7 +113,7 @@ async def compare(address, process, query, seconds):
 
 
 async def ask(client, query, seconds):
-    """Return {operation: seconds of each} of clients that ask in turn."""
+    """Return {operation: seconds of each} for clients that ask in turn."""
     found: dict[str, list[float]] = defaultdict(list)
     end = time.perf_counter() + seconds
     search = {"json": {"features": query}}
@@ -138,7 +138,7 @@ async def ask(client, query, seconds):
 
 
 async def add(client, camera, seconds):
-    """Return the seconds of each image that a camera adds; they are forgotten before the end."""
+    """Return the seconds of each image that a camera adds; all are forgotten before the end."""
     taken, begin = [], time.perf_counter()
     for number in range(int(ADDED * seconds)):
         await asyncio.sleep(max(0, begin + number / ADDED - time.perf_counter()))

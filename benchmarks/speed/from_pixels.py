@@ -32,7 +32,7 @@ from person_reid.video.tracker import Tracker
 from tools import people
 
 SIZE, RATE = (1920, 1080), 25
-REPEATED = 5  # times that each frame of the walks, which have 5 in a second, is shown
+REPEATED = 5  # times that each frame of the walks is shown, which have 5 per second
 
 
 def main(argv=None):

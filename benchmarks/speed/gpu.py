@@ -46,7 +46,7 @@ from person_reid.retrieval.results import load_result
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.run_folder import RunFolder
 
-MINUTES = 9  # that a part may take
+MINUTES = 9  # the most that a part may take
 NETWORKS = {
     "resnet50": (256, 128, 64),
     "osnet_x1_0": (256, 128, 64),
@@ -130,7 +130,7 @@ def lay_out(options, workspace):
 def run_part(part, options, workspace):
     """Run a part in its own process.
 
-    Return its output as a section, and whether it ended well.
+    Return its output as a section, and whether it succeeded.
     """
     flags = ["--only", part, "--gpu_ids", options.gpu_ids, "--networks", *options.networks]
     flags += ["--dry_run"] if options.dry_run else []

@@ -74,7 +74,7 @@ class ChannelsFirst(torch.nn.Module):
 
 @contextmanager
 def eager():
-    """Do not change networks when features are computed."""
+    """Leave networks unchanged when features are computed."""
     with patch("person_reid.retrieval.features.fuse", ChannelsFirst):
         yield
 

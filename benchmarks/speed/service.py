@@ -115,7 +115,7 @@ def print_row(name, question, clients, rate, taken):
 
 
 async def ask_at(address, path, request, rate, seconds):
-    """Return the seconds of requests from when they were due, `rate` of them per second."""
+    """Return the seconds of requests, counted from when they were due, at `rate` per second."""
     token, begin = {"Authorization": f"Bearer {TOKEN}"}, time.perf_counter()
     async with httpx.AsyncClient(headers=token, timeout=60) as client:
 
@@ -129,7 +129,7 @@ async def ask_at(address, path, request, rate, seconds):
 
 
 async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):
-    """Return the seconds of each request of clients that ask until time or number is reached."""
+    """Return the seconds of each request of clients that ask until a time or number is reached."""
     taken: list[float] = []
     end = time.perf_counter() + seconds
     token = {"Authorization": f"Bearer {TOKEN}"}

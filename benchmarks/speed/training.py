@@ -55,7 +55,7 @@ def main(argv=None):
         "--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones"
     )
     options = parser.parse_args(argv)
-    import torch  # only now: cli decides how its threads wait
+    import torch  # only now: the console decides how its threads wait
 
     suite: dict[str, list[str]] = {"suite, float32": []}
     if not emulates(select_device(options.gpu_ids), torch.bfloat16):

@@ -19,7 +19,7 @@ FIXTURE = ROOT / "tests" / "fixtures" / "families.json"
 
 
 def filled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The value of a tensor by the rule of the published features."""
+    """The values of a tensor by the rule of the published features."""
     random = np.random.default_rng(zlib.crc32(name.encode()))
     if "running_var" in name:
         value = random.uniform(0.5, 1.5, shape)
@@ -47,7 +47,7 @@ def authors_weights(record: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def family_entry(record: dict[str, Any]) -> str:
-    """Add a shrunken network to the table of families if the record is of one; returns its name."""
+    """Add a shrunken network to the table of families if the record has one; return its name."""
     changes = dict(record["changes"])
     if not changes:
         return record["backbone"]

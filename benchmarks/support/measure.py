@@ -25,7 +25,7 @@ CAMERAS = 6
 
 
 def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
-    """Write a result file of synthetic people, as uneven as real ones.
+    """Write a result file of synthetic people, who vary as much as real ones.
 
     Identity sizes follow a power law, some identities are tight and some loose, and cameras shift
     every feature. A fifth of the gallery is junk and a seventh are distractors, as in Market-1501.

@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.support.parser import Parser
 from person_reid.console.script import run_script
 
-# Nothing is slower for being safe: fsync stays on.
+# No safety is traded for speed: fsync stays on.
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''

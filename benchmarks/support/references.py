@@ -65,7 +65,7 @@ def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
 
     query (Q, D), gallery (G, D): unit features. The original distance is the published (2 - 2
     cos)², each row divided by its largest; every image comes first among its own neighbours, equal
-    ones by index.
+    images by index.
     """
     features = np.concatenate([query, gallery])
     cosine = products(features, features)
@@ -131,8 +131,8 @@ def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
 def half_cosine_rates(options, epoch, part):
     """Return the learning rates of backbone and head after a part, 0 to 1, of an epoch.
 
-    The rate is a half cosine by the epoch, down to lr / 100. Over the first warm_epoch epochs, it
-    is multiplied by a linear rise from 0.1 to 1 in each step.
+    The rate falls by epoch along a half cosine to lr / 100. Over the first warm_epoch epochs, each
+    step multiplies it by a linear rise from 0.1 to 1.
     """
     floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
     warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0

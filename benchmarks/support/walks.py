@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 FRAMES, SIZE = 24, (96, 64)
-SCORE = 0.9  # of a box that find_by_colour finds
+SCORE = 0.9  # of each box that find_by_colour finds
 COLOURS = {7: (220, 60, 40), 12: (40, 90, 220)}
 
 
@@ -33,7 +33,7 @@ def write_frames(folder, frames=FRAMES):
 
 
 def write_video(path, frames=FRAMES, rate=10, title="", turn=0, **options):
-    """The frames as a video, by PyAV. turn: how often they are turned by 90°."""
+    """The frames as a video, by PyAV. turn: how many times they are turned by 90°."""
     import av
 
     with av.open(str(path), "w", options=options) as container:
@@ -63,7 +63,7 @@ def write_tracks(path, frames=range(1, FRAMES + 1), move=(0, 0)):
 
 
 def shows(path):
-    """The person on a crop: the one with its most frequent colour."""
+    """The person in a crop: the one with its most frequent colour."""
     with Image.open(path) as image:
         middle = np.median(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
     return min(COLOURS, key=lambda person: np.abs(middle - COLOURS[person]).sum())

@@ -43,9 +43,9 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema")
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the state dict in a file, as plain names and tensors on the CPU.
 
-    Unpacks training states that keep it under its own key, preferring an average;
-    removes what DataParallel, DDP, FSDP, torch.compile and AveragedModel add to names; and gives
-    Swin Transformers of mmdetection timm's names. Raises FileNotFoundError, or UserError if the
+    Unpacks training states that keep it under its own key, preferring an average; removes
+    what DataParallel, DDP, FSDP, torch.compile and AveragedModel add to names; and gives Swin
+    Transformers of mmdetection timm's names. Raises FileNotFoundError, or UserError if the
     file is not a state dict.
     """
     content = read_tensors(path)

@@ -7,15 +7,15 @@
       --start osnet_x0_25_msmt17.pth --teacher "0277.xml --bgr --range 0..255 --no_flip" \\
       --validation ../PKU-Reid/pytorch --keep features --output osnet_x0_25_people
 
-The stages up to conv3 keep their weights. They see each image once, and conv4, conv5 and the last
-layer learn from what they give. Two losses add up: the cosine of the teacher's feature and a linear
-map of the student's (Romero et al., FitNets, ICLR 2015), and the soft triplet loss of the batch's
-hardest images. In the end, the weights are moved back part of the way to the start, which is better
-on people never seen (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022).
+The stages up to conv3 keep their weights. They process each image once, and conv4, conv5 and the
+last layer learn from their output. Two losses are added: the cosine of the teacher's feature and a
+linear map of the student's (Romero et al., FitNets, ICLR 2015), and the soft triplet loss of the
+batch's hardest images. In the end, the weights are moved part of the way back to the start, which
+is better for unseen people (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022).
 
 The folder --output is written as tools/save_pretrained.py does, in half precision. The people in
 train_all of --validation give the threshold of two images, which 1 % of the strangers reach, and
-the cosines of tracks. What the teacher and the first stages give is kept in --keep, for further
+the cosines of tracks. The output of the teacher and the first stages is kept in --keep, for further
 seeds.
 """
 
@@ -51,11 +51,11 @@ from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from person_reid.retrieval.track_features import TrackCosines
 from person_reid.run_folder import save_tensors
 
-PEOPLE, IMAGES = 16, 4  # of a batch
+PEOPLE, IMAGES = 16, 4  # in a batch
 RATE, DECAY, WARM_STEPS = 2e-3, 5e-4, 20
-MAP_RATE = 5  # times the rate, for the linear map
+MAP_RATE = 5  # times the learning rate, for the linear map
 FEATURES, TRIPLET = 5, 2  # weights of the losses
-SHARPNESS = 10  # of the triplet's difference
+SHARPNESS = 10  # multiplies the triplet's difference
 CHUNK = 256  # images that are decoded at a time
 Images = tuple[Tensor, Tensor, Integers]
 
@@ -119,7 +119,7 @@ def seen_by(front: nn.Module, data_dir: str, options: Namespace) -> Images:
 
 
 def spread(rows: Integers, most: int) -> Integers:
-    """Return at most so many rows, evenly spread."""
+    """Return at most that many rows, evenly spread."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
 
 
@@ -165,7 +165,7 @@ def learn(
 
 
 def save(tested: NetworkToTest, options: Namespace) -> None:
-    """Write the folder, with what the people of --validation say of the network."""
+    """Write the folder, with what the people in --validation show about the network."""
     embedder, split = Embedder(tested, device="cpu"), read_split(options.validation, "train_all")
     of = embedder.features, embedder.size
     every = extract_split(*of, split, options.validation, "train_all")
@@ -180,7 +180,7 @@ def save(tested: NetworkToTest, options: Namespace) -> None:
 
 
 def erased(maps: Tensor, random: np.random.Generator) -> Tensor:
-    """Return maps (B, C, h, w), half of the batches mirrored, and half without a rectangle."""
+    """Return maps (B, C, h, w); half of the batches are mirrored, half have a rectangle erased."""
     if random.random() < 0.5:
         maps = maps.flip(3)
     if random.random() < 0.5:

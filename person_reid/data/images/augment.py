@@ -65,8 +65,8 @@ def change_where(
         shape.
     arguments: tensors (B, …).
 
-    On a CPU, the change sees only the chosen images. On an accelerator, it sees all of
-    them and a mask selects from the result: waiting for the host to find the chosen ones would take
+    On a CPU, the change sees only the chosen images. On an accelerator, it sees all of them
+    and a mask selects from the result: waiting for the host to find the chosen ones would take
     longer than computing the others.
     """
     if images.device.type != "cpu":
