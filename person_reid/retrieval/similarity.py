@@ -242,7 +242,7 @@ DISTANCES: Registry[MakeScores] = Registry(
 
 
 def register_distance(name: str, compare: Compare) -> None:
-    """Give a comparison of features a name, which --distance then knows.
+    """Register a comparison of features under a name for --distance.
 
     compare: (queries (B, D), gallery (G, D)) → scores (B, G), all NumPy arrays; a higher score
         means nearer. It is called for a few queries at a time, in several threads.

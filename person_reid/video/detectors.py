@@ -63,7 +63,7 @@ DETECTORS: Registry[OpenDetector] = Registry(
 
 
 def register_detector(name: str, open_one: OpenDetector) -> None:
-    """Give a detector a name, which --detector then knows.
+    """Register a detector under a name for --detector.
 
     open_one: returns the detector for a torch.device. Raises UserError for a name that is taken.
     """
