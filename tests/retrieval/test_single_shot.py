@@ -35,7 +35,7 @@ def expected_rank_1(query, gallery):
 
 
 def test_the_mean_over_trials_is_the_expectation():
-    query, gallery = two_cameras()
+    query, gallery = two_cameras(seed=4)  # of which a single draw is far from the mean
     found = evaluate_single_shot(query, gallery, trials=200)
     assert found.rank(1) == pytest.approx(expected_rank_1(query, gallery), abs=0.02)
     assert found.gallery_size == 12
