@@ -14,7 +14,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -177,9 +177,11 @@ def on_disk(address):
 
 def server_memory(server):
     """Return the memory of a server's processes in GB, each shared page counted once."""
-    parent = psutil.Process(server.process.pid)
-    every = [parent, *parent.children()]
-    return sum(process.memory_full_info().pss for process in every) / 1e9
+    parent, total = psutil.Process(server.process.pid), 0
+    for process in [parent, *parent.children()]:
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            total += process.memory_full_info().pss
+    return total / 1e9
 
 
 if __name__ == "__main__":
