@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def choose(config: PrepareConfig) -> tuple[KnownDataSet, Path, Path]:
-    """Return the data set, the folder of its images and that of its layout.
+    """Return the data set, the folder of its images and the folder of its layout.
 
     The images are found, fetched or drawn.
     """

@@ -76,7 +76,7 @@ def available_cores() -> int:
 def prepare_training(device: torch.device, tf32: bool) -> None:
     """Choose how this process trains on a device. tf32: see --no_tf32.
 
-    On a CPU it keeps freed memory, see keep_memory. On a GPU, convolutions are repeatable.
+    On a CPU, it keeps freed memory as keep_memory does. On a GPU, convolutions are repeatable.
     """
     if device.type == "cpu":
         keep_memory()
@@ -255,7 +255,7 @@ def peak_memory(device: torch.device) -> str:
     if sys.platform != "win32":
         import resource
 
-        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes per unit of ru_maxrss
         used.append(f"{unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9:.1f} GB")
     if device.type == "cuda":
         import torch

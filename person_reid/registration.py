@@ -21,7 +21,7 @@ from person_reid.errors import UserError, first_line
 from person_reid.text import did_you_mean, quoted
 
 log = logging.getLogger(__name__)
-GROUP = "person_reid.plugins"  # of the entry points of an installed package
+GROUP = "person_reid.plugins"  # the group of entry points in an installed package
 # MODULE:CLASS, which --backbone takes; timm's networks of a hub have a slash or a hyphen
 OWN_CLASS = re.compile(r"(?P<plugin>[\w./\\:]+):(?P<name>[A-Za-z_]\w*)")
 NAME = re.compile(r"[A-Za-z]\w*(?:[.-]\w+)*")

@@ -184,7 +184,7 @@ class RunFolder:
         return float(sum(epoch.get("seconds", 0.0) for epoch in self.history()) / 60)
 
     def save_options(self, options: Mapping[str, Any]) -> None:
-        """Write opts.yaml: {flag: value}, in the form that the published code reads too."""
+        """Write opts.yaml: {flag: value}, in a form that the published code also reads."""
         write_text(self.options_file, yaml.safe_dump(dict(options)))
 
     def options(self, texts: Collection[str] = ()) -> dict[str, Any]:
@@ -442,7 +442,7 @@ for kind in ("int", "float"):
 
 
 def check_run_name(name: str) -> None:
-    """Raise UserError for a name that a system refuses for a folder or that looks like a flag."""
+    """Raise UserError for a folder's name that some system rejects, or that looks like a flag."""
     here = RunFolder(name).path.exists()  # made by an earlier version, or not meant for Windows
     forbidden = set("/\\") if here else set('/\\<>:"|?*')
     if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":

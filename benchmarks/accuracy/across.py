@@ -62,7 +62,7 @@ NAMES_HEADER = ["names by one photograph", "right", "found"]
 THRESHOLDS = np.arange(0.6, 0.92, 0.02).round(2).tolist()
 KNOWN, DRAWS = 10, 4  # people who have a photograph, and how often they are drawn
 MARKET = re.compile(r"(\d+)_c(\d+)s(\d+)_(\d+)")
-RATE = 25  # frames a second of Market-1501
+RATE = 25  # frames per second in Market-1501
 APART = 1e6  # seconds between two sequences of Market-1501
 
 

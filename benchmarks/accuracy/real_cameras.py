@@ -48,7 +48,7 @@ WAYS = {
     "tiles": ["--detector_tiles", "2"],
     "live": ["--live"],
 }
-START = "2026-01-05T09:00:00Z"  # of live cameras
+START = "2026-01-05T09:00:00Z"  # when live cameras start
 HEADER = [
     "",
     "right",

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the tracker on boxes with truth, beside Roboflow's trackers, if installed.
+"""Measure the tracker on boxes with truth, and Roboflow's trackers if they are installed.
 
     python benchmarks/accuracy/tracker.py --walks data/walks
     python benchmarks/accuracy/tracker.py --truth TUD-Campus/gt.txt --boxes TUD-Campus/det.txt \\

@@ -123,7 +123,7 @@ def measured(name, folder, count, queries, truths):
 
 
 def asking(engine, queries, truth, effort, among):
-    """Return (median seconds of a query by itself, recall)."""
+    """Return (median seconds of a single query, recall)."""
     seconds = []
     hits = 0
     wanted = 0

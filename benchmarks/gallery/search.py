@@ -7,7 +7,7 @@ Prints the time to add, build the lists and answer, memory, disk, and recall aga
     python benchmarks/gallery/search.py --images 10000000 --folder /scratch
     python benchmarks/gallery/search.py --codes float32
 
-The features are those of synthetic people, some of them alike. The numbers of images of a person,
+The features belong to synthetic people, some of whom look alike. The numbers of images of a person,
 and of people who look alike, are as uneven as in reality. Cameras are drawn at random, and the
 times of a person are close to one another. One process adds the images and builds the lists,
 another searches. Prints rows of three Markdown tables: making the index, searches of all of it, and

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Run other packages beside the suite: do results agree, and what do they cost?
+"""Compare other packages with the suite: do results agree, and what do they cost?
 
 All read the same files on the same machine.
 

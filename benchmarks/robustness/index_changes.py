@@ -96,7 +96,7 @@ def make_next(folder):
 
 
 def take_next(folder):
-    """Replace all features of an index by those of another network."""
+    """Replace all features of an index with another network's."""
     with (
         closing(SearchIndex(folder / "a.index")) as index,
         closing(SearchIndex(next_file(folder / "a.index"))) as following,

@@ -9,7 +9,7 @@ staff all day. A box is drawn in a colour that identifies its person, and the fe
 that person's, shifted by the camera and at random. Everything else is as in tools/people.py:
 tracker, images, links, and a gallery on the disk. Prints a row for every part of the day: the
 tracks so far, how many of them were corrected, the IDF1 of the tracks as reported then, the number
-of people in all tracks so far beside the true one, and the memory of the process.
+of people in all tracks so far and the true number, and the memory of the process.
 """
 
 import os
@@ -32,7 +32,7 @@ from person_reid.text import markdown_table
 from person_reid.video.live import LivePeople
 
 CAMERAS, STAFF = 4, 12
-DIMENSION = 256  # of the features
+DIMENSION = 256  # width of the features
 STEP = 3  # seconds from a frame to the next
 SIZE = (160, 90)  # width and height of a frame
 STAY = 15  # seconds that somebody is in front of a camera

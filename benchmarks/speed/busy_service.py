@@ -6,7 +6,7 @@
 
 Starts tools/serve.py over an index of synthetic people (benchmarks/gallery/search.py), and of the
 tracks of two cameras. Four clients search, search one camera, list images and open Tracks, in turn;
-first alone, and then while two cameras add five images a second each and `--retain` forgets old
+first alone, and then while two cameras add five images per second each and `--retain` forgets old
 ones, six times in the run. Prints rows of Markdown: milliseconds of each operation when quiet and
 when busy, what was added, and the memory of the service. The network is OSNet x0.25 with random
 weights. Linux.
@@ -34,9 +34,9 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
 from person_reid.gallery.track_records import TrackRecord, record_tracks
 
-CAMERAS, ADDED = ("door", "till"), 5  # images of each in a second
+CAMERAS, ADDED = ("door", "till"), 5  # images per second from each
 CLIENTS, PAUSE = 4, 0.2  # seconds between an answer and the next question of a client
-TRACKS, PER_TRACK = 40, 8  # of each camera
+TRACKS, PER_TRACK = 40, 8  # tracks per camera, and images per track
 FORGETTINGS = 6  # in the run
 # The service, with a shorter hour.
 SERVE = "import sys; from person_reid.serve import service; service.HOUR = {hour}; "

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure evaluate.py: time and memory of the whole process, beside a loop that sorts the gallery.
+"""Measure time and memory of evaluate.py as a whole, and of a loop that sorts the gallery.
 
     python benchmarks/speed/evaluation.py                        # synthetic features of its size
     python benchmarks/speed/evaluation.py --result pytorch_result.mat  # real features

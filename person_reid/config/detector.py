@@ -23,7 +23,7 @@ class TrackerOptions(Options, title="tracker"):
 
 # Detectors that are known by name; register_detector adds others.
 DETECTOR_NAMES = ["yolox_nano", "yolox_tiny", "yolox_s", "ssdlite", "fasterrcnn"]
-# How a detector in a file takes a picture and gives boxes.
+# How a detector in a file expects pictures and returns boxes.
 DETECTOR_FORMATS = (
     "yolox",
     "yolox_decoded",

@@ -6,14 +6,14 @@ from person_reid.config.forms import output_path
 from person_reid.config.option import FRACTION, POSITIVE, SEED, Options, listed, option
 from person_reid.config.run import PluginOptions
 
-DATA_SET_NAMES = [  # of data/datasets.py
+DATA_SET_NAMES = [  # as in data/datasets.py
     "market", "duke", "synthetic", "market_500k", "cuhk03_detected", "cuhk03_labeled",
     "cuhk03_original_detected", "cuhk03_original_labeled", "msmt17_v1", "msmt17_v2", "viper",
     "lpw", "dg_market", "mars", "lsvid", "ltcc", "prcc", "veri", "vehicleid_2400",
     "vehicleid_1600", "vehicleid_800", "cub", "university", "university_satellite", "folder",
     "csv", "mot",
 ]  # fmt: skip
-TRACK_FORMAT_NAMES = [  # of data/video/track_files.py
+TRACK_FORMAT_NAMES = [  # as in data/video/track_files.py
     "mot", "mot15", "boxmot", "boxmot_eval", "ultralytics", "ultralytics_conf",
 ]  # fmt: skip
 DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")

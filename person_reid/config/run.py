@@ -3,7 +3,7 @@
 from person_reid.config.forms import devices, texts
 from person_reid.config.option import ANY, SEED, WHOLE, Options, option
 
-WRITER_NAMES: list[str] = []  # of plugins
+WRITER_NAMES: list[str] = []  # registered by plugins
 OF_RESNET50 = "ft_ResNet50"  # the published name of a run
 RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 

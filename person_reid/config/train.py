@@ -22,7 +22,7 @@ from person_reid.config.option import (
 from person_reid.config.run import RecordOptions, RunOptions
 
 SAMPLER_NAMES = ["shuffle", "pk", "pk_camera"]
-AUGMENTATION_NAMES: list[str] = []  # of plugins
+AUGMENTATION_NAMES: list[str] = []  # registered by plugins
 
 
 def chances(text: str | None) -> dict[str, float]:

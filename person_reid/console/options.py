@@ -29,7 +29,7 @@ from person_reid.files import real, shipped
 from person_reid.registration import OWN_CLASS, check_loaded, load_installed, load_plugin
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
-RECIPE = "recipe"  # the figures that a recipe should reach, see recipes/README.md
+RECIPE = "recipe"  # the figures that a recipe should reach; see recipes/README.md
 FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # as shares of lr, unless given
 Config = TypeVar("Config", bound=Options)
 
@@ -178,7 +178,7 @@ def _keep_file(path: str, config: Any) -> None:
 
 
 def _list_losses() -> NoReturn:
-    """Print the table of losses, and end."""
+    """Print the table of losses, and exit."""
     from person_reid import losses  # needs torch
 
     print(losses.table_of_losses())

@@ -45,7 +45,7 @@ class KnownDataSet:
     file_name: a pattern of `<name of the download's folder>/<image>`, the first image of the first
         required folder, if other data sets have the same folders.
     guess: whether it may be recognised without --dataset.
-    read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it
+    read: a function from the download's folder to {split: [Picture]} as in readers.py; None if it
         has no identities.
     flags: the flags of prepare.py that it takes.
     distractors: whether the identity 0 means distractors, as in Market-1501. If not, it is a

@@ -209,7 +209,7 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
     """Join the results of read_training_splits into one Split.
 
     The data sets share no identities and no cameras. The first keeps its labels, cameras, classes
-    and targets. The numbers of each further one continue the previous numbers (-1, an unknown
+    and targets. The numbers of each further data set continue the previous numbers (-1, an unknown
     camera or junk, does not change). Its classes are full paths, so that person 2 of one data set
     differs from person 2 of another.
     """
@@ -289,7 +289,7 @@ def list_images(folder: str | Path) -> list[Path]:
 def read_unlabelled(folder: str | Path) -> list[Path]:
     """List the images of unlabelled people: all images below a folder, at any depth, sorted.
 
-    Raises UserError, which tells where to get DG-Market, if the folder is missing or has no images.
+    Raises UserError, which says where to get DG-Market, if the folder is missing or has no images.
     """
     folder = Path(folder)
     paths = list_images(folder)

@@ -66,9 +66,9 @@ def lay_out(data_set: KnownDataSet, data_dir: str | Path, save_dir: str | Path) 
     """Lay the data set out in `save_dir`, or complete a layout that was interrupted there.
 
     Returns how many files were linked, copied, extracted and kept (already correct). The words that
-    numbers stand for are in names.csv, see data/own/labels.py. Raises UserError, before anything is
-    changed, for a download with wrong names or an empty folder, and if `save_dir` cannot be used or
-    holds another layout.
+    numbers stand for are in names.csv, which data/own/labels.py describes. Raises UserError, before
+    anything is changed, for a download with wrong names or an empty folder, and if `save_dir`
+    cannot be used or holds another layout.
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
     plan = plan_layout(read_splits(data_set, data_dir), data_dir)

@@ -27,9 +27,9 @@ VAL = "val"
 QUERY = "query"
 GALLERY = "gallery"
 MULTI_QUERY = "multi-query"
-UNLABELLED = "unlabelled"  # of data sets without identities
+UNLABELLED = "unlabelled"  # the split of a data set without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
-UNKNOWN_WORD = "unknown"  # the identity of distractors, who are wrong answers for everybody
+UNKNOWN_WORD = "unknown"  # the identity of distractors, who are wrong answers to every query
 UNKNOWN_WORDS = ("", "unknown", "nan")  # identities and cameras that are not known, in any case
 
 
@@ -234,7 +234,7 @@ def one_in_gallery(
 def clothes_by_camera(
     data_dir: Path, read: Callable[[Path], PicturesBySplit], clothes: Mapping[str, str]
 ) -> PicturesBySplit:
-    """Read PRCC, where everybody wears `clothes[camera]` in front of a camera."""
+    """Read PRCC, where people wear `clothes[camera]` in front of a camera."""
     return pictures_changed(
         read(data_dir), lambda each: replace(each, clothes=clothes[each.camera or ""])
     )

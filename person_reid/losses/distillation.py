@@ -14,8 +14,8 @@ t and s are features of teacher and student.
     classes      L = mean over i of KL(softmax(c_i / τ) ‖ softmax(z))
                  Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2
     features     L = mean over i of 1 − cos(W · norm(s_i), t_i)
-                 Romero et al., FitNets, ICLR 2015, section 2.2, with the cosine that features
-                 are compared by
+                 Romero et al., FitNets, ICLR 2015, section 2.2, with the cosine by which features
+                 are compared
 
 z are the student's class scores, and c the cosines between the teacher's feature and its mean
 feature of each class, so that the teacher needs no classifier. W is learned, and not used in

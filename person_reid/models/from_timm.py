@@ -28,7 +28,7 @@ HUB = "hf-hub:"
 BUILT_ON_CPU = "regnet"  # PyTorch 2.6 has no torch.unique on meta
 RESAMPLES = "resnet"  # CLIP's: their pooling resamples its position embeddings in each forward pass
 # The fields that follow from a layout. map: (B, C, h, w); grid: the same with the channels last;
-# patches: tokens on a grid, beside the class token and registers; tokens: tokens without a grid;
+# patches: tokens on a grid, besides the class token and registers; tokens: tokens without a grid;
 # opaque: anything else.
 LAYOUTS: dict[str, dict[str, Any]] = {
     "map": {},

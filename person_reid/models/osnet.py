@@ -44,7 +44,7 @@ class ConvNorm(nn.Module):
 class LiteConv3x3(nn.Module):
     """The factorised 3×3 convolution of section 3.1.
 
-    It is pointwise, then depthwise, which is the order that the paper found better.
+    It is pointwise, then depthwise, the order that the paper found better.
     """
 
     def __init__(self, channels: int) -> None:

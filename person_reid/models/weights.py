@@ -44,7 +44,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     of_network = any(name.startswith("model.") for name in tensors)  # otherwise a backbone's
     report = load_matching(_place(network, of_network, strict), tensors)
 
-    # Beside its backbone, a whole network may differ if no feature is needed.
+    # Outside its backbone, a whole network may differ if no feature is needed.
     compared = "model." if of_network and not strict else ""
     fits = _fits(report, compared, strict, network.architecture.foreign)
     if not fits or len(report.loaded) < len(report.missing):
@@ -107,7 +107,7 @@ def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
 def _place(network: Network, of_network: bool, strict: bool) -> Module:
     """Return the target of the tensors: the network, or only its backbone.
 
-    With strict, layers beside the backbone that the feature depends on are then found missing.
+    With strict, layers outside the backbone that the feature needs are then found missing.
     """
     needed = (name for name in network.state_dict() if not CLASSIFIER.fullmatch(name))
     beside = strict and not all(name.startswith("model.") for name in needed)

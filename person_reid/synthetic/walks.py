@@ -33,7 +33,7 @@ WALKS_VERSION = 1  # raise it when a file of a walk changes
 SCENE = (960, 540)  # width and height in pixels while a frame is drawn; it is halved at the end
 FPS = 5
 BEGIN = datetime(2026, 1, 5, 9)  # when the first camera starts
-DELAY = 5  # seconds from the start of a camera to that of the next
+DELAY = 5  # seconds from the start of one camera to the start of the next
 
 # Everybody walks straight ahead on the ground. Lengths are in body heights.
 HORIZON = 0.37 * SCENE[1]  # pixels from the top
@@ -60,7 +60,7 @@ CROSSING, SWITCH = 0.3, 0.1  # two boxes of this IoU swap their tracks with this
 
 FRAMES_AT_ONCE = 100  # frames of one camera that a process draws at a time
 
-# Streams of random numbers beside those of the other modules.
+# Streams of random numbers, apart from the other modules' streams.
 WALK = 4
 TRACKER = 5
 EXPOSURE = 6

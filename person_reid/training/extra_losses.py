@@ -1,4 +1,4 @@
-"""The losses of a run beside its criterion: --adv, --DG and --teacher."""
+"""The losses of a run besides its criterion: --adv, --DG and --teacher."""
 
 import hashlib
 import logging

@@ -142,7 +142,7 @@ class Averaging(NamedTuple):
 
 
 class ExtraLoss(Protocol):
-    """Losses beside the criterion's."""
+    """Losses besides the criterion's."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -209,7 +209,7 @@ class TrainingStep:
 
     network, criterion: from prepare_modules, which moves them to the device of the images.
     options: the optimiser, its learning rates and the precision. images: the training images.
-    world: the processes that train together. extra: losses beside the criterion's.
+    world: the processes that train together. extra: losses besides the criterion's.
     averaging: how to average the weights; `average` then holds them. records: whether a GPU may
         record and replay the step. schedule: see build_scheduler.
 

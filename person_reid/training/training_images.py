@@ -117,7 +117,7 @@ class LoadedBatches(Batches):
         try:
             self.steps = len(loader)
             last = len(images) % loader.batch_size if loader.batch_size else 0
-        except TypeError as error:  # of a stream
+        except TypeError as error:  # a stream has no length
             raise UserError(
                 f"The loader does not know how many batches it has ({error}), which the learning "
                 "rate follows. Give its dataset a __len__."
@@ -136,7 +136,7 @@ class LoadedBatches(Batches):
         for step, (images, identities, *_) in enumerate(islice(self.loader, self.steps)):
             targets = torch.as_tensor(identities)
             self._check(images, targets)
-            if len(targets) == 1:  # of a sampler of batches, or a stream that ends early
+            if len(targets) == 1:  # from a batch sampler, or a stream that ends early
                 log.warning("A batch of the loader is a single image, and is skipped.")
                 continue
             given += 1

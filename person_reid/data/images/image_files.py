@@ -25,7 +25,7 @@ IMAGE_FORMATS = {
 }  # fmt: skip
 SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # in its header
-NOT_READ = frozenset((".heic", ".heif"))  # of phones; Pillow needs a package for them
+NOT_READ = frozenset((".heic", ".heif"))  # from phones; Pillow needs a package for them
 # In pixels. Larger images are decoded one at a time, and such JPEGs at a fraction of their size.
 LARGE = 4_000_000
 MOST_DECODED_PIXELS = 8192 * 6144  # decoded at all: the "50 megapixels" of phones, 150 MB

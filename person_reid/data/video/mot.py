@@ -1,7 +1,7 @@
 """Cut people out of tracked videos in the format of MOTChallenge.
 
 A network can then be trained and tested on your own tracks. A sequence is a folder with the frames
-(`img1/000001.jpg`, …) and `gt/gt.txt`, see data/video/track_files.py.
+(`img1/000001.jpg`, …) and `gt/gt.txt`, as data/video/track_files.py describes.
 """
 
 import re
@@ -71,7 +71,7 @@ def read_sequences(
     test_fraction: float | None = None,
     seed: int | None = None,
 ) -> PicturesBySplit:
-    """Read the people of all sequences below a folder. A track is an identity, a frame a camera.
+    """Read the people of all sequences below a folder: tracks are identities, frames are cameras.
 
     A query therefore finds its person in every other frame. Tracks of different sequences are
     different people. A sequence is named after its folder; if two share a name, all names include

@@ -53,8 +53,8 @@ STREAM_SCHEMES = {
 }
 UNCLOCKED = ("mpjpeg", "mjpeg")  # containers without times; FFmpeg assumes 25 frames per second
 PASSWORD = re.compile("(password|passwd|pwd|pass)=[^&/]*", re.IGNORECASE)  # in a path
-REFUSED = re.compile("Server returned 40[13]")  # in FFmpeg's words
-MOST_REFUSALS = 3  # of a password; cameras lock an account that fails often
+REFUSED = re.compile("Server returned 40[13]")  # in FFmpeg's messages
+MOST_REFUSALS = 3  # rejections of a password; cameras lock accounts that fail often
 UNSAFE = {"#": "%23", "/": "%2F", "?": "%3F", "[": "%5B", "]": "%5D"}  # in a password
 WEBCAMS = {"Linux": "v4l2", "Darwin": "avfoundation"}  # by platform.system()
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class _Camera:
     ended: bool = False
     trouble: str = ""  # why no frames come
     refusals: int = 0
-    told: threading.Event = field(default_factory=threading.Event)  # to try a password again
+    told: threading.Event = field(default_factory=threading.Event)  # set to try a password again
 
 
 class Streams:
