@@ -11,7 +11,7 @@ RELATIVE = re.compile(r"(!?)\[([^]]*)\]\((?!\w+:|#)")  # a link or a picture of 
 
 
 class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
-    """Makes the README's addresses absolute, once [project.urls] names a Repository."""
+    """Make the README's addresses absolute, once [project.urls] names a Repository."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Put the README into the package's metadata."""
@@ -23,7 +23,7 @@ class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
 
 
 class Scripts(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]
-    """Puts the scripts into a wheel; an editable installation uses the checkout's."""
+    """Put the scripts into a wheel; an editable installation uses the checkout's."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Tell hatchling which files to include; version: "standard" or "editable"."""

@@ -64,7 +64,7 @@ class World:
         """Return this process's entry of `--gpu_ids`, as text: the first process gets the first.
 
         A single number stands for as many GPUs as this machine has processes; -1 is the CPU. A
-        process that is alone takes the first GPU, and logs it if there are others.
+        single process takes the first GPU, and logs it if there are others.
 
         Raises OptionError if several GPUs are named, but fewer than there are processes.
         """
@@ -161,7 +161,7 @@ class World:
         return tensor if self.size == 1 else Gather.apply(tensor)
 
     def wait(self) -> None:
-        """Wait until all processes are here, however long one of them works alone."""
+        """Wait until all processes arrive here, however long one of them works alone."""
         if self.size > 1:
             distributed.all_reduce(torch.zeros(1), group=self.patient)
 

@@ -74,7 +74,7 @@ class RunFolder:
         self.versions_file = self.path / "versions.jsonl"
 
     def writing(self) -> AbstractContextManager[None]:
-        """Return the lock that a training holds.
+        """Return the lock that a training run holds.
 
         Entering it raises UserError if another one trains under this name.
         """
@@ -137,8 +137,8 @@ class RunFolder:
     def load_state(self, device: torch.device) -> dict[str, Any] | None:
         """Return what save_state wrote, on `device`, or None if the run has not finished an epoch.
 
-        Raises UserError if the file is damaged, or if it is all that is left of the run, or if only
-        checkpoints are.
+        Raises UserError if the file is damaged, and if only this file or only checkpoints are left
+        of the run.
         """
         if not self.state_file.exists():
             # The run may have stopped while its first epoch was saved.
@@ -244,7 +244,7 @@ class RunFolder:
     def add_results(self, lines: Iterable[str]) -> None:
         """Append lines to result.txt.
 
-        It only warns if the folder cannot be written to, such as another user's.
+        It only warns if the folder is not writable, for example because it belongs to another user.
         """
         try:
             with (self.path / "result.txt").open(
@@ -260,7 +260,7 @@ class RunFolder:
     def save_versions(self, versions: Mapping[str, Any], goes_on: bool) -> None:
         """Write {what: version} as a line of versions.jsonl.
 
-        The earlier lines stay if the run is resumed.
+        Earlier lines are kept if the run is resumed.
         """
         path = self.versions_file
         before = text_of(path) if goes_on and path.exists() else ""
@@ -272,7 +272,7 @@ class RunFolder:
         59, 059 and 60 name the same checkpoint: published runs counted epochs from 0 and kept every
         tenth.
 
-        Raises FileNotFoundError, listing the checkpoints there are.
+        Raises FileNotFoundError, listing the existing checkpoints.
         """
         for label in _candidates(which_epoch):
             path = self.path / f"net_{label}.pth"

@@ -72,7 +72,7 @@ def main(argv=None):
 def questions(count, dimension, number):
     """Return queries (Q, D) and the paths of their nearest images.
 
-    The paths are (of all images, of those that the filter lets through).
+    The paths are (among all images, among those that the filter lets through).
     """
     chosen = np.linspace(0, count - 1, number).astype(int)
     queries = np.empty((number, dimension), np.float32)

@@ -246,7 +246,7 @@ class Case:
 
     repository: the checkout, and a folder in it.
     build: (folder, size, **model) → their module.
-    backbone: the name of ours.
+    backbone: the name of our network.
     model: arguments of the builder.
     size: (height, width) of the images.
     changes: fields of our entry that shrink it.
@@ -265,7 +265,7 @@ class Case:
 def shrunken(
     repository: str, build: Any, backbone: str, dim: int = 48, extra: Any = (), **model: Any
 ) -> Case:
-    """Return the case of a transformer of two blocks; extra: further settings of ours."""
+    """Return the case of a transformer of two blocks; extra: additional settings of our network."""
     settings = TINY | dict(extra)
     changes = {"settings": settings, "dim": dim, "channels": 48}
     return Case(repository, build, backbone, model, (64, 32), changes)

@@ -144,7 +144,7 @@ def agreement(features, reference):
 
 
 def script(name, options, old=False):
-    """Time a script of ours or, if `old`, of the baseline.
+    """Time one of our scripts or, if `old`, of the baseline's.
 
     The baseline reads the features in the current folder.
     """

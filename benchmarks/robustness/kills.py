@@ -98,7 +98,7 @@ def main(argv=None):
 
 
 def kill_trainings(workspace, kills):
-    """Kill a training again and again.
+    """Kill a training run again and again.
 
     An epoch writes about a dozen times, so a process completes about half of one.
     """

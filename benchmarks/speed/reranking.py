@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare time and memory of evaluate_rerank.py with the dense algorithm written from the paper.
+"""Compare time and memory of evaluate_rerank.py and of a dense implementation of the paper.
 
 Each runs in its own process.
 

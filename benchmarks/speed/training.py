@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the training speed of the suite with that of the usual loop.
+"""Compare the training speed of the suite and of the usual loop.
 
 Both train the same network in one run of this program.
 
@@ -136,7 +136,7 @@ def launched_loop(options, flags):
 
 
 def parsed(options, *flags):
-    """Return the training that corresponds to the options of this program."""
+    """Return the training configuration that corresponds to the options of this program."""
     from benchmarks.support.measure import training_of
 
     names = ("data_dir", "backbone", "weights", "height", "width", "batchsize", "gpu_ids")

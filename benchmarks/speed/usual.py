@@ -16,7 +16,7 @@ from person_reid.models.factory import build_network, input_size
 
 
 class UsualTraining:
-    """A network and its loader. options: train.py's. workers: processes that load images."""
+    """A network and its loader. options: as for train.py. workers: processes that load images."""
 
     def __init__(self, options, workers):
         seed_everything(options.seed)

@@ -22,12 +22,12 @@ BINS = (16, 4, 4)  # hue, saturation, value
 
 
 def histogram(pixels, stripes=1, balanced=False):
-    """A colour histogram of an image. pixels: (H, W, 3) uint8 RGB.
+    """Return a colour histogram of an image. pixels: (H, W, 3) uint8 RGB.
 
-    Returns (stripes · 256,) float32 of norm 1.
+    The result is (stripes · 256,) float32, of norm 1.
 
-    stripes: as many histograms, one for each horizontal stripe from head to feet. The square root
-    makes the cosine of two histograms their Bhattacharyya coefficient.
+    stripes: the number of horizontal stripes from head to feet, each with its own histogram. The
+    square root makes the cosine of two histograms their Bhattacharyya coefficient.
     """
     if balanced:
         means = np.maximum(pixels.mean((0, 1)), 1)
@@ -67,7 +67,7 @@ DESCRIPTORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def measure(data_dir, descriptor):
-    """The Metrics of a descriptor on `data_dir`/query against `data_dir`/bounding_box_test."""
+    """Return a descriptor's Metrics on `data_dir`/query against `data_dir`/bounding_box_test."""
     return evaluate(
         *(describe(Path(data_dir, folder), descriptor) for folder in ("query", "bounding_box_test"))
     )

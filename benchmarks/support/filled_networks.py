@@ -19,7 +19,7 @@ FIXTURE = ROOT / "tests" / "fixtures" / "families.json"
 
 
 def filled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The values of a tensor by the rule of the published features."""
+    """Return the values of a tensor by the rule of the published features."""
     random = np.random.default_rng(zlib.crc32(name.encode()))
     if "running_var" in name:
         value = random.uniform(0.5, 1.5, shape)
@@ -35,14 +35,14 @@ def filled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def images_of(size: tuple[int, int]) -> np.ndarray:
-    """Two generated images, uint8 (2, H, W, 3), twice as high as the network's."""
+    """Return two generated images, uint8 (2, H, W, 3), twice as high as the network's."""
     blocks = np.random.default_rng(0).integers(0, 256, (2, 16, 8, 3), np.uint8)
     height, width = 2 * size[0], 2 * size[1]
     return blocks.repeat(height // 16, 1).repeat(width // 8, 2)
 
 
 def authors_weights(record: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The state dict of the authors' network, filled by the rule."""
+    """Return the state dict of the authors' network, filled by the rule."""
     return {name: filled(name, tuple(shape)) for name, shape in record["shapes"].items()}
 
 
@@ -57,7 +57,7 @@ def family_entry(record: dict[str, Any]) -> str:
 
 
 def our_features(record: dict[str, Any], weights: Path) -> np.ndarray:
-    """The features (2, D) of the photographs, as Embedder gives them from a weight file."""
+    """Return the features (2, D) of the photographs, which Embedder computes from a weight file."""
     size, cameras = record["size"], record["cameras"]
     unit = bool(record.get("unit"))
     embed = Embedder(
@@ -68,5 +68,5 @@ def our_features(record: dict[str, Any], weights: Path) -> np.ndarray:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference, relative to the standard deviation of the expected values."""
+    """Return the largest difference divided by the standard deviation of the expected values."""
     return float(np.abs(found - expected).max() / expected.std())

@@ -149,7 +149,7 @@ def machine():
 
 
 def training_of(words):
-    """Return the training that flags of train.py describe."""
+    """Return the training configuration that flags of train.py describe."""
     from person_reid.config import TrainConfig
     from person_reid.console import parse
     from person_reid.training.build import check_training

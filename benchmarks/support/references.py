@@ -95,7 +95,7 @@ def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
 
 
 def _neighbours(cosine, k):
-    """(N, k) indices of the nearest, a block of rows at a time; the image itself first."""
+    """Return (N, k) indices of the nearest images, the image itself first, block by block."""
     found = []
     for start in range(0, len(cosine), 256):
         block = -cosine[start : start + 256]

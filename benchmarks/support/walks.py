@@ -9,13 +9,13 @@ COLOURS = {7: (220, 60, 40), 12: (40, 90, 220)}
 
 
 def sides(person, frame):
-    """Left, top, right, bottom of a person in a frame, counted from 1; they never meet."""
+    """Return left, top, right, bottom of a person, counted from 1; people never meet."""
     left, top = (2 * frame, 4) if person == 7 else (90 - 2 * frame, 36)
     return left, top, left + 10, top + 24
 
 
 def draw_frame(frame):
-    """A frame, uint8 (64, 96, 3)."""
+    """Draw a frame, uint8 (64, 96, 3)."""
     pixels = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
     for person, colour in COLOURS.items():
         left, top, right, bottom = sides(person, frame)
@@ -25,7 +25,7 @@ def draw_frame(frame):
 
 
 def write_frames(folder, frames=FRAMES):
-    """The frames as images."""
+    """Write the frames as images."""
     folder.mkdir(parents=True)
     for frame in range(1, frames + 1):
         Image.fromarray(draw_frame(frame)).save(folder / f"{frame:06d}.png")
@@ -33,7 +33,7 @@ def write_frames(folder, frames=FRAMES):
 
 
 def write_video(path, frames=FRAMES, rate=10, title="", turn=0, **options):
-    """The frames as a video, by PyAV. turn: how many times they are turned by 90°."""
+    """Write the frames as a video with PyAV. turn: how many times to turn them by 90°."""
     import av
 
     with av.open(str(path), "w", options=options) as container:
@@ -51,7 +51,7 @@ def write_video(path, frames=FRAMES, rate=10, title="", turn=0, **options):
 
 
 def write_tracks(path, frames=range(1, FRAMES + 1), move=(0, 0)):
-    """The tracks as a tracker writes them; move: offset of all boxes in pixels."""
+    """Write the tracks as a tracker does. move: the offset of all boxes in pixels."""
     lines = []
     for frame in frames:
         for person in COLOURS:
@@ -63,7 +63,7 @@ def write_tracks(path, frames=range(1, FRAMES + 1), move=(0, 0)):
 
 
 def shows(path):
-    """The person in a crop: the one with its most frequent colour."""
+    """Return the person in a crop, who has its most frequent colour."""
     with Image.open(path) as image:
         middle = np.median(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
     return min(COLOURS, key=lambda person: np.abs(middle - COLOURS[person]).sum())

@@ -1,4 +1,4 @@
-"""The options of tools/figures.py, and of every script that draws."""
+"""The options of tools/figures.py and of every script that draws."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -92,7 +92,7 @@ OWN_FIGURES: Registry[Figure] = Registry("figure")  # registered by plugins
 def register_figure(
     name: str, draw: Callable[[Any], None], options: type[Options] = FigureOptions
 ) -> None:
-    """Register a picture under a name, which becomes a command of tools/figures.py.
+    """Register a picture under a name that becomes a command of tools/figures.py.
 
     draw: draws the picture, given the options of the command line; config.save is the file.
     options: a class derived from FigureOptions; its docstring is the help.

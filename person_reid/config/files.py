@@ -1,4 +1,4 @@
-"""Options in files: a user's --config, a recipe, or the opts.yaml of a run."""
+"""Read options from files: a user's --config, a recipe, or the opts.yaml of a run."""
 
 import logging
 from collections.abc import Mapping

@@ -307,8 +307,8 @@ def _processes(gpu_ids: str) -> int:
 def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
     """Return the command line of one of the processes that share the batch of a run.
 
-    config: the training of all of them. argv: its command line. Raises UserError if the batch
-    cannot be shared equally.
+    config: the run that they share. argv: its command line. Raises UserError if the batch cannot be
+    shared equally.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     count = _processes(config.gpu_ids)

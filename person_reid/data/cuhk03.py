@@ -1,7 +1,7 @@
 """Read CUHK03 as its authors distribute it: `cuhk-03.mat`, an HDF5 file of matrices.
 
 `detected` and `labeled` are (5, 1) MATLAB cells, one for each pair of cameras, of (people, 10)
-cells: five images from the first camera of the pair, then five from the second, any of which may be
+cells: five images from the first camera of the pair, then five from the second. Any cell may be
 empty. An image is (height, width, 3) uint8; HDF5 stores MATLAB's axes in reverse order. Li et al.,
 DeepReID, CVPR 2014.
 """
@@ -77,9 +77,10 @@ def read_new_protocol(data_dir: Path, kind: str) -> PicturesBySplit:
 
 
 def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> PicturesBySplit:
-    """Read the original split number `seed` of 20: 100 people to test on, the rest to train on.
+    """Read number `seed` of the 20 original splits: 100 people to test on, the rest to train on.
 
-    All images of the 100 are both query and gallery, from which evaluate.py --single_shot draws.
+    All images of the 100 people are both queries and gallery; evaluate.py --single_shot draws from
+    them.
     """
     file = _open(data_dir)
     splits = file["testsets"][()].flatten()

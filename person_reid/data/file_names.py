@@ -28,7 +28,7 @@ SHOWN_NAMES = 5  # names in a message
 
 
 def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
-    """Return the common beginning of the names of a tracklet's images, for each of N images.
+    """Return, for each of N images, the beginning that all names of its tracklet share.
 
     It contains the identity, the camera, and the number of the tracklet (in Market-1501, the
     sequence). Any other image is its own tracklet, as are junk and distractors of a sequence, which
@@ -60,7 +60,7 @@ def names_in(paths: Sequence[str] | None) -> Sequence[str]:
 
 
 def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Integers:
-    """Return the number of the clothes in each of N images: (N,) int64, -1 if unknown.
+    """Return the clothes number of each of N images: (N,) int64, -1 if unknown.
 
     labels: (N,) identities. Raises UserError if the name of a person's image does not contain the
     clothes; junk and distractors need none.
@@ -76,7 +76,7 @@ def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Integers:
 
 
 def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], Integers]:
-    """Return the video of each of N images, and its frame there: N names and (N,) int64.
+    """Return the video and the frame of each of N images: N names and (N,) int64.
 
     A video is a sequence, or everything from one camera. labels: (N,) identities. Raises UserError
     if the name of a person's image does not contain the frame; for junk and distractors, it is -1.

@@ -139,7 +139,7 @@ def _is_identity(entry: Path) -> bool:
 
 
 def _remark_contradictions(split: Split, folder: Path) -> None:
-    """Log the images whose names contain another identity than their folder's.
+    """Log the images whose names and folders give different identities.
 
     A folder's identity is the number that is its name or, failing that, the first image's.
     """

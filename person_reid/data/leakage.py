@@ -42,7 +42,7 @@ class Leakage(NamedTuple):
 
 
 def find_leakage(layout: str | Path) -> Leakage:
-    """Compare train_all of a layout with query and gallery.
+    """Compare the train_all of a layout with its query and gallery.
 
     Raises UserError if one of these folders is missing, and for images that cannot be read.
     """

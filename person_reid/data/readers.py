@@ -1,4 +1,4 @@
-"""Readers that map the files of a download to identities and cameras, one for each naming scheme.
+"""Map the files of a download to identities and cameras, with one reader for each naming scheme.
 
 A reader takes the download's folder and returns {split: [Picture, …]}, without TRAIN if the
 download holds only query and gallery. The table in datasets.py supplies its other arguments.

@@ -1,4 +1,4 @@
-"""The losses that a training minimises, as data, decided before the network exists.
+"""The losses that a training run minimises, as data, decided before the network exists.
 
 Criterion builds the modules.
 """

@@ -1,7 +1,7 @@
 """OSNet, the omni-scale network: small, and designed for person re-identification.
 
 Zhou, Yang, Cavallaro, Xiang: Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019.
-OSNet-AIN and the IBN variant, with which its paper compares it: the same authors, Learning
+OSNet-AIN and the IBN variant, with which its paper compares it, are by the same authors: Learning
 Generalisable Omni-Scale Representations for Person Re-Identification, TPAMI 2021. The layers have
 the authors' names, so their published weights load unchanged.
 """

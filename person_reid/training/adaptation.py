@@ -235,7 +235,7 @@ def freeze_classifiers(network: Network) -> None:
 class Adaptation:
     """The clusters of a run without labels.
 
-    config: how to cluster. step: the training, with these images and this criterion.
+    config: how to cluster. step: the training step, with these images and this criterion.
     """
 
     def __init__(
@@ -432,7 +432,7 @@ class AdaptationRun(Run):
         return f"{known} known and of unknown people" if known else "unknown people"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs."""
+        """Return what a resumed run needs."""
         return {**super().state_dict(), "adaptation": self.adaptation.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def check_training(config: TrainConfig) -> None:
 
 
 def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
-    """Raise OptionError if the training would end at an image size other than the network's.
+    """Raise OptionError if training would end at an image size other than the network's.
 
     size: (height, width) of the network.
     """
@@ -139,7 +139,7 @@ def check_run(config: TrainConfig, images: TrainingImages) -> None:
 
 
 def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | None:
-    """Return the state from which a training resumes, or None for a new one.
+    """Return the state from which a run resumes, or None for a new run.
 
     Raises UserError if it was made with other images or another number of processes.
     """
@@ -171,7 +171,7 @@ def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:
 def create_network(config: TrainConfig, num_classes: int, resumed: bool = False) -> Network:
     """Build the network of a run. resumed: whether its weights will be loaded from a state.
 
-    Raises UserError if it cannot process images of the sizes in the training.
+    Raises UserError if it cannot process images of the sizes used in training.
     """
     network = build_network(config, num_classes, "none" if resumed else config.weights)
     for size in (network.size, *(size for _, size in config.sizes)):

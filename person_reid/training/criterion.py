@@ -36,14 +36,14 @@ class PlannedLoss(nn.ModuleList):
 
 
 class Criterion(nn.Module):
-    """The losses of a plan, whose sum a training minimises.
+    """The losses of a plan, whose sum a training run minimises.
 
     plan: the losses and their weights. network: gives the number of classes and features, and their
         widths.
     names: the names of the losses, in the order in which they are returned.
     seen: which of the network's features the losses use.
-    taught_dim: the width of a teacher's features, with which the losses in `taught` compare those
-        of the network; Distillation adds them.
+    taught_dim: the width of a teacher's features, with which the losses in `taught` compare the
+        network's features; Distillation adds them.
     """
 
     def __init__(self, plan: LossPlan, network: Network, taught_dim: int = 0) -> None:

@@ -18,7 +18,8 @@ from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatc
 class Evaluation:
     """Measure Rank@1 and mAP of a network on a data set, as test.py does by default.
 
-    config: the training's. Raises UserError if query or gallery are missing or cannot be ranked.
+    config: the configuration of the run. Raises UserError if the query or gallery is missing or
+    cannot be ranked.
     """
 
     def __init__(self, config: TrainConfig) -> None:

@@ -70,9 +70,9 @@ def fit(
     on_epoch_end: called with the number of the finished epoch, from 1, and its metrics; if it
         returns a true value, the training ends.
 
-    With options.wa, the network ends with the average of its weights. Ctrl-C ends the training
-    after the last finished step; the history then has the finished epochs. The settings of the
-    process do not change; on a CPU, device.keep_memory makes it faster.
+    With options.wa, the network ends up with the average of its weights. Ctrl-C ends training after
+    the last finished step; the history then has the finished epochs. The settings of the process do
+    not change; on a CPU, device.keep_memory makes it faster.
 
     >>> network = create_model("osnet_x0_25", dataset.num_classes, size=(128, 64))
     >>> history = fit(network, dataset, FitOptions(total_epoch=20, triplet=True, lr=0.05))

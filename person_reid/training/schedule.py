@@ -105,7 +105,7 @@ def _decayed(
 class Update(NamedTuple):
     """An update of the weights, the argument of a schedule.
 
-    step: its number in the training, from 0. steps_per_epoch: how many an epoch has.
+    step: its number in the run, from 0. steps_per_epoch: how many an epoch has.
     floor: the factor at which the learning rate of its group is --lr / 100.
     """
 

@@ -40,11 +40,11 @@ ImageSource = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Batch(NamedTuple):
-    """The images of one step, and where in the training it is.
+    """The images of one step, and the step's position in the run.
 
     images: (B, 3, H, W), augmented. targets: (B,), their classes. indices: (B,), their places in
-    the split. All are on the device of the training. epoch, step: counted from 0; step begins again
-    with every epoch. seed: seeds everything random in this step, such as dropout.
+    the split. All are on the training device. epoch, step: counted from 0; step begins again with
+    every epoch. seed: seeds everything random in this step, such as dropout.
     """
 
     images: Tensor
@@ -285,7 +285,7 @@ class TrainingImages(Batches):
         return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
 
     def _trains_on(self, split: Split) -> bool:
-        """Return whether the training's images contain all of a split of the first data set.
+        """Return whether the training images contain all images in a split of the first data set.
 
         `train_all` has them under the same names, as links or copies.
         """

@@ -32,7 +32,7 @@ from person_reid.training.writers import drawing, log_line, open_writers, record
 from person_reid.versions import versions
 
 log = logging.getLogger(__name__)
-MORE_PRECISE: dict[torch.dtype | None, str] = {  # what else to try, by the dtype of the training
+MORE_PRECISE: dict[torch.dtype | None, str] = {  # what else to try, by the dtype of the run
     torch.float16: ", --bf16 instead of --fp16, or",
     torch.bfloat16: ", no --bf16, or",
 }
@@ -206,7 +206,7 @@ class Journal:
     def count(self, outcome: Outcome) -> None:
         """Count a step.
 
-        Raises NotFinite if the loss is not finite, and Stopped if the training was asked to end.
+        Raises NotFinite if the loss is not finite, and Stopped if the run was asked to stop.
         """
         self.losses[self.step] = outcome.loss
         images = torch.full_like(outcome.loss, outcome.images)
@@ -298,7 +298,7 @@ class Journal:
         return asks and bool(self.world.sum(torch.tensor([int(self.should_stop())]))[0] > 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs."""
+        """Return what a resumed run needs."""
         return {
             **self.training.state_dict(),
             "epoch": self.epoch,
@@ -322,7 +322,7 @@ class Journal:
 class Run(Journal):
     """A journal that also writes the files of a run after each epoch.
 
-    training: what is trained. config: the training's; its name names the folder.
+    training: the TrainingStep. config: the configuration of the run; its name names the folder.
     adapts: whether tools/adapt.py trains, for messages.
     """
 
@@ -336,7 +336,7 @@ class Run(Journal):
         self.write_metrics: Callable[[dict[str, float]], None] = lambda record: None
 
     def begin(self, resumed: bool) -> None:
-        """Prepare the folder, or continue in it, and log a summary of the training."""
+        """Prepare the folder, or continue in it, and log a summary of the run."""
         images = self.training.images
         if resumed:
             log.info(
@@ -471,7 +471,7 @@ class Run(Journal):
 def open_run(run: Run, state: dict[str, Any] | None) -> Iterator[Run]:
     """Open the folder of a run for training.
 
-    state: from which the training resumes, or None.
+    state: the state from which the run resumes, or None.
 
     Ends the process after SIGTERM, once the state is saved. Raises UserError if the loss is not
     finite.

@@ -38,7 +38,7 @@ def recorded_options(config: TrainConfig) -> dict[str, Any]:
 
 
 def to_tensorboard(config: TrainConfig, folder: Path) -> Writer:
-    """Write events to the folder of the run, replacing an interrupted run's."""
+    """Write events to the folder of the run, replacing those of an interrupted run."""
     from torch.utils.tensorboard import SummaryWriter
 
     board = SummaryWriter(folder, purge_step=0)
@@ -81,7 +81,7 @@ def chosen_writers(config: TrainConfig) -> dict[str, OpenWriter]:
 
 
 def check_writers(config: TrainConfig) -> None:
-    """Raise UserError for an unknown writer, and if the package of one is not installed."""
+    """Raise UserError for an unknown writer, and for one whose package is not installed."""
     for name in chosen_writers(config).keys() & METRIC_WRITERS:
         try:
             module = importlib.import_module(name)
@@ -138,9 +138,9 @@ def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *er
 
 @contextmanager
 def going_on(name: str, failed: set[str]) -> Iterator[None]:
-    """Keep a training alive if a writer fails, for example on a full disk.
+    """Keep a run alive if a writer fails, for example on a full disk.
 
-    The first time, it warns.
+    It warns the first time.
 
     failed: the names of the writers that have failed before.
     """
@@ -159,7 +159,7 @@ def going_on(name: str, failed: set[str]) -> Iterator[None]:
 
 @contextmanager
 def drawing(picture: Path) -> Iterator[None]:
-    """Run a block that draws a picture; if it fails, warn and continue the training."""
+    """Run a block that draws a picture; if it fails, warn and continue training."""
     try:
         yield
     except Exception as error:

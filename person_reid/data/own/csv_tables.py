@@ -40,7 +40,7 @@ def read_table(
 ) -> list[tuple[int, dict[str, str]]]:
     """Return (number, {column: value}) of each line below the first.
 
-    needed, optional: columns to return; the result lacks optional ones that the file lacks.
+    needed, optional: columns to return; optional ones that the file lacks are missing.
     may_be_empty: whether a file may have no lines below the first. others: whether to return all
     other named columns as well. gaps: whether words such as NA are empty cells; in our own tables,
     they are names.

@@ -71,7 +71,7 @@ NUMBERS = Words()
 
 
 def read_words(layout: str | Path) -> Words:
-    """Return the words of a layout; there are none without prepare.py's table.
+    """Return the words of a layout, which has none without prepare.py's table.
 
     Raises UserError for a damaged table.
     """

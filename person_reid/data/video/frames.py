@@ -302,9 +302,9 @@ class Video:
         return seconds_of(numbers, self.fps, [*enumerate(times, 1)]).tolist()
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
-        """Yield (number, frame) of the wanted frames, which ascend.
+        """Yield (number, frame) of the wanted frames, given in ascending order.
 
-        The frame is None if it is missing, cannot be decoded, or has another size than the first.
+        The frame is None if it is missing, cannot be decoded, or differs in size from the first.
         All frames up to the last one wanted are decoded, and only the wanted ones converted to RGB.
         """
         left = deque(wanted)

@@ -197,7 +197,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
 
 
 def videos_of(container: Any) -> list[Any]:
-    """Return the video streams of a container, the one that FFmpeg would play first; no covers."""
+    """Return a container's video streams without covers, first the one that FFmpeg would play."""
     best = container.streams.best("video")
     found = [each for each in container.streams.video if not each.disposition.value & COVER]
     return sorted(found, key=lambda each: best is not None and each.index != best.index)

@@ -126,14 +126,14 @@ class ReducedNeck(nn.Module):
 
 
 class FastReIDMGN(nn.Module):
-    """Eight features: of three whole branches, of two halves, and of three thirds.
+    """Eight features: three of the whole body, two of halves, and three of thirds.
 
     Wang et al., Learning Discriminative Features with Multiple Granularities for Person
     Re-Identification, ACM Multimedia 2018. All branches keep the resolution of their last stage.
 
     of_luperson: as in LUPerson, with a norm after each branch, with padding before the first
-    pooling, and with statistics of pixels that the weight file holds. Fu et al., Unsupervised
-    Pre-training for Person Re-identification, CVPR 2021.
+    pooling, and with pixel statistics from the weight file. Fu et al., Unsupervised Pre-training
+    for Person Re-identification, CVPR 2021.
     """
 
     pixel_mean: Tensor
