@@ -9,13 +9,13 @@ other changes of an index: copies, moves, another network, and forgetting.
       --changes 20 --seed 1
     python benchmarks/robustness/kills.py --trainings 0 --layouts 0 --additions 0 --lists 0
 
-SIGKILL leaves a process no chance to clean up. Each process is killed at a random one of its next
-write operations: a file opened for writing, renamed, linked or removed, or a statement of SQLite.
-The next process continues. After each kill, every checkpoint must be readable and every image that
-was acknowledged must be in the index; at the end, weights, layout and index must equal those of an
-undisturbed process, the weights bit for bit. Among images with lists, a search must find each image
-that was acknowledged. Any other change of an index is complete or did not happen; at the end, no
-file contains a byte of what was forgotten. POSIX only.
+SIGKILL leaves a process no chance to clean up. Each process is killed at one of its next write
+operations, drawn at random: a file opened for writing, renamed, linked or removed, or an SQLite
+statement. The next process continues. After each kill, every checkpoint must be readable and every
+image that was acknowledged must be in the index; at the end, weights, layout and index must equal
+those of an undisturbed process, the weights bit for bit. Among images with lists, a search must
+find each image that was acknowledged. Any other change of an index is complete or did not happen;
+at the end, no file contains a byte of what was forgotten. POSIX only.
 """
 
 import os

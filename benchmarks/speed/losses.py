@@ -102,7 +102,7 @@ def measure_time(pair, features, labels, repeats, clock):
 def measure_memory(loss, features, labels):
     """Return the peak MB that a step allocates.
 
-    It is from the allocator on a GPU, from the profiler on a CPU.
+    It comes from the allocator on a GPU and from the profiler on a CPU.
     """
     features.grad = None
     if features.is_cuda:

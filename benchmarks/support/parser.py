@@ -10,7 +10,7 @@ from person_reid.console.parser import flag_type
 
 
 def number(kind: type, range: Range | None = None) -> Callable[[str], float]:
-    """Return an argparse type: a finite number, of a range if there is one."""
+    """Return an argparse type: a finite number, within a range if there is one."""
     return flag_type(lambda text: checked_number(kind, text, range), kind.__name__)
 
 

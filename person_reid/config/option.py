@@ -428,7 +428,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def text_options(kind: type[Options]) -> set[str]:
-    """Return the names of the options whose values are text, not numbers or true and false."""
+    """Return the names of the options whose values are text, not numbers or Booleans."""
     return {name for name, each in kind.declared().items() if each.kind is str}
 
 

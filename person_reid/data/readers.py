@@ -234,7 +234,7 @@ def one_in_gallery(
 def clothes_by_camera(
     data_dir: Path, read: Callable[[Path], PicturesBySplit], clothes: Mapping[str, str]
 ) -> PicturesBySplit:
-    """Read PRCC, where people wear `clothes[camera]` in front of a camera."""
+    """Read PRCC, where people wear `clothes[camera]` in front of each camera."""
     return pictures_changed(
         read(data_dir), lambda each: replace(each, clothes=clothes[each.camera or ""])
     )

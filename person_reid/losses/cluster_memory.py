@@ -95,10 +95,10 @@ class ClusterMemory(FeatureLoss):
 
 
 class ProxyMemory(ClusterMemory):
-    """A memory like ClusterMemory of C parts of clusters, each from one camera.
+    """A ClusterMemory of C parts of clusters, each part from one camera.
 
-    clusters, cameras: (C,) int64, those of each part. They are not in the state dict: the caller
-    sets them after clustering.
+    clusters, cameras: (C,) int64, the cluster and camera of each part. They are not in the state
+    dict: the caller sets them after clustering.
     """
 
     clusters: Tensor

@@ -23,7 +23,7 @@ UNTRAINED = {"googlenet": {"aux_logits": False, "init_weights": False, "transfor
 
 
 class TorchvisionArchitecture(Architecture):
-    """A network of torchvision whose layers have the names of its ResNets."""
+    """A torchvision network whose layers have the names of torchvision's ResNets."""
 
     terms = "BSD-3-Clause"
 
@@ -83,9 +83,9 @@ class OpaqueArchitecture(TorchvisionArchitecture):
 
 @cache
 def find_torchvision(name: str) -> TorchvisionArchitecture:
-    """Return the architecture of any network of torchvision.
+    """Return the architecture of any torchvision network.
 
-    A ResNet has feature maps, the others are opaque.
+    ResNets have feature maps; all others are opaque.
     """
     import torchvision
 

@@ -141,7 +141,7 @@ def keep_last_resolution(
 def _trace(
     module: nn.Module, maps: Callable[..., Tensor], images: Tensor
 ) -> tuple[int, list[tuple[str, int, int]]]:
-    """Return the last map's height, and heights before and after each layer that can halve it."""
+    """Return the last map's height, and the heights around each layer that can halve it."""
     layers = {
         name: layer
         for name, layer in module.named_modules()

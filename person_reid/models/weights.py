@@ -117,7 +117,7 @@ def _place(network: Network, of_network: bool, strict: bool) -> Module:
 def _fits(report: LoadReport, compared: str, strict: bool, foreign: tuple[str, ...]) -> bool:
     """Return whether a report shows that the file belongs to the network.
 
-    compared: the prefix of tensors whose shapes count. strict: whether none may be missing.
+    compared: the prefix of tensors whose shapes count. strict: whether no tensor may be missing.
     foreign: how the tensor names of other networks begin. Classifiers never count.
     """
     wrong = (name for name in report.mismatched if name.startswith(compared))

@@ -1,4 +1,4 @@
-"""Read a folder of images of unknown people, with or without cameras, without identities."""
+"""Read a folder of images of people without identities, with or without cameras."""
 
 import logging
 from hashlib import blake2b

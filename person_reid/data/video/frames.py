@@ -2,7 +2,7 @@
 
 Frames of a video are counted from 1, in the order of the decoder, as in OpenCV and all trackers.
 Images are numbered by the digits that end their names, or in the order of the names if these have
-none or contain a time.
+no digits or contain a time.
 """
 
 import logging

@@ -16,7 +16,7 @@ from person_reid.models.published.fastreid import HalfRange
 class PaddedBlock(SwinTransformerBlock):  # type: ignore[misc, unused-ignore]
     """timm's block for maps that windows do not divide evenly.
 
-    They are padded before the shift, as in mmdetection, and not after it.
+    The maps are padded before the shift, as in mmdetection, and not after it.
     """
 
     def _attn(self, x: Tensor) -> Tensor:
