@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 
 
 class World:
-    """The processes of a run, as one of them sees them.
+    """The processes of a run, as seen by one of them.
 
     rank: this process's number in 0..size-1. local_rank: its number on this machine.
     patient: the process group for waiting while one process works alone; None for the usual one.

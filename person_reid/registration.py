@@ -113,10 +113,10 @@ def check_loaded(
     files: Any = None,
     loaded: Container[str] = sys.modules.keys(),
 ) -> None:
-    """Raise UserError for a plugin that is mentioned and not loaded.
+    """Raise UserError for a plugin that is mentioned but not loaded.
 
-    names: as they were given. where: what mentions them. files: {name: its file}, as noted there.
-    loaded: the modules that count; by default, a plugin may also have been imported.
+    names: the plugins, as given. where: what mentions them. files: {name: its file}, as noted
+    there. loaded: the modules that count; by default, a plugin may also have been imported.
     """
     files = files if isinstance(files, Mapping) else {}
     absent = [name for name in names if module_of(name) not in loaded]

@@ -188,7 +188,7 @@ class RunFolder:
         write_text(self.options_file, yaml.safe_dump(dict(options)))
 
     def options(self, texts: Collection[str] = ()) -> dict[str, Any]:
-        """Read opts.yaml: {flag: value}, of a run of this suite or of the published code.
+        """Read the opts.yaml, {flag: value}, of a run by this suite or the published code.
 
         texts: see read_yaml. Raises UserError for an unknown run (the message lists the existing
         ones), and if the file is not a mapping.

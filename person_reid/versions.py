@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "timm")
 def versions() -> dict[str, str]:
     """Return {"commit", "suite", "torch", "torchvision", "timm", "python"}.
 
-    commit: of this repository, with + if other files than README.md and docs/ differ from it:
+    commit: this repository's, with + if files other than README.md and docs/ differ from it:
     recording a run rewrites some of these, which changes no result. Absent if the suite was not
     cloned or git is missing.
     """

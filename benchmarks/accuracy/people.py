@@ -6,7 +6,7 @@ It compares `identify` and `people` of tools/search.py with the truth.
     python benchmarks/accuracy/people.py --result market.mat
     python benchmarks/accuracy/people.py --result market.mat --images 3 10 --track 5
 
-A person is scored by the best image, by the mean, or by both. Half of the people of a test set are
+A person is scored by the best image, by the mean, or by both. Half of the people in a test set are
 enrolled with some gallery images each, and all queries are compared, without images from their own
 camera. Prints rows of Markdown, means over the draws: the share of queries of enrolled people whose
 best person is the right one (Rank@1), and the share that is also above the threshold that a tenth

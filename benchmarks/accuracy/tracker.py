@@ -10,9 +10,9 @@
 prepare.py --synthetic --walks draws walks; the boxes are then the true ones with the errors of a
 detector: 5 % are missed, and more of hidden people; their sides are off by 3 % of their size;
 hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes are
-files of MOTChallenge; --video uses the boxes that a detector finds there. --from NETWORK adds rows
-of walks with appearance. Prints a table in Markdown. MOTA needs motmetrics, and Roboflow's rows
-need `pip install trackers`.
+files in MOTChallenge's format; --video uses the boxes that a detector finds there. --from NETWORK
+adds rows for walks with appearance. Prints a table in Markdown. MOTA needs motmetrics, and
+Roboflow's rows need `pip install trackers`.
 """
 
 import csv

@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Measure what smaller features cost a search, with synthetic distractors in the gallery.
 
-Prints Rank@1, mAP and recall for each kind of codes.
+Prints Rank@1, mAP and recall for each kind of code.
 
     python benchmarks/gallery/codes.py --result market.mat
     python benchmarks/gallery/codes.py --result market.mat --distractors 0 500000 5000000 \\
@@ -42,7 +42,7 @@ HEADER = "| distractors | codes | Rank@1 | | mAP | | recall | the lists | built 
 
 
 def main(argv=None):
-    """Print a row for each number of distractors and kind of codes."""
+    """Print a row for each number of distractors and kind of code."""
     parser = Parser(__doc__)
     parser.add_argument(
         "--result", type=Path, required=True, metavar="FILE", help="features of test.py"

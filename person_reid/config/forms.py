@@ -112,7 +112,7 @@ def file_ending_in(*endings: str) -> Callable[[str], str]:
 def picture_file(text: str) -> str:
     """Return the path of a picture to write.
 
-    Raises UserError, before the work, for an unknown ending.
+    Raises UserError, before any work, for an unknown ending.
     """
     path = Path(output_path(text))
     if path.suffix.lower().lstrip(".") not in PICTURE_SUFFIXES:

@@ -384,7 +384,7 @@ class Options:
     def fault(self) -> str:
         """Return why the options conflict, spelling each as {name}; empty if they do not.
 
-        Each group names what is wrong with its own options: a configuration asks all its groups.
+        Each group names what is wrong with its own options; a configuration asks all its groups.
         """
         return ""
 

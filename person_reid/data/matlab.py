@@ -12,7 +12,7 @@ from person_reid.files import TENSORS, regular_file
 
 
 def open_hdf5(*files: Path) -> Any:
-    """Open the first of the HDF5 files that exists.
+    """Open the first HDF5 file that exists.
 
     Raises UserError if none does, if it is damaged, or if h5py is not installed.
     """

@@ -68,7 +68,7 @@ def _is_small_pointwise(convolution: nn.Conv2d) -> bool:
 
 
 def _follows_batches(norm: nn.Module) -> bool:
-    """Return whether it is a batch norm that uses and averages batch statistics."""
+    """Return whether a layer is a batch norm that uses and averages batch statistics."""
     if not (isinstance(norm, nn.BatchNorm2d) and norm.training and norm.affine):
         return False
     return bool(norm.track_running_stats) and norm.momentum is not None

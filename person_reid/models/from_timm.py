@@ -41,10 +41,10 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class TimmArchitecture(Architecture):
-    """A network of timm.
+    """A timm network.
 
-    layout: a key of LAYOUTS. without_head: remove the norm that timm puts after the pooling, and
-    its keys.
+    layout: a key of LAYOUTS. without_head: whether to remove the norm that timm puts after the
+    pooling, and its keys.
     """
 
     layout: str = "map"

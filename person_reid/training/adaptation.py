@@ -163,7 +163,7 @@ class AdaptationImages(TrainingImages):
         return None
 
     def assign(self, clusters: Labels, classes: Labels) -> None:
-        """Draw batches by these clusters (N,), with these classes (N,) as targets."""
+        """Draw batches from these clusters (N,), with these classes (N,) as targets."""
         cast(ClusterSampler, self.sampler).assign(clusters)
         self.targets = torch.from_numpy(classes).to(self.device)
 
@@ -398,7 +398,7 @@ def _settled(history: Sequence[dict[str, float]]) -> bool:
 
 
 class AdaptationRun(Run):
-    """The run of an adaptation.
+    """An adaptation run.
 
     net_last.pth holds the teacher, and resume.pth the clusters as well.
     """

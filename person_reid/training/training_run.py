@@ -102,8 +102,8 @@ def not_finite_advice(
 ) -> str:
     """Return what to do about a loss that is not finite.
 
-    paths: the images of the batch. run: whose not_finite.txt lists them. dtype: of autocast, or
-        None for float32.
+    paths: the images of the batch. run: the run whose not_finite.txt lists them. dtype: autocast's,
+        or None for float32.
     adapts: whether tools/adapt.py trains.
     """
     good = (

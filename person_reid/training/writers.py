@@ -130,7 +130,7 @@ def open_writers(
 def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *error: Any) -> None:
     """Close a writer.
 
-    The writer gets the error that ends the training, if any, but cannot suppress it.
+    The writer gets the error that ends the run, if any, but cannot suppress it.
     """
     with going_on(name, failed):
         closing.__exit__(*error)

@@ -236,7 +236,7 @@ class Augment(AugmentationOptions, kw_only=False):
 
         bank: uint8 (N, H, W, 3).
         indices: (B,) int64, on the device of the bank.
-        generator: a generator of the same device.
+        generator: a generator on the same device.
         """
         draw: dict[str, Any] = {"generator": generator, "device": bank.device}
         size = (len(indices), self.height, self.width)

@@ -38,7 +38,7 @@ def read_table(
     others: bool = False,
     gaps: bool = True,
 ) -> list[tuple[int, dict[str, str]]]:
-    """Return (number, {column: value}) of each line below the first.
+    """Return (number, {column: value}) for each line below the first.
 
     needed, optional: columns to return; optional ones that the file lacks are missing.
     may_be_empty: whether a file may have no lines below the first. others: whether to return all

@@ -167,8 +167,8 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
 
     candidates: in the order of their frames.
 
-    Each is written completely or not at all, as soon as the last candidate of its part is read. The
-    log lists the frames that cannot be decoded.
+    Each image is written completely or not at all, as soon as the last candidate of its part is
+    read. The log lists the frames that cannot be decoded.
     """
     make_folder(folder)
     remove_abandoned(folder.glob(".*.partial"))

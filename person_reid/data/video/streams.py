@@ -63,7 +63,7 @@ Read = Callable[[str, int | None], Iterable[Timed]]  # the address, and N: every
 
 
 def is_stream(place: str) -> bool:
-    """Return whether a place is a network stream or a webcam instead of a file."""
+    """Return whether a place is a network stream or a webcam rather than a file."""
     return _scheme(place) in STREAM_SCHEMES or _is_webcam(place)
 
 

@@ -134,7 +134,7 @@ def seconds_of(
 
 
 def frames_at_ends(boxes: Iterable[Box]) -> list[int]:
-    """Return the frames in which tracks begin and end, ascending, by the numbers in the file."""
+    """Return the frames in which tracks begin and end, ascending, as numbered in the file."""
     frames: dict[float, list[float]] = defaultdict(list)
     for box in boxes:
         if box.track >= 0:
