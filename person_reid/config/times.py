@@ -54,8 +54,7 @@ def stored(time: datetime, precision: str = "seconds") -> str:
 
 
 def written(time: str | datetime, precision: str = "seconds") -> str:
-    """Return a time for people to read: local, with its offset, such as 2026-11-01
-    09:30:00+01:00."""
+    """Return a readable time: local, with its offset, such as 2026-11-01 09:30:00+01:00."""
     known = parsed(time) if isinstance(time, str) else time
     return known.astimezone().isoformat(" ", precision)
 
