@@ -213,8 +213,8 @@ def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype 
 
     None means float32, as argument and as result.
 
-    PyTorch emulates a type that a processor lacks, and takes ten times as long as in float32, which
-    replaces it. The first time, the log reports it.
+    PyTorch emulates a type that a processor lacks, and takes ten times as long as with float32,
+    which is used instead. The first time, the log reports it.
     """
     if dtype is None or not emulates(device, dtype):
         return dtype

@@ -93,7 +93,7 @@ def load_plugin(name: str) -> None:
 
 
 def load_installed() -> None:
-    """Import the plugins of installed packages: their entry points of the group GROUP."""
+    """Import the plugins of installed packages: their entry points in the group GROUP."""
     lists = (
         file for folder in sys.path for file in Path(folder).glob("*.dist-info/entry_points.txt")
     )

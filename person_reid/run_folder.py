@@ -333,7 +333,7 @@ def default_name() -> str:
 def save_tensors(content: Any, path: Path) -> None:
     """Save `content` whole or not at all.
 
-    torch.save reports a full disk by a RuntimeError; this raises OSError instead.
+    torch.save reports a full disk with a RuntimeError; this raises OSError instead.
     """
     import torch
 

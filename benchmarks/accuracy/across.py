@@ -15,9 +15,9 @@ person_reid.Tracker makes the tracks from the boxes of benchmarks/accuracy/track
 
 For walks, a further table shows how often people in one camera are named correctly by an image from
 another one. --draws sets how often random people and cameras are drawn and linked: 10 to 200 people
-and 2 to 6 cameras, if there are so many; in every fourth draw, one camera sees other people than
-the rest. A table shows how often the range of a count contained the true number, and how wide it
-was.
+and 2 to 6 cameras, if there are so many; in every fourth draw, one camera sees different people
+from the rest. A table shows how often the range of a count contained the true number, and how wide
+it was.
 """
 
 import csv
@@ -203,7 +203,7 @@ def ranges(scene, draws):
 def drawn(who, cameras, random, apart):
     """Return which tracks belong to randomly drawn people and cameras.
 
-    apart: the first of the cameras sees other people than the rest.
+    apart: the first of the cameras sees different people from the rest.
     """
     places = random.permutation(np.unique(cameras))[: random.integers(2, 7)]
     here = np.isin(cameras, places)

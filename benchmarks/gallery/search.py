@@ -10,9 +10,9 @@ Prints the time to add, build the lists and answer, memory, disk, and recall aga
 The features belong to synthetic people, some of whom look alike. The numbers of images of a person,
 and of people who look alike, are as uneven as in reality. Cameras are drawn at random, and the
 times of a person are close to one another. One process adds the images and builds the lists,
-another searches. Prints rows of three Markdown tables: making the index, searches of all of it, and
-with filters. A "cold" search is the first after the system dropped the files from its cache, "warm"
-is the median of searches with other queries. POSIX only.
+another searches. Prints rows of three Markdown tables: making the index, searches in all of it, and
+searches with filters. A "cold" search is the first after the system dropped the files from its
+cache, "warm" is the median of searches with other queries. POSIX only.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The search index and three embedded vector databases behind one interface.
+"""The search index and two embedded vector databases behind one interface.
 
 benchmarks/gallery/engines.py compares them.
 

@@ -5,7 +5,7 @@
     python benchmarks/speed/from_pixels.py --walks walks --every 3 --detector people.onnx \\
       --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
 
-The video is made of the frames of a camera of synthetic walks, each shown for a fifth of a second.
+The video consists of one camera's frames of synthetic walks, each shown for a fifth of a second.
 Further flags are passed to tools/people.py. Prints a table in Markdown. CPU seconds do not depend
 on other programs. Needs PyAV.
 """

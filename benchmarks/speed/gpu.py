@@ -163,7 +163,7 @@ def compiled(options, device):
 
 
 def compare(options, device, variants):
-    """Print a row for the usual loop and for each of `variants`, of each network.
+    """Print a row for each network with the usual loop and with each of `variants`.
 
     variants: {name: (loop, flags)}.
     """

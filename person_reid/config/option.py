@@ -308,7 +308,7 @@ EXPECTED = {bool: "true or false", str: "text"}
 class Options:
     """Base class of all groups, and of the configurations composed of them.
 
-    A class derived from it is a frozen dataclass, whose fields are given by name.
+    A class derived from it is a frozen dataclass, whose fields are passed by name.
 
     title: heads the group in --help: `class Speed(Options, title="speed")`.
     left_out: inherited options that the script does not take; they keep their defaults.

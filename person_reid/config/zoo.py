@@ -154,7 +154,7 @@ class Published:
 
 @cache
 def zoo() -> Mapping[str, Published]:
-    """Return {name: network} of all published networks that are known."""
+    """Return {name: network} of all known published networks."""
     with ZOO_TABLE.open(newline="", encoding="utf-8") as rows:
         return {row["name"]: _read(row) for row in csv.DictReader(rows)}
 

@@ -42,7 +42,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
     text: the docstring of the script, for --help.
 
     Flags override the file of --config, which overrides the defaults. --resume replaces the
-    defaults by the options of a run that has begun, and rejects what would change the result. The
+    defaults with the options of a run that has begun, and rejects what would change the result. The
     plugins that the flags name are loaded first, since they extend what the flags accept. Raises
     UserError for options that cannot work.
     """

@@ -33,7 +33,7 @@ LOSS_OF_HEAD = {
 
 
 class Weighted(torch.nn.Module):
-    """`weight` × a loss, divided by the number of images if `per_image`; called as the loss is."""
+    """`weight` × a loss, divided by the number of images if `per_image`; called like the loss."""
 
     def __init__(self, loss: FeatureLoss, weight: float = 1.0, per_image: bool = False) -> None:
         super().__init__()

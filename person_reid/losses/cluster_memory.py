@@ -35,9 +35,9 @@ HARDEST = 50  # as in the paper
 class ClusterMemory(FeatureLoss):
     """Compare features with the memory of C clusters; in training, move the memory afterwards.
 
-    momentum: m, in [0, 1]. temperature: τ, above 0. centers: (C, D), each of unit length. It is not
-    a buffer, because C changes whenever the images are clustered again; it is in the state dict
-    nevertheless.
+    momentum: m, in [0, 1]. temperature: τ, above 0. centers: (C, D), each of unit length. They are
+    not a buffer, because C changes whenever the images are clustered again; they are in the state
+    dict nevertheless.
     """
 
     def __init__(self, momentum: float = 0.1, temperature: float = 0.05) -> None:

@@ -18,7 +18,7 @@ from person_reid.losses.base import (
 
 
 class ContrastiveLoss(FeatureLoss):
-    """Contrastive loss: pull images of an identity together, and keep those of others apart.
+    """Contrastive loss: pull images of one identity together, and push others away.
 
         L = mean [ d(i, p) − m₊ ]₊ + mean [ m₋ − d(i, n) ]₊,  means over the pairs not yet satisfied
 

@@ -207,7 +207,7 @@ def foreign_objects(path: str | Path) -> list[str]:
 def _objects(path: str | Path) -> list[str]:
     """Return the kinds of objects in a file that PyTorch does not read as data.
 
-    Files of PyTorch before 1.6 do not list them.
+    Files from PyTorch before 1.6 do not list them.
     """
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))

@@ -1,8 +1,8 @@
 """Build the body of a synthetic person in a pose from solids: limbs, torso, head, hair and bag.
 
-Coordinates: x to the person's left, y up, z forward, in body heights. people.py chooses the person
-and figure.py paints the solids. `nearer` puts clothes in front of limbs where the depth of their
-centres would not.
+Coordinates: x to the person's left, y up, z forward, in body heights. figure.py chooses the person
+and paints the solids. `nearer` puts clothes in front of limbs where the depth of their centres
+would not.
 """
 
 from typing import Any

@@ -3,8 +3,8 @@
 Nothing is downloaded, and no real person is shown.
 
 The same arguments draw the same files, byte for byte, with any number of processes: all random
-numbers are seeded by the person, the camera and the moment. people.py draws the person, scenes.py
-the surroundings, figure.py paints both.
+numbers are seeded by the person, the camera and the moment. figure.py draws the person, and
+scenes.py the surroundings.
 """
 
 import os

@@ -214,7 +214,7 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
 
 
 def mean_teacher(config: AdaptConfig, steps: int) -> Averaging:
-    """Return the moving average that makes the teacher. steps: in an epoch."""
+    """Return the moving average that makes the teacher. steps: their number in an epoch."""
     return Averaging(1 - 1 / steps if config.decay is None else config.decay, buffers=True)
 
 
@@ -421,7 +421,7 @@ class AdaptationRun(Run):
         return self.adaptation.network.state_dict()
 
     def finish(self, figures: dict[str, float]) -> None:
-        """End an epoch, and the training with it if the clusters no longer change."""
+        """End an epoch, and the run with it if the clusters no longer change."""
         if _settled([*self.history, figures]):
             self.last = self.epoch + 1
         super().finish(figures)

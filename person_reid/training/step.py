@@ -347,7 +347,7 @@ class TrainingStep:
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which `load_state_dict` continues after the last update.
 
-        The training then continues as if never interrupted.
+        The run then continues as if it had never been interrupted.
         """
         return {name: getattr(self, name).state_dict() for name in self._parts()}
 

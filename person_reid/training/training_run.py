@@ -417,7 +417,7 @@ class Run(Journal):
             self.folder.save_weights(label, weights)
 
     def say_done(self) -> None:
-        """Log where the network is, how to test it, and how much memory the training used."""
+        """Log where the network is, how to test it, and how much memory the run used."""
         if self.world.is_main:
             root = self.config.roots[0]
             tested = all((root / name).is_dir() for name in ("query", "gallery"))

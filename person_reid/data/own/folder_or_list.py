@@ -195,8 +195,8 @@ def draw_split(
 ) -> PicturesBySplit:
     """Draw a random fraction of the identities, by default half, for testing.
 
-    The rest is for training. Junk and distractors belong to the test. If no person is drawn, as
-    with a fraction of 0, there is no test.
+    The rest is for training. Junk and distractors belong to the test set. If no person is drawn, as
+    with a fraction of 0, there is none.
     """
     fraction = 0.5 if test_fraction is None else test_fraction
     people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}
@@ -226,7 +226,7 @@ def with_queries(
     They are the first image from each camera of every identity that at least two cameras see. The
     images also stay in the gallery, where each is junk for itself. An image without a camera has
     its own camera, so all such images become queries. Raises UserError if no person is seen twice.
-    training_alone: advice on training without a test.
+    training_alone: advice on training without a test set.
     """
     if QUERY in splits or GALLERY not in splits:
         return splits

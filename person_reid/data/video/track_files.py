@@ -339,7 +339,7 @@ def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tup
 def lines_of(path: Path) -> list[str]:
     """Return the lines of a file with their line ends; joined, in UTF-8, they are the file.
 
-    Bytes that are not UTF-8 are preserved, see PEP 383.
+    Bytes that are not UTF-8 are preserved; see PEP 383.
     """
     return content_of(path).decode("utf-8", "surrogateescape").splitlines(keepends=True)
 

@@ -35,8 +35,8 @@ def read_mars(data_dir: Path) -> PicturesBySplit:
 
     A row has four numbers: the first and the last line of train_name.txt or test_name.txt with its
     frames, the identity, and the camera. query_IDX names the rows that are queries. As in the
-    authors' evaluation, every row of the test is in the gallery, where a query is junk for itself;
-    identity 0 is a distractor and -1 junk.
+    authors' evaluation, every row of the test set is in the gallery, where a query is junk for
+    itself; identity 0 is a distractor and -1 junk.
 
     Zheng et al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016;
     https://github.com/liangzheng06/MARS-evaluation. Raises UserError if the files contradict one
