@@ -5,8 +5,8 @@
     print(lines_for("ultralytics", contents, "osnet_x0_25_ultralytics.onnx"))
 
 Each program prepares crops in its own way, as described in CLIENTS. The file contains the steps
-that the program does not do. All files take batches of any size in float32 and return features of
-unit length, each of a single view.
+that the program omits. All files take float32 batches of any size and return features of unit
+length, each from a single view.
 """
 
 import tempfile
@@ -33,9 +33,9 @@ class Client(NamedTuple):
     """How a tracker prepares people for a network, and its settings.
 
     place: where the lines belong.
-    lines: {path}, {dim}, {height} and {width} in them become the file's.
-    up_to, bgr, normalised: the images that it passes on, as in Contents; by default
-        ImageNet-normalised RGB images.
+    lines: the settings; {path}, {dim}, {height} and {width} are replaced by the file's values.
+    up_to, bgr, normalised: the images that it passes on, as in Contents; by default,
+    ImageNet-normalised RGB images.
     ending: how the file's name ends.
     """
 
@@ -110,7 +110,7 @@ def contents_for(name: str, size: tuple[int, int], network: Network, source: str
 
 
 def lines_for(name: str, contents: Contents, path: str | Path) -> str:
-    """Return the lines with which a client uses the file, and their place."""
+    """Return the settings with which a client uses the file, and their place."""
     client = CLIENTS[name]
     facts = {
         "path": Path(path).as_posix(),
@@ -131,10 +131,10 @@ def export_for(name: str, network: Network, contents: Contents, path: Path) -> f
 
 
 def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
-    """Write `path`, which ends in .xml, and its weights beside it in a .bin."""
+    """Write `path`, which ends in .xml, and its weights beside it in a .bin file."""
     openvino, weights = import_runtime("openvino"), path.with_suffix(".bin")
     with atomic_write(path) as new_path, atomic_write(weights) as new_weights:
-        new_path.touch()  # a folder that cannot be written to is found before the work
+        new_path.touch()  # fails before the work if the folder is not writable
         new_weights.touch()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             onnx, written = Path(folder) / "network.onnx", Path(folder) / "network.xml"

@@ -8,10 +8,10 @@ embed = Embedder("osnet_x1_0_msmt17")           # a network that others have pub
 embed = Embedder.from_pretrained("osnet_market")  # a folder from tools/save_pretrained.py
 embed = Embedder("osnet.onnx", device="cpu")    # a file from tools/export.py
 embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")  # the fastest program on a CPU
-embed = Embedder(network)                       # from create_model, trained by fit features =
-embed(["a.jpg", pil_image, crop])    # (3, D); features @ features.T: similarities features =
-embed(crops, bgr=True)               # as OpenCV gives them features = embed.crops(frame, boxes,
-bgr=True)  # people in a frame, as a detector gives them
+embed = Embedder(network)                       # a network of create_model, trained by fit
+features = embed(["a.jpg", pil_image, crop])    # (3, D); features @ features.T: similarities
+features = embed(crops, bgr=True)               # in OpenCV's channel order
+features = embed.crops(frame, boxes, bgr=True)  # the people in a frame, in a detector's boxes
 """
 
 import os
@@ -44,7 +44,7 @@ from person_reid.retrieval.features import side_rows
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 
-IMAGES_IN_MEMORY = 1024  # images of a list that are in memory at once
+IMAGES_IN_MEMORY = 1024  # how many images of a list are in memory at once
 Cameras = Integers | Sequence[int]
 ImageLike = str | Path | Image.Image | Pixels
 
@@ -52,36 +52,37 @@ ImageLike = str | Path | Image.Image | Pixels
 class Embedder:
     """A network, ready to turn images into features.
 
-    source: the name of a run (model/NAME), of a network (with weights), of a published network of
-        list_models(pretrained=True), or an exported file; also a NetworkToTest, or a network of
-        create_model, which is copied. By default the network in this package.
+    source: the name of a run (model/NAME), of a network (with weights), or of a published network
+        in list_models(pretrained=True); an exported file; a NetworkToTest; or a network of
+        create_model, which is copied. By default, the network in this package.
     weights: the weight file of a network, or "none".
-    device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
-    flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
-        worse features. By default as by the network's authors.
+    device: such as "cpu" or "cuda:1"; by default, the first GPU, or else the CPU.
+    flip: add the mirrored image's output, as test.py does. False takes half the time and gives
+        slightly worse features. By default, as the network's authors do.
     size: (height, width) of the network's input, if not its own.
-    batch_size: images that the network processes at a time.
+    batch_size: images that the network processes at once.
     which_epoch: the checkpoint of the run.
     scales: factors by which the images are resized, such as (1.0, 1.05); the outputs are summed.
-    dtype: torch.float16 or torch.bfloat16 for mixed precision, by PyTorch or OpenVINO; None
-        computes in float32.
+    dtype: torch.float16 or torch.bfloat16 for mixed precision in PyTorch or OpenVINO; None computes
+        in float32.
     unit_length: divide each feature by its norm.
     runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino,
-        or auto, the fastest of those installed that agrees with PyTorch. An ONNX file is run by
+        or auto, the fastest installed runtime that agrees with PyTorch. An ONNX file is run by
         onnxruntime (its default) or openvino.
-    preparation: the preprocessing of an ONNX or OpenVINO file of another program; by default as for
-        ImageNet's networks.
-    output: the name of the output of such a file that is the feature, if it has several; by default
-        the one that looks like an embedding, which a warning names.
+    preparation: the preprocessing for an ONNX or OpenVINO file of another program; by default, as
+        for ImageNet networks.
+    output: which output of such a file is the feature, by name; by default, the one that looks like
+        an embedding, which a warning names.
 
-    An exported file determines size, scales and length, and dtype unless OpenVINO runs it. Raises
-    UserError or FileNotFoundError if the run, file or device does not exist or does not fit.
+    An exported file determines size, scales and unit_length, and also dtype unless OpenVINO runs
+    it. Raises UserError or FileNotFoundError if the run, file or device does not exist or does not
+    fit.
     """
 
-    # Two images at least this similar count as one person: see from_pretrained.
+    # Two images that are at least this similar count as one person, see from_pretrained.
     threshold: float | None = None
-    bound: Bound | None = None  # and its bound
-    _first_process: ClassVar[int] = 0  # that made an Embedder of several threads
+    bound: Bound | None = None  # the bound of the threshold
+    _first_process: ClassVar[int] = 0  # the process that first created a multi-threaded Embedder
     _forkable = True
 
     def __init__(
@@ -143,11 +144,12 @@ class Embedder:
 
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
-        cameras: (N,) from 1, for a network with side information. description: for the progress
-            bar; "" shows none.
 
-        Raises UserError if an image is of another kind, if files cannot be read, all of which it
-        lists, and as `features` does.
+        cameras: (N,) from 1, for a network with side information. description: the text of the
+        progress bar; "" shows no bar.
+
+        Raises UserError as `features` does, if an image is of another kind, or if files cannot be
+        read; it lists all of these.
         """
         single = isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3
         if single or not np.iterable(images):
@@ -180,10 +182,10 @@ class Embedder:
     def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
         """Return the features (N, D) float32 of the people in the boxes that a detector found.
 
-        frame: uint8 (H, W, 3), an array or a tensor; bgr: in OpenCV's channel order.
+        frame: uint8 (H, W, 3), an array or a tensor. bgr: it has OpenCV's channel order.
         boxes: (N, 4), an array, a tensor or a list: left, top, right, bottom in pixels. They are
-            rounded and clipped to the frame. A box without an area there, or with a NaN, gives a
-            row of zeros, which matches nobody.
+        rounded and clipped to the frame. A box without any area in the frame, or with a NaN, gives
+        a row of zeros, which matches nobody.
 
         May be called from several threads at once. Raises UserError for anything else.
         """
@@ -199,7 +201,7 @@ class Embedder:
         _remark_on(edges, (height, width))
         edges = np.round(edges).clip(0, (width, height, width, height))
         found = np.zeros((len(edges), self.dim), np.float32)
-        # A box with a NaN passes neither comparison.
+        # A box with a NaN fails both comparisons.
         some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))
         found[some] = self(
             [image[top:bottom, left:right] for left, top, right, bottom in edges[some].astype(int)],
@@ -211,7 +213,7 @@ class Embedder:
     def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
         """Open a folder of save_pretrained: here, in this package, or on the Hugging Face hub.
 
-        settings: device, flip, size and so on, as above. `threshold` and `bound` come from the
+        settings: device, flip, size and so on, see the class. `threshold` and `bound` come from the
         folder, if it has them. Raises UserError if the folder does not exist or is damaged.
         """
         folder = find_folder(source)
@@ -221,7 +223,7 @@ class Embedder:
         return embedder
 
     def _know_threshold(self, folder: Path) -> None:
-        """Take threshold and bound from a folder of save_pretrained, if it has them."""
+        """Read the threshold and its bound from a folder of save_pretrained, if it has them."""
         with suppress(UserError):
             self.threshold = load_threshold(folder / CONFIG_FILE)
         self.bound = load_bound(folder / CONFIG_FILE)
@@ -238,10 +240,10 @@ class Embedder:
     ) -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3).
 
-        load_bank makes such a bank; an array also works. cameras: (N,) from 1, for a network with
-        side information. The features have unit length unless `unit_length` is off.
-        Raises UserError if one is NaN, infinite, or all zero: nothing can be compared with it. All
-        scripts get their features here.
+        load_bank creates such a bank; an array also works. cameras: (N,) from 1, for a network with
+        side information. The features have unit length unless `unit_length` is False.
+        Raises UserError if a feature contains NaN or infinity, or is all zero, because nothing can
+        be compared with it. All scripts get their features here.
         """
         self._check_process()
         rows = side_rows(cameras, self.sides)
@@ -251,7 +253,7 @@ class Embedder:
     def _check_process(self) -> None:
         """Raise UserError in a forked process, which would wait forever for missing threads.
 
-        PyTorch's threads belong to the process, so a new Embedder would also wait for them.
+        PyTorch's threads belong to the parent process, so even a new Embedder would wait for them.
         """
         here, several = os.getpid(), torch.get_num_threads() > 1
         if several:
@@ -266,7 +268,7 @@ class Embedder:
 
 
 def _checked(features: Features) -> Features:
-    """Return the features. Raises UserError if one is NaN, infinite, or all zero."""
+    """Return the features. Raises UserError if one contains NaN or infinity, or is all zero."""
     if found := flaw(features):
         advice = (
             "Either the weights are NaN, because the training diverged: use other weights. Or "
@@ -281,7 +283,7 @@ def _checked(features: Features) -> Features:
 def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
     """Raise UserError for invalid arguments of Embedder."""
     areas = any_array(scales, "Embedder: scales").ravel()
-    sides = np.asarray(size, object)  # of which any may be None, the network's own
+    sides = np.asarray(size, object)  # a side may be None: the network's own
     areas_fit = areas.dtype.kind in "iuf" and all(
         SMALLEST_AREA <= each**2 <= LARGEST_AREA for each in areas
     )
@@ -312,7 +314,7 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
     """Warn of boxes (N, 4) that do not look like left, top, right, bottom in pixels."""
-    # Zeros fill up a detector's list.
+    # Detectors pad their lists with zeros.
     edges = edges[np.isfinite(edges).all(axis=1) & edges.any(axis=1)]
     sides = edges[:, 2:] - edges[:, :2]
     if not len(edges):
@@ -320,7 +322,7 @@ def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
     problems = {
         "all are within 0 to 1. Multiply them "
         f"by the frame's width {size[1]} and height {size[0]}": np.abs(edges).max() <= 1,
-        # Near the corner of the frame, some boxes do not run backwards.
+        # Near the corner of the frame, even wrong boxes may be in the right order.
         "most run backwards, as left, top, width, height do. Add left to the width and top to "
         "the height": (sides < 0).any(axis=1).mean() > 0.5,
         "all are smaller than two pixels": sides.max() < 2,
@@ -333,7 +335,7 @@ def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
 
 
 def _accepted(image: Any, position: int) -> Any:
-    """Return the image if an Embedder takes its kind. Raises UserError otherwise."""
+    """Return the image if an Embedder accepts its kind. Raises UserError otherwise."""
     if isinstance(image, str | Path) or (
         isinstance(image, Image.Image) and image.width and image.height
     ):

@@ -43,9 +43,9 @@ from person_reid.text import as_command
 
 # The kind of a file by its ending.
 ONNX_TYPES = {"tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}  # else float32
-PRECISIONS = {None: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # as OpenVINO calls them
+PRECISIONS = {None: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # OpenVINO's names
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"  # the name of OpenVINO's property
-SILENCE = threading.RLock()  # logging and warnings belong to the whole process
+SILENCE = threading.RLock()  # all threads of the process share logging and warnings
 
 
 class OpenedFile(NamedTuple):
@@ -64,19 +64,19 @@ class Engine:
     """An exported file, ready to run.
 
     path: the file.
-    device: runs the network. ONNX files run on a GPU only if the installed onnxruntime supports it,
-        else on the CPU.
-    kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default the file's suffix
-        decides.
+    device: the device that runs the network. ONNX files run on a GPU only if the installed
+        onnxruntime supports it, and otherwise on the CPU.
+    kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default, the file's
+        suffix decides.
     preparation: the preprocessing of a file of another program, ONNX or OpenVINO.
-    dtype: torch.bfloat16 or torch.float16, in which OpenVINO then computes what is float32 in the
+    dtype: torch.bfloat16 or torch.float16, which OpenVINO then uses for all float32 layers of the
         file.
-    output: which of several outputs of a file of another program is the feature; by default one is
+    output: which of several outputs of another program's file is the feature; by default, one is
         chosen and logged.
 
-    Raises FileNotFoundError. Raises UserError for a file that is not a network, for one that does
-    not behave as it declares, for a preparation, dtype or output that would be ignored, and if
-    onnxruntime or openvino is missing.
+    Raises FileNotFoundError. Raises UserError for a file that is not a network or does not behave
+    as it declares, for a preparation, dtype or output that would be ignored, and if onnxruntime or
+    openvino is missing.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Engine:
                 self.contents, self.run = Contents.from_json(text or ""), run
         except UserError:
             raise
-        except Exception as error:  # each library fails in its own way on a file it cannot read
+        except Exception as error:  # libraries raise different errors for an unreadable file
             raise UserError(
                 f"{path}: not a network written by tools/export.py, or damaged "
                 f"({first_line(error)})."
@@ -131,7 +131,7 @@ class Engine:
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the features (B, D) float32, on the CPU, of images in the form of `contents`.
+        """Return the features (B, D) float32, on the CPU, of images as described by `contents`.
 
         Raises UserError if the network in the file fails or returns something else.
         """
@@ -160,9 +160,9 @@ class Engine:
     ) -> Features:
         """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
-        batch_size: images at a time, at most.
-        flip: add the mirrored image's output, unless the file does so itself or gives the
-            unit-length feature of a single view (`l2`).
+        batch_size: the most images at a time.
+        flip: add the mirrored image's output, unless the file does so itself or returns the
+        unit-length feature of a single view (`l2`).
         unit: scale the features to unit length.
         """
         contents = self.contents
@@ -185,7 +185,8 @@ class Engine:
 def quiet() -> Iterator[None]:
     """Silence the notices of libraries, and undo their changes to logging.
 
-    Only one thread at a time. Messages of other threads below errors are lost as well.
+    Only one thread at a time does so. Messages of other threads below the level of errors are also
+    lost.
     """
     with SILENCE, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -201,7 +202,7 @@ def quiet() -> Iterator[None]:
 def providers(device: torch.device, tensorrt: bool = False) -> list[tuple[str, dict[str, Any]]]:
     """Return onnxruntime's installed execution providers for a device, the fastest first.
 
-    Each comes with its settings.
+    Each is returned with its settings.
     """
     available = import_runtime("onnxruntime").get_available_providers()
     wanted: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
@@ -241,8 +242,8 @@ def _open_openvino(
 ) -> OpenedFile:
     """Compile a network for several batches at a time, each on its own cores.
 
-    It is compiled once for any number of images, and again when the first full batch arrives,
-    because a fixed shape is faster. Raises UserError if the processor does not support the
+    The network is compiled once for any number of images, and again when the first full batch
+    arrives, because a fixed shape is faster. Raises UserError if the processor does not support the
     requested type.
     """
     if device.type != "cpu":
@@ -254,13 +255,13 @@ def _open_openvino(
             "leave {fp16} and {bf16} out."
         )
     settings = {
-        # With several streams, OpenVINO 2026.3 and 2026.4 damage the memory of the process on some
-        # processors, and it crashes later, somewhere else.
+        # With several streams on some processors, OpenVINO 2026.3 and 2026.4 corrupt the memory of
+        # the process, which crashes later, elsewhere.
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": precision,
-        # Training leaves weights near 1e-40, which slow a processor down.
+        # Training leaves weights near 1e-40, which slow down a processor.
         "CPU_DENORMALS_OPTIMIZATION": True,
     }
     compiled = {0: core.compile_model(model, "CPU", settings)}
@@ -283,7 +284,7 @@ def _open_openvino(
                 fixed = model.clone()
                 fixed.reshape(list(images.shape))
                 compiled[batch] = core.compile_model(fixed, "CPU", settings)
-        # Making a request takes a tenth of a batch.
+        # Creating a request takes a tenth of the time of a batch.
         requests: dict[int, Any] = of_thread.__dict__.setdefault("requests", {})
         if batch not in requests:
             requests[batch] = compiled[batch].create_infer_request()
@@ -291,13 +292,13 @@ def _open_openvino(
         found = requests[batch].infer(given, share_inputs=True, share_outputs=True)
         return torch.tensor(found[feature])  # a copy: the next images overwrite the output
 
-    place = ["framework", CONTENTS_KEY]  # where OpenVINO keeps the metadata of ONNX
+    place = ["framework", CONTENTS_KEY]  # where OpenVINO stores ONNX metadata
     text = model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
     return OpenedFile(run, text, declared)
 
 
 def _lengths(port: Any) -> list[int | None]:
-    """Return the shape of an input or output of OpenVINO, with None for a variable length."""
+    """Return the shape of an OpenVINO input or output, with None for a variable length."""
     shape = port.get_partial_shape()
     return [length.get_length() if length.is_static else None for length in shape]
 

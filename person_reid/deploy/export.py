@@ -3,7 +3,7 @@
     contents = Contents(256, 128, network.dim, network.pieces, "osnet_x0_25", l2=True)
     export(network, contents, "osnet.onnx", "onnx")
 
-The file is one of ONNX, TorchScript or torch.export. person_reid/deploy/engine.py runs it.
+The file is in ONNX, TorchScript or torch.export format. person_reid/deploy/engine.py runs it.
 """
 
 import io
@@ -27,8 +27,8 @@ from person_reid.models.network import Network
 from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_pieces
 
 CHECKED_BATCHES = (1, CPU_BATCH)
-# Relative to the largest feature; int8 is measured but has no limit. The images checked are noise,
-# for which bfloat16 deviates by up to 0.2, so its limit only finds gross errors.
+# Deviations relative to the largest feature; int8 is measured but has no limit. The test images are
+# noise, for which bfloat16 deviates by up to 0.2, so its limit only finds gross errors.
 TOLERANCE_OF_DTYPE = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.5}
 OPSET = 18
 
@@ -76,18 +76,18 @@ def export(
 ) -> float:
     """Write a network to a file, completely or not at all, and check the file.
 
-    The file is made in memory: on a full disk, PyTorch would end the process.
+    The file is built in memory, because PyTorch would end the process on a full disk.
 
     kind: onnx, torchscript or export.
     calibration: N images, uint8 (N, H, W, 3), on which int8 measures the ranges of the activations
-        (ONNX only); without them, int8 measures each batch while the file runs, which is slow.
+    (ONNX only). Without them, int8 measures each batch while the file runs, which is slow.
     scales: see fused_embedding.
 
     Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the
     CHECKED_BATCHES and compared with PyTorch. Returns the largest deviation as a fraction of the
     largest feature. Raises UserError if the network cannot be exported, if its file deviates by
-    more than TOLERANCE_OF_DTYPE, and if a library is missing. Raises OSError if the file cannot be
-    written, before the work if possible.
+    more than TOLERANCE_OF_DTYPE, or if a library is missing. Raises OSError if the file cannot be
+    written, if possible before the work.
     """
     if kind == "onnx":
         check_onnx()
@@ -103,9 +103,9 @@ def export(
                 content = int8(content, images)
         except OSError:
             raise
-        except Exception as error:  # exporters fail in as many ways as networks branch
+        except Exception as error:  # exporters fail in many ways
             found = " ".join(str(error).split())[:300]
-            # 2.6 writes batch norms to ONNX only after convolutions, with which they are fused
+            # PyTorch 2.6 exports batch norms only after convolutions, with which it fuses them
             advice = " PyTorch 2.7 or newer may write it." if torch.__version__ < "2.7" else ""
             raise UserError(
                 f"{contents.source}: this network cannot be written as {kind} ({found}).{advice}"
@@ -118,7 +118,7 @@ def export(
 
 
 def check_deviation(path: str | Path, how: str, found: float, limit: float, advice: str) -> None:
-    """Raise UserError if the features of a file deviate by more than a limit, or by NaN."""
+    """Raise UserError if the features of a file deviate by more than a limit, or are NaN."""
     if not found <= limit:
         raise UserError(
             f"{path}: not written: {how} the features deviate by {found:.1e} of their scale, "
@@ -139,7 +139,7 @@ def check_onnx() -> None:
 
 
 def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return random images of each of the CHECKED_BATCHES, and PyTorch's float32 features."""
+    """Return random images for each of the CHECKED_BATCHES, and PyTorch's float32 features."""
     module = Deployed(embedding, replace(contents, precision="float32")).eval()
     batches = [
         contents.images(batch, torch.Generator().manual_seed(batch)) for batch in CHECKED_BATCHES
@@ -151,18 +151,18 @@ def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Ten
 def deviation(engine: Engine, expected: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
     """Return the deviation of an exported file's features from the `references`.
 
-    It is a fraction of the largest feature.
+    The deviation is a fraction of the largest feature.
     """
     scale = max(features.abs().max() for _, features in expected)
     differences = [(engine(images) - features).abs().max() / scale for images, features in expected]
-    return float(torch.stack(differences).max())  # NaN if one is, unlike Python's max
+    return float(torch.stack(differences).max())  # NaN if any is, unlike Python's max
 
 
 def _onnx(module: nn.Module, contents: Contents) -> bytes:
     import onnx
     import onnx.inliner
 
-    # Otherwise PyTorch 2.7 pools by as_strided.
+    # Without this, PyTorch 2.7 exports pooling as as_strided.
     module = deepcopy(module).to(memory_format=torch.contiguous_format)
     program = torch.onnx.export(
         module,
@@ -175,7 +175,7 @@ def _onnx(module: nn.Module, contents: Contents) -> bytes:
         verbose=False,
     )
     assert program is not None, "without a file, the exporter returns what it made"
-    # OpenVINO knows no functions of a model; PyTorch 2.6 writes some
+    # OpenVINO does not support model functions, which PyTorch 2.6 writes
     model = onnx.inliner.inline_local_functions(program.model_proto)
     onnx.helper.set_model_props(model, {CONTENTS_KEY: contents.to_json()})
     return model.SerializeToString()
@@ -202,8 +202,8 @@ EXPORT_WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "export": _exporte
 def tensorrt_advice(path: str | Path, contents: Contents) -> str:
     """Explain how to run an ONNX file with TensorRT.
 
-    Says whether onnxruntime has TensorRT here, and which command builds an engine for batches of 1
-    to 128 images.
+    The text tells whether onnxruntime has TensorRT here, and gives the command that builds an
+    engine for batches of 1 to 128 images.
     """
     here = any(
         name.startswith("Tensorrt") for name, _ in providers(torch.device("cuda"), tensorrt=True)

@@ -31,7 +31,7 @@ INSTALL = {
     "(onnxruntime-gpu for an NVIDIA GPU)",
     "openvino": "OpenVINO is not installed: python -m pip install openvino",
 }
-CONTENTS_KEY = "person-reid"  # under which a file holds its Contents
+CONTENTS_KEY = "person-reid"  # the key of the Contents in a file
 
 
 def import_runtime(name: str) -> Any:
@@ -40,20 +40,20 @@ def import_runtime(name: str) -> Any:
     Raises UserError, with the command that installs it, if it is missing.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    # An import of this module then fails, which OpenVINO allows for.
+    # Importing this module then fails, which OpenVINO tolerates.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return optional_module(name, UserError(INSTALL[name]))
 
 
 def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) -> Any:
-    """Return a quiet session of ONNX Runtime with a file, on so many CPU threads.
+    """Return a quiet ONNX Runtime session with a file, on so many CPU threads.
 
     providers: other execution providers, see deploy.engine.providers.
     """
     onnxruntime = import_runtime("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    # Other processes need the cores as well.
+    # Other processes also need the cores.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3
     with open_for_library(path) as source:
@@ -61,7 +61,7 @@ def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) 
 
 
 def openvino_model(path: Path) -> tuple[Any, Any]:
-    """Return OpenVINO's Core, and the model in a file, for it to compile."""
+    """Return OpenVINO's Core, and the model in a file for it to compile."""
     core = import_runtime("openvino").Core()
     with open_for_library(path) as source:
         return core, core.read_model(source)
@@ -74,8 +74,8 @@ LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
 def weight_files(path: Path, content: bytes) -> list[Path]:
     """Return the files beside a network that hold its weights.
 
-    They are OpenVINO's net.bin, or those that the content of an ONNX file names: PyTorch 2.9 and
-    newer write net.onnx.data. A file in another folder is left to the library that reads it.
+    They are OpenVINO's net.bin, or the files that an ONNX file names: PyTorch 2.9 and newer write
+    net.onnx.data. Files in other folders are left to the library that reads them.
     """
     if path.suffix.lower() == ".xml":
         return [path.with_suffix(".bin")]
@@ -86,7 +86,7 @@ def weight_files(path: Path, content: bytes) -> list[Path]:
 
 
 def file_size(path: Path) -> int:
-    """Return the bytes of an exported network and of the files that hold its weights."""
+    """Return the size in bytes of an exported network and the files that hold its weights."""
     content = content_of(path, TENSORS)
     beside = weight_files(path, content) if path.suffix.lower() in (".onnx", ".xml") else []
     return len(content) + sum(file.stat().st_size for file in beside if file.exists())
@@ -94,10 +94,10 @@ def file_size(path: Path) -> int:
 
 @contextmanager
 def open_for_library(path: Path) -> Iterator[bytes | str]:
-    """Yield the content of a file or, if its weights are beside it, its path.
+    """Yield the content of a file or, if its weights are in files beside it, its path.
 
-    The Hugging Face hub stores downloads as links, which libraries do not follow: then it is the
-    path of a copy. Raises UserError if weights are missing.
+    The Hugging Face hub stores downloads as links, which libraries do not follow; the path is then
+    that of a copy. Raises UserError if weights are missing.
     """
     content = content_of(path, TENSORS)
     beside = weight_files(path, content)
@@ -121,18 +121,18 @@ class Contents:
     """Describe what an exported file expects and returns.
 
     height, width: the images' size in pixels.
-    dim: width of the feature.
-    pieces: number of equal pieces of the feature that are normalised separately.
+    dim: the dimension of the feature.
+    pieces: the number of equal pieces of the feature that are normalised separately.
     source: a description of the network and its weights.
     normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation
         itself. Otherwise it takes normalised float32 images (B, 3, H, W).
     flip: the file adds the mirrored image's feature itself.
     l2: the feature has unit length.
     precision: float32, float16 or int8.
-    tensorrt: run by TensorRT if it is installed.
-    up_to: 1 or 255 if the file takes float32 images (B, 3, H, W) with values from 0 to that and
-        applies ImageNet's normalisation itself; 0 if it does not.
-    bgr: their channels are blue, green and red.
+    tensorrt: TensorRT runs the file if it is installed.
+    up_to: 1 or 255 if the file takes float32 images (B, 3, H, W) with values from 0 to this number
+        and applies ImageNet's normalisation itself; otherwise 0.
+    bgr: the images' channels are blue, green and red.
     """
 
     height: int
@@ -162,7 +162,7 @@ class Contents:
 
     @classmethod
     def from_json(cls, text: str) -> Contents:
-        """Read the JSON in a file and ignore entries of later versions.
+        """Read the JSON of a file, and ignore entries of later versions.
 
         Raises ValueError or TypeError for a missing or impossible entry.
         """

@@ -1,6 +1,6 @@
 """Compute the features of an Embedder with an exported file or a network.
 
-Each kind of source has a function that opens it and returns an Extraction.
+For each kind of source, a function opens it and returns an Extraction.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,9 +41,10 @@ class Extraction(NamedTuple):
     """A function that computes features, and the images that it expects.
 
     extract: extract(bank, batch_size, flip, unit, description) → features (N, dim).
-    size: (height, width) of the images. dim: numbers of a feature.
+    size: (height, width) of the images. dim: the dimension of a feature.
     flip: whether to add the mirrored image's output. flips_inside: whether an exported file does.
-    resize: the filter. sides: cameras that the network has side information on.
+    resize: the resizing filter. sides: the number of cameras for which the network has side
+    information.
     engine: whether a program other than PyTorch computes.
     """
 
@@ -79,7 +80,8 @@ def open_source(
 ) -> Extraction:
     """Open an exported file, a network, a run, a published network, or a network and its weights.
 
-    Raises UserError for an argument that the source decides, and as the kinds of sources do.
+    Raises UserError for an argument that the source determines, and as the functions for each kind
+    of source do.
     """
     file = Path(source) if isinstance(source, str | Path) else None
     if file and file.suffix.lower() in READABLE:
@@ -179,12 +181,12 @@ def _network(
 
 
 def _of_name(weights: str | Path | None, which_epoch: str | int) -> dict[str, bool]:
-    """Return the given arguments that only apply to the name of a network or a run."""
+    """Return those of the arguments that apply only to the name of a network or a run."""
     return {"weights": weights is not None, "which_epoch": which_epoch != "last"}
 
 
 def _refuse_ignored(decides: object, given: dict[str, bool]) -> None:
-    """Raise UserError if arguments were given that something else decides."""
+    """Raise UserError if arguments were given that something else determines."""
     if names := [name for name, is_given in given.items() if is_given]:
         raise UserError(
             f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out."

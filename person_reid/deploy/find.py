@@ -1,6 +1,6 @@
 """Find the network that options name by a run, a weight file, a folder or an exported file.
 
-Its batch norms may be fitted to the images it is tested on, without a label.
+Its batch norms can be fitted to the test images, without labels.
 """
 
 import logging
@@ -64,7 +64,8 @@ def own_threshold(options: TrainedNetwork) -> str | None:
 def check_result_of(result: str | Path, options: TrainedNetwork) -> None:
     """Raise UserError if a result file holds the features of another network.
 
-    For features of an exported file, which may be of this network, the log reports it.
+    If the features come from an exported file, which may contain this network, the log reports this
+    instead.
     """
     found, asked = read_note(result, NETWORK), network_name(options)
     problem = f"{result}: holds the features of {found!r}, not of {asked!r}."
@@ -104,7 +105,7 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
     )
     described = configured(TrainConfig, chosen)
     has_head = chosen.get("neck", "none") != "none" or {"head", "linear_num"} & chosen.keys()
-    classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
+    classes = PUBLISHED_CLASSES if has_head else None  # the features do not depend on it
     check_network(described)
     layers = NetworkOptions.of(asdict(described))
     return NetworkToTest(layers, options.weights, classes, options.seed)
@@ -149,7 +150,7 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
 def _refuse_contradictions(
     given: Mapping[str, Any], trained: NetworkOptions, run: RunFolder
 ) -> None:
-    """Raise OptionError for options {option: value} that describe another network than a run's."""
+    """Raise OptionError for options {option: value} that contradict a run's network."""
     for option, value in given.items():
         name, asked = (
             ("backbone", NETWORK_FLAGS[option]) if option in NETWORK_FLAGS else (option, value)
@@ -164,7 +165,7 @@ def _refuse_contradictions(
 
 
 def refuse_ignored(options: Options, names: Iterable[str], reason: str, **others: Any) -> None:
-    """Raise OptionError if one of these options was given, which would be ignored for a reason.
+    """Raise OptionError if one of these options was given, although a reason makes it void.
 
     others: the options in the reason.
     """
@@ -179,7 +180,7 @@ def open_embedder(
 ) -> Embedder:
     """Return the Embedder that options describe.
 
-    device: by default, the one that they name.
+    device: by default, the device that the options name.
     target: (height, width) → the bank of images from which batch-norm statistics are taken.
 
     Raises OptionError for options that exclude each other.
@@ -248,9 +249,9 @@ def reestimate_batch_norms(
     bank: (N, H, W, 3) uint8.
 
     Each statistic is the mean over batches of images in random order, so that a batch resembles the
-    whole. The network ends in evaluation mode. dtype: of autocast. Raises UserError if the network
-    has no batch norm, or if there are fewer than two images. Li et al., Revisiting Batch
-    Normalization For Practical Domain Adaptation, ICLR 2017.
+    whole. Afterwards, the network is in evaluation mode. dtype: the type for autocast. Raises
+    UserError if the network has no batch norm, or if there are fewer than two images. Li et al.,
+    Revisiting Batch Normalization For Practical Domain Adaptation, ICLR 2017.
     """
     norms = [
         module
@@ -267,7 +268,7 @@ def reestimate_batch_norms(
         norm.train()
         norm.momentum = None  # a plain mean over the batches
     order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))
-    # The batches are of equal size, so that none is too small.
+    # The batches have about the same size, so that none is too small.
     batches = order.tensor_split(-(-len(bank) // STATISTICS_BATCH))
     for indices in progress(batches, desc="batch norms"):
         with autocast(device, dtype):

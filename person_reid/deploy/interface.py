@@ -1,8 +1,8 @@
 """Describe the input and the output of an exported network.
 
-A file of ours describes itself in JSON (exported_files.py). A file of another program only declares
-the shape and type of its input. You must know its preprocessing (Preparation). Unless you name the
-output that is the feature, it is guessed.
+Files of this package describe themselves in JSON (exported_files.py). A file of another program
+only declares the shape and type of its input, so you must know its preprocessing (Preparation).
+Unless you name the output that is the feature, it is guessed.
 """
 
 import logging
@@ -20,7 +20,7 @@ from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.exported_files import Contents, is_image_size
 from person_reid.errors import UserError
 
-USUAL = (256, 128)  # the size of images if a file of another program does not say it
+USUAL = (256, 128)  # the size of images if a file of another program does not specify it
 Run = Callable[[torch.Tensor], torch.Tensor]
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 class Preparation:
     """The preprocessing of a network: (pixel · scale - mean) / std, in float32.
 
-    mean, std: three channels each, in the network's order. None means ImageNet's for 0..1, and 0
-        and 1 for 0..255.
+    mean, std: three channels each, in the network's order. None means ImageNet's values for 0..1,
+    and 0 and 1 for 0..255.
     bgr: the channels are blue, green and red.
     up_to: 1 or 255, the highest value of a scaled pixel.
-    size: (height, width), for a file that leaves it open. given: its name in messages.
+    size: (height, width), for a file that leaves it open. given: the preparation's name in
+    messages.
     """
 
     mean: tuple[float, ...] | None = None
@@ -53,7 +54,7 @@ class Preparation:
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return mean and std, of the three channels in the network's order."""
+        """Return mean and std of the three channels, in the network's order."""
         mean, std = (MEAN, STD) if self.up_to == 1 else ((0.0,) * 3, (1.0,) * 3)
         order = -1 if self.bgr else 1
         return self.mean or mean[::order], self.std or std[::order]
@@ -76,8 +77,8 @@ class Preparation:
 class DeclaredInterface(NamedTuple):
     """The declarations of an ONNX or OpenVINO file.
 
-    shape, dtype: the input's, with None for a variable length. remark: which of several outputs is
-    used; "" if there is no doubt.
+    shape, dtype: of the input; None is a variable length. remark: which of several outputs is used,
+    "" if there is no doubt.
     """
 
     shape: Sequence[int | None]
@@ -92,8 +93,8 @@ def adapt_interface(
 
     It then takes uint8 images (B, H, W, 3), in batches of any size.
 
-    run: the function of the network. Raises UserError if its input is not a batch of colour images,
-    or if it does not return a feature for each.
+    run: calls the network. Raises UserError if its input is not a batch of colour images, or if it
+    does not return a feature for each image.
     """
     shape, dtype, remark = declared
     if remark:
@@ -143,7 +144,7 @@ def _shown(shape: Sequence[int | None]) -> str:
     return "(" + ", ".join("?" if length is None else str(length) for length in shape) + ")"
 
 
-# How other programs call an embedding, and class scores, among several outputs.
+# How other programs name embeddings and class scores among several outputs.
 EMBEDDING = re.compile(r"feat|emb|reid|descriptor|vector|neck|pre_?logit", re.IGNORECASE)
 SCORES = re.compile(r"logit|class|cls|score|prob|softmax|output_id", re.IGNORECASE)
 
@@ -151,13 +152,13 @@ SCORES = re.compile(r"logit|class|cls|score|prob|softmax|output_id", re.IGNORECA
 def chosen_output(
     path: Path, shapes: Mapping[str, Sequence[Any]], asked: str | None
 ) -> tuple[str, str]:
-    """Return the output that is the feature, and a remark that names it if it had to be guessed.
+    """Return which output is the feature, and a remark that names it if it had to be guessed.
 
-    shapes: {output: its shape}; a length that is not a number is variable. asked: the name of
-        --output. Without one, an output named like an embedding is preferred, then one that is not
-        named like class scores, then one whose length is a multiple of 64 (usual for embeddings,
-        rare for numbers of classes), then a longer one. A map, which has a height and a width,
-        comes last.
+    shapes: {output: its shape}; a length that is not a number is variable. asked: the name given by
+    --output. Without it, an output named like an embedding is preferred, then one that is not named
+    like class scores, then one whose length is a multiple of 64 (usual for embeddings, rare for
+    numbers of classes), then a longer one. A feature map, which has a height and a width, comes
+    last.
 
     Raises UserError if no output has that name.
     """

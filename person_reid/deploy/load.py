@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NetworkToTest:
-    """A network to test that is not a run: its NetworkOptions and its weights.
+    """A network to test: its NetworkOptions and its weights.
 
     spec: its layers and the size of its images; by default, the network's own size.
     weights: "imagenet", "none" or a file.
-    num_classes: outputs of its classifier; None for no classifier. seed: for weights that are in no
-    file; None for a run, which has all.
+    num_classes: the outputs of its classifier; None for no classifier. seed: for weights that no
+    file contains; None for a run, which has all weights.
     """
 
-    __test__ = False  # for pytest, which would take a class of this name for tests
+    __test__ = False  # pytest would take a class of this name for tests
 
     spec: NetworkOptions
     weights: str | Path
@@ -49,7 +49,7 @@ class NetworkToTest:
 
     @property
     def from_file(self) -> bool:
-        """Return whether a file holds the weights; it must hold all that the feature depends on."""
+        """Return whether the weights are in a file, which must hold all that affect the feature."""
         return str(self.weights) not in ("imagenet", "none")
 
     @property
@@ -62,7 +62,7 @@ class NetworkToTest:
     def resized(self, size: tuple[int | None, int | None]) -> "NetworkToTest":
         """Return the same network for images of another (height, width).
 
-        None does not change a side.
+        A side that is None does not change.
         """
         height, width = self.size
         return replace(
@@ -97,7 +97,7 @@ def options_of_run(run: RunFolder, otherwise: Mapping[str, Any] | None = None) -
 
 
 def network_of_name(name: str) -> NetworkToTest:
-    """Find the network that others have published under a name of list_models(pretrained=True)."""
+    """Find the published network with a name from list_models(pretrained=True)."""
     layers = implied(name, NetworkOptions.declared())
     layers = options_of(layers["backbone"]) | layers
     classes = PUBLISHED_CLASSES if "neck" in layers else None
@@ -107,7 +107,7 @@ def network_of_name(name: str) -> NetworkToTest:
 def network_of_weights(
     name: str, weights: str | Path, size: tuple[int | None, int | None] = (None, None)
 ) -> NetworkToTest:
-    """Describe the network of a name of list_models() with the weights of a file, or "none"."""
+    """Describe a network named in list_models() with the weights of a file, or "none"."""
     chosen = options_of(name)
     classes = PUBLISHED_CLASSES if "neck" in chosen else None  # no feature depends on their number
     layers = NetworkOptions(**chosen, height=size[0], width=size[1])
@@ -120,7 +120,7 @@ def load_network(tested: NetworkToTest, scales: Sequence[float] = (1.0,)) -> Net
     scales: factors by which images will be resized. Raises UserError or FileNotFoundError for
     weights that do not fit the network, and UserError if it cannot process images of these sizes.
     """
-    # The caller's random numbers go on as if nothing had been drawn.
+    # Leaves the caller's random state unchanged.
     with torch.random.fork_rng(devices=[]):
         if tested.seed is not None:
             torch.random.default_generator.manual_seed(tested.seed)
@@ -129,7 +129,7 @@ def load_network(tested: NetworkToTest, scales: Sequence[float] = (1.0,)) -> Net
         )
     if tested.from_file:
         report = load_weights(network, tested.weights, strict=True)
-        if tested.seed is not None:  # a run always fits itself, so there is nothing to report
+        if tested.seed is not None:  # a run's weights always fit, so there is nothing to report
             log.info("%s: %s.", tested.weights, report)
     if tested.size != input_size(replace(tested.spec, height=None, width=None)):
         check_size(network, tested.spec.backbone, tested.size)

@@ -1,4 +1,4 @@
-"""Name the network that options describe, for a result, a log or an index."""
+"""Names for the network that options describe, for a result, a log or an index."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -29,8 +29,8 @@ def title(options: TrainedNetwork) -> str:
 def network_name(options: TrainedNetwork) -> str:
     """Return the network's entry in a result file.
 
-    A run's name includes its checkpoint, because `--which_epoch 59` and `60` may mean one file. A
-    file's name includes its folder.
+    A run's name includes its checkpoint, because `--which_epoch 59` and `60` may mean the same
+    file. A file's name includes its folder.
     """
     if run := run_of(options):
         with suppress(FileNotFoundError):  # the run was tested elsewhere
@@ -43,15 +43,15 @@ def network_name(options: TrainedNetwork) -> str:
 
 
 def feature_flags(options: TestConfig) -> str:
-    """Return the flags that make features differ from those of the network alone, or PLAIN."""
+    """Return the flags that change the network's plain features, or PLAIN."""
     given = {name: getattr(options, name) for name in ALTERING}
-    areas = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))  # 1.0 is 1
+    areas = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))  # 1.0 becomes 1
     given["ms"] = areas if areas != "1" else None
     return " ".join(as_flag(name, value) for name, value in given.items() if value) or PLAIN
 
 
 def no_network(run: RunFolder) -> OptionError:
-    """Return the error of a command that names no network, where the default run is missing."""
+    """Return the error for a command that names no network if the default run is missing."""
     return OptionError(
         f"{run.options_file}: no run of that name, and no other network is named. Train one: "
         f"{as_command('train.py')}. Or name the {{weights}} of one: a file with its {{backbone}}, "

@@ -23,7 +23,7 @@ class OnnxEmbedder:
     flip: add the mirrored image's output, unless the file does so itself.
 
     The features equal those of Embedder(path) up to rounding.
-    Raises UserError for another file, and if onnxruntime is not installed.
+    Raises UserError for any other file, or if onnxruntime is not installed.
     """
 
     resize = "bicubic"
@@ -38,7 +38,7 @@ class OnnxEmbedder:
             self.contents = Contents.from_json(described[CONTENTS_KEY])
         except UserError:
             raise
-        except Exception as error:  # the library fails in its own ways
+        except Exception as error:  # the library raises errors of many kinds
             raise UserError(
                 f"{path}: not an ONNX file that {as_command('tools/export.py')} wrote, or damaged "
                 f"({first_line(error)})."
@@ -54,7 +54,7 @@ class OnnxEmbedder:
     def features(self, bank: Pixels, description: str = "") -> Features:
         """Return the features (N, D) float32, of unit length, of images uint8 (N, *size, 3).
 
-        Raises UserError if one is NaN, infinite, or all zero.
+        Raises UserError if a feature contains NaN or infinity, or is all zero.
         """
         batches = np.split(bank, range(BATCH, len(bank), BATCH))
         found = np.concatenate([self._features_of(batch) for batch in batches])
@@ -67,7 +67,7 @@ class OnnxEmbedder:
         return self.features(fit_image(Image.fromarray(probe_image()), *self.size)[None])[0]
 
     def _features_of(self, pixels: Pixels) -> Features:
-        """Return the features of one batch; each piece of a feature has the same length."""
+        """Return the features of one batch; all pieces of a feature have the same norm."""
         contents = self.contents
         mirrored = self.flip and not contents.flip and not contents.l2
         views = [pixels, pixels[:, :, ::-1]] if mirrored else [pixels]

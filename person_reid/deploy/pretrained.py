@@ -1,6 +1,6 @@
 """Read a folder of save_pretrained, or a similar model on the Hugging Face hub.
 
-Nothing in it is executed.
+Nothing in the folder is executed.
 """
 
 import logging
@@ -31,8 +31,8 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 def open_pretrained(source: str | Path) -> NetworkToTest:
     """Find the network in a folder of save_pretrained, or in such a model on Hugging Face's hub.
 
-    source: the folder, the name of a network in this package, or the hub's owner/name. Raises
-    UserError, in one line, for a folder that is damaged or was written by another program.
+    source: the folder, the name of a network in this package, or owner/name on the hub. Raises a
+    one-line UserError for a folder that is damaged or was written by another program.
     """
     folder = find_folder(source)
     path, weights = folder / CONFIG_FILE, folder / SAFETENSORS
@@ -108,21 +108,21 @@ def _described(config: dict[str, Any], weights: Path) -> NetworkToTest:
 
 
 def _fetched(name: str) -> Path:
-    """Return the folder of a model of the Hugging Face hub, fetched or in its cache.
+    """Return the folder of a model on the Hugging Face hub, downloaded or from the cache.
 
-    Raises UserError otherwise.
+    Raises UserError if there is neither.
     """
     if not HUB_NAME.fullmatch(name):
         raise UserError(
             f"{name}: no such folder; expected one from save_pretrained, "
             "or owner/name on the Hugging Face hub."
         )
-    from huggingface_hub import snapshot_download  # loads slowly
+    from huggingface_hub import snapshot_download  # slow to import
 
     try:
         with quick_to_fail():
             return Path(snapshot_download(name, allow_patterns=[CONFIG_FILE, SAFETENSORS, CARD]))
-    except Exception as error:  # each cause has its own exception
+    except Exception as error:  # the exception depends on the cause
         raise UserError(
             f"{name}: no such folder, and nothing was fetched from the Hugging Face hub "
             f"({first_line(error)}). Put {CONFIG_FILE} and {SAFETENSORS} "

@@ -3,10 +3,9 @@
     save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")])
     embed = Embedder.from_pretrained("osnet_market")       # or a model of the Hugging Face hub
 
-model.safetensors holds the tensors of the whole network, config.json its NetworkOptions, the
-preprocessing and the checksum of the weights, and README.md a model card (Mitchell et al., Model
-Cards for Model Reporting, FAccT 2019). Nothing in the folder is executed when it is read
-(pretrained.py).
+model.safetensors holds all tensors of the network. config.json holds its NetworkOptions, the
+preprocessing and the checksum of the weights. README.md is a model card (Mitchell et al., Model
+Cards for Model Reporting, FAccT 2019). Reading the folder executes nothing in it (pretrained.py).
 """
 
 import hashlib
@@ -42,14 +41,14 @@ from person_reid.text import parse_json
 from person_reid.versions import versions
 
 LIBRARY = "person_reid"
-TIMED_IMAGES = 64  # images
+TIMED_IMAGES = 64
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
 
 
 class Accuracy(NamedTuple):
-    """The accuracy of a network on a test set; metrics in percent.
+    """The accuracy of a network on a test set; metrics in %.
 
-    data_set: its name. terms: its licence. queries, gallery: numbers of images.
+    data_set: the name of the test set. terms: its licence. queries, gallery: its numbers of images.
     """
 
     data_set: str
@@ -81,9 +80,9 @@ def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
 
 
 def about_data(folder: str | Path) -> tuple[str, str]:
-    """Return name and terms of the data set that prepare.py laid out in a folder, if known.
+    """Return the name and terms of the data set that prepare.py laid out in a folder, if known.
 
-    One that looks like a known data set but has other numbers of images, such as a part of it, is
+    A data set that looks like a known one but has other numbers of images, such as a part of it, is
     named after its folder.
     """
     record, place = read_record(Path(folder)), real(folder)
@@ -98,7 +97,7 @@ def about_data(folder: str | Path) -> tuple[str, str]:
 
 
 def check_output(folder: str | Path) -> None:
-    """Raise UserError if save_pretrained would replace a file of another program."""
+    """Raise UserError if save_pretrained would replace another program's file."""
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
@@ -134,16 +133,16 @@ def save_pretrained(
     """Write a network to a folder; return the folder.
 
     source: the name of a run (model/NAME), or a NetworkToTest.
-    accuracies: for the card.
-    trained_on: name and terms of the training data.
+    accuracies: the accuracies to show on the card.
+    trained_on: the name and terms of the training data.
     threshold: the cosine similarity from which two images show the same person.
-    bound: the bound on its errors.
-    track_cosines: the similarity of tracks with it, for linking across cameras.
+    bound: the bound on the threshold's errors.
+    track_cosines: the similarity of tracks with this network, for linking across cameras.
     half: store matrices and kernels in half precision. Vectors, such as the statistics of batch
-        norms, need single precision and little space.
+    norms, need single precision and little space.
 
-    Raises UserError for weights that do not fit, and for a card or configuration that it did not
-    write. Raises OSError, naming the file, if one cannot be written.
+    Raises UserError for weights that do not fit, and if the folder has a card or configuration that
+    it did not write. Raises an OSError that names the file if a file cannot be written.
     """
     check_output(folder)
     tested = network_of_run(source) if isinstance(source, str) else source
@@ -178,7 +177,7 @@ def save_pretrained(
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     card = jinja2.Template(text, trim_blocks=True, lstrip_blocks=True)
-    with (  # all of them or, on a full disk, none
+    with (  # all files or, on a full disk, none
         atomic_write(folder / CARD) as new_card,
         atomic_write(folder / CONFIG_FILE) as new_config,
         atomic_write(folder / SAFETENSORS) as new_weights,

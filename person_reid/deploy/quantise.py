@@ -1,7 +1,7 @@
 """Quantise an ONNX network to int8, with the ranges of its activations measured on images.
 
-ONNX Runtime's quantiser does the work. Weights get a scale for each channel, activations one for
-each tensor, from which the largest of 100,000 values are cut off.
+ONNX Runtime's quantiser does the work. Weights get one scale per channel and activations one per
+tensor, which cuts off the largest of 100,000 values.
 """
 
 import logging
@@ -22,7 +22,7 @@ from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)
 QUANTISED_OPERATORS = ["Conv", "Gemm", "MatMul"]
-# The images taken from a folder; every HELD_OUT-th measures the result, the others the ranges.
+# The most images from a folder; every HELD_OUT-th one measures the result, the others the ranges.
 MOST_IMAGES = 256
 HELD_OUT = 4
 CALIBRATION_BATCH = 8
@@ -33,7 +33,8 @@ def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tenso
 
     They are evenly spaced in the list of its images.
 
-    Raises UserError if the folder holds no image, or naming all chosen images that cannot be read.
+    Raises UserError if the folder holds no image, or if chosen images cannot be read; it names all
+    of these.
     """
     paths = list_images(folder) if Path(folder).is_dir() else []
     if not paths:
@@ -46,13 +47,13 @@ def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tenso
 
 
 def int8(content: bytes, images: torch.Tensor | None = None) -> bytes:
-    """Return an ONNX file whose weights have 8 bits, and whose layers compute in them.
+    """Return an ONNX file with 8-bit weights, whose layers compute with 8 bits.
 
     content: a float32 file, images → features.
-    images: on which the ranges of the activations are measured, in the form that the file expects.
-        The log then reports the mean cosine between the int8 and float32 features of held-out
-        images. Without images, the file itself measures each batch, which is slow, and a feature
-        depends slightly on the other images of its batch.
+    images: images on which to measure the ranges of the activations, in the form that the file
+    expects. The log then reports the mean cosine between the int8 and float32 features of held-out
+    images. Without images, the file itself measures each batch, which is slow, and a feature
+    depends slightly on the other images in its batch.
     """
     import onnx
 
@@ -71,7 +72,7 @@ def int8(content: bytes, images: torch.Tensor | None = None) -> bytes:
     with quiet(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         plain, quantised = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
         if images is None:
-            # Unsigned, because convolutions have no kernel for signed weights.
+            # Unsigned, because there is no convolution kernel for signed weights.
             quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)
         else:
             measured, held_out = _parted(images.contiguous().numpy())
@@ -99,7 +100,7 @@ def _quantise(plain: Path, quantised: Path, batches: "_Batches") -> None:
         batches,
         op_types_to_quantize=QUANTISED_OPERATORS,
         per_channel=True,
-        # A processor without VNNI adds products of 8 bits in 16, which 8-bit weights overflow.
+        # A processor without VNNI adds 8-bit products in 16 bits, which 8-bit weights overflow.
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
@@ -109,7 +110,7 @@ def _quantise(plain: Path, quantised: Path, batches: "_Batches") -> None:
 
 
 class _Batches:
-    """The images in batches, for ONNX Runtime's quantiser (CalibrationDataReader)."""
+    """Batches of images for ONNX Runtime's quantiser (CalibrationDataReader)."""
 
     def __init__(self, images: np.ndarray[Any, Any]) -> None:
         self.batches = [
@@ -131,9 +132,9 @@ class _Batches:
 
 
 def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the images for the ranges, and held-out ones to measure the result.
+    """Return the images for the ranges, and held-out images to measure the result.
 
-    If there are few, the ranges are measured on all of them.
+    If there are few images, the ranges are measured on all of them.
     """
     held_out = np.arange(len(images)) % HELD_OUT == 0
     return images[~held_out] if len(images) >= HELD_OUT else images, images[held_out]

@@ -3,7 +3,7 @@
     engine = fast_engine(load, "osnet", "auto", device)    # None means PyTorch
     features = engine.features(bank)
 
-The network is exported each time, which takes seconds; tools/export.py writes a file that lasts.
+The network is exported each time, which takes seconds; tools/export.py writes a permanent file.
 """
 
 import logging
@@ -29,7 +29,7 @@ from person_reid.retrieval.features import extractor, fused_embedding, side_rows
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-# {runtime: kind of Engine}; the fastest first (docs/benchmarks.md)
+# {runtime: kind of Engine}, the fastest first (docs/benchmarks.md)
 ENGINE_KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}
 
 
@@ -61,18 +61,18 @@ def fast_engine(
 
     load: returns the network, to which the Engine keeps no reference.
     source: a description of its name and weights.
-    runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with
+    runtime: torch, onnxruntime, openvino, or auto, the fastest installed runtime that agrees with
         PyTorch.
     device: where the network would run; other runtimes are for the CPU.
-    dtype: in which to compute; None is float32, which auto also uses instead of a type that PyTorch
-        would emulate.
+    dtype: the type in which to compute; None is float32, which auto also uses instead of a type
+        that PyTorch would emulate.
     scales: see fused_embedding.
-    level: of the log message that names the runtime.
+    level: the level of the log message that names the runtime.
 
-    An Engine is used only if its features deviate from PyTorch's in float32 by at most the
-    TOLERANCE_OF_DTYPE of its precision, 1e-4 of their scale in float32. For auto, any other outcome
-    means PyTorch, and the log gives the reason. Raises UserError or OSError if another requested
-    runtime is not installed, does not agree, or cannot be used; also for an unknown one.
+    An Engine is used only if its features deviate from PyTorch's float32 features by at most the
+    TOLERANCE_OF_DTYPE of its precision, which is 1e-4 of their scale in float32. For auto, any
+    other outcome means PyTorch, and the log gives the reason. Raises UserError or OSError if
+    another requested runtime is unknown, is not installed, does not agree, or cannot be used.
     """
     if runtime == "torch":
         return None
@@ -82,7 +82,7 @@ def fast_engine(
         names = _usable(runtime, device, dtype)
         log.log(level, "Exporting the network. tools/export.py would do so once for all commands.")
         network = load()
-        side_rows(None, network.sides)  # a file takes images alone
+        side_rows(None, network.sides)  # a file takes only images
         contents = Contents(*network.size, network.dim, network.pieces, source, normalised=True)
         engine, known = _first_agreeing(names, network, contents, dtype, scales)
     except (UserError, OSError) as error:
@@ -95,7 +95,7 @@ def fast_engine(
 
 
 def check_runtime(runtime: str, device: torch.device) -> None:
-    """Raise UserError, before the work, for a runtime that present_extractor could not use."""
+    """Raise UserError, before any work, for a runtime that present_extractor could not use."""
     if runtime not in ("torch", "auto"):
         _usable(runtime, device)
 
@@ -111,7 +111,7 @@ def present_extractor(
     runtime: as in fast_engine; the network is exported anew, and the file is deleted afterwards.
     dtype: see extract_features; another runtime than PyTorch computes in float32.
     """
-    copy = partial(deepcopy, network)  # its own parameters go on being trained
+    copy = partial(deepcopy, network)  # the network itself continues to be trained
     engine = fast_engine(copy, type(network).__name__, runtime, device, level=logging.DEBUG)
     return engine.features if engine else extractor(network, device, dtype)
 
@@ -159,7 +159,7 @@ def _first_agreeing(
         exported = export(network, contents, file, "onnx", scales=scales)
         for name in names:
             engine = Engine(file, kind=ENGINE_KINDS[name], dtype=dtype)
-            found = exported  # measured by ONNX Runtime
+            found = exported  # as measured with ONNX Runtime
             if name != "onnxruntime":
                 embedding = fused_embedding(network, cpu, scales)
                 found = deviation(engine, references(embedding, contents))

@@ -1,6 +1,6 @@
 """The scores and the protocols of evaluate.py's options.
 
-Multiple queries are the mean feature of all images of a person from the query's camera. In the
+A multiple query is the mean feature of all images of a person from the query's camera. In the
 single-gallery-shot protocol of the original CUHK03 and of PRCC, the gallery holds one random image
 of each identity.
 
@@ -60,7 +60,7 @@ ScoreFunction = Callable[[int, int], Any]
 
 
 def ranking_options(config: EvaluationOptions) -> RankingOptions:
-    """Return how the gallery is ranked, by default if it is re-ranked."""
+    """Return the options for ranking a gallery; a re-ranked gallery gets their defaults."""
     return config if isinstance(config, RankingOptions) else RankingOptions()
 
 
@@ -70,7 +70,7 @@ def scores_by(
     gallery: FeatureSet,
     device: torch.device | None = None,
 ) -> ScoreFunction:
-    """Return the scores by which a gallery is ranked unless it is re-ranked."""
+    """Return the scores that rank a gallery without re-ranking."""
     ranked = ranking_options(config)
     if not ranked.scores:
         return DISTANCES[ranked.distance](query.features, gallery.features, device)
@@ -90,10 +90,10 @@ def by_protocol(
     device: torch.device | None = None,
     world: World | None = None,
 ) -> Iterator[tuple[str, Metrics]]:
-    """Yield (the name of a protocol, the figures of a ranking) for each that the options ask for.
+    """Yield (name, metrics of the ranking) for each protocol that the options request.
 
-    The name begins a line; it is empty for the usual protocol.
-    scores: the scores of a re-ranked gallery; by default, as the options say.
+    The name begins a line of output; it is empty for the usual protocol.
+    scores: the scores of a re-ranked gallery; by default, the options determine them.
     device: an accelerator, or None for NumPy. world: the processes that share the queries.
     """
     ranked = ranking_options(config)
@@ -146,7 +146,8 @@ def by_cameras(
 ) -> dict[str, Metrics]:
     """Return {"1-2": the Metrics of the queries of camera 1 among the gallery images of camera 2}.
 
-    Queries without a match in that camera are skipped, and so are pairs without such a query.
+    Queries without a match in the other camera are skipped, and so are pairs of cameras without a
+    match.
     For the parameters, see evaluate.
     """
     (queries, images), junk = find_pairs(query, gallery, ignore_cameras)
@@ -170,9 +171,9 @@ def read_multi_query(
 ) -> FeatureSet | None:
     """Return the queries of a result with their multiple-query features, or None without any.
 
-    path: the file of these features. None for the one beside the result, if there is one; it is
-        skipped with a remark if it belongs to other queries, because another network was
-        tested since or because it shows other people.
+    path: the file of these features, by default the one beside the result, if it exists. That file
+    is skipped with a warning if it belongs to other queries, because another network was
+    tested since or because it shows other people.
 
     Raises UserError if `path` is missing or belongs to other queries.
     """
@@ -187,7 +188,7 @@ def read_multi_query(
         )
     written_for = read_note(file, QUERY_DIGEST)
     images = load_multi_query(file) if written_for in ("", query.digest()) else None
-    says_nothing = not written_for and path is None  # as the published file
+    says_nothing = not written_for and path is None  # like the published file
     if not (problem := _misfit(result, query, images, says_nothing)):
         assert images is not None
         return merge_images(query, images, file)
@@ -200,9 +201,9 @@ def read_multi_query(
 def _misfit(
     result: str | Path, query: FeatureSet, images: FeatureSet | None, says_nothing: bool
 ) -> str:
-    """Return why the images do not belong to the queries; "" if they do.
+    """Return why the images do not belong to the queries, or "" if they do.
 
-    images: None if their file names other queries. says_nothing: whether it names none.
+    images: None if their file names other queries. says_nothing: whether it names no queries.
     """
     if images is None:
         return f"belongs to other features than those of {result}"
@@ -220,8 +221,8 @@ def _misfit(
 def merge_images(query: FeatureSet, images: FeatureSet, source: str | Path) -> FeatureSet | None:
     """Return the queries with the mean features of their images, or None if no query has any.
 
-    The log reports it, or how many queries have none. source: the file or folder of the
-    images. All scripts that measure multiple queries call it.
+    The log reports if no query has images, or how many have none. source: the file or folder of the
+    images. All scripts that measure multiple queries call this function.
     """
     without = np.count_nonzero(~have_images(query, images))
     if without == len(query):
@@ -256,8 +257,8 @@ def evaluate_single_shot(
     ignore_cameras: draw from all cameras, for all queries at once.
     trials: the number of random galleries.
     seed: seeds the random draws.
-    clothes: what query (Q,) and gallery (G,) wear. Only queries whose drawn match is in other
-        clothes are then measured, or, with same_clothes, in the same.
+    clothes: what query (Q,) and gallery (G,) wear. Only queries whose drawn match wears other
+    clothes are then measured, or with same_clothes, the same clothes.
 
     Raises UserError under the same conditions as evaluate, and if no image can be drawn.
     """
@@ -287,7 +288,7 @@ def evaluate_single_shot(
     for _ in range(trials):
         for asked, candidates in groups:
             shuffled = random.permutation(candidates)
-            # The first image of each identity is its draw.
+            # The first image of each identity is the drawn one.
             drawn = shuffled[np.unique(gallery.labels[shuffled], return_index=True)[1]]
             queries = asked
             if clothes:

@@ -1,4 +1,4 @@
-"""Re-association after a gap, the measure of Roboflow's `reid` (ReassociationProtocol, 0.1.0rc1).
+"""Re-association after a gap, the metric of Roboflow's `reid` (ReassociationProtocol, 0.1.0rc1).
 
 It measures what a tracker needs: whether a person is found again N frames later.
 """
@@ -35,18 +35,17 @@ def evaluate_reassociation(
 ) -> Metrics:
     """Return the Metrics of finding every person again among the people `gap` frames later.
 
-    A person's image in frame t of a video is a query if the person is also in frame t + gap of that
-    video, among at least one other. All images of that frame are ranked for it, and no others.
+    A person's image in frame t of a video is a query if frame t + gap of that video shows the
+    person and at least one other. Exactly the images of that frame are ranked for the query.
 
         MRR = mean over queries of 1 / rank of the person's first image, which counts from 1
 
-    query, gallery: their images are pooled, each once, with paths that contain video and frame (see
-        data/file_names.py). Distractors are candidates and never queries; junk is skipped.
-    query_stride: queries are from the frames whose numbers are multiples of it; reid's default is
-    60.
+    query, gallery: their images are pooled without duplicates; the paths must contain video and
+    frame (see data/file_names.py). Distractors are candidates and never queries; junk is skipped.
+    query_stride: queries come from frames whose numbers are multiples of it; reid's default is 60.
     distance, device: see DISTANCES.
 
-    Raises UserError for names without a frame, and without a query.
+    Raises UserError for names without a frame, or if there is no query.
     """
     images = _once(query, gallery)
     ranks = []
@@ -85,7 +84,7 @@ def evaluate_reassociation(
 def _frames_apart(
     images: FeatureSet, gap: int, query_stride: int
 ) -> Iterator[tuple[Integers, Integers]]:
-    """Yield the people of each frame with queries and the people `gap` frames later.
+    """Yield the images of each frame with queries, and the images `gap` frames later.
 
     Both are indices of images, without junk.
     """
@@ -101,7 +100,7 @@ def _frames_apart(
 
 
 def _once(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
-    """Return the images of both; an image of each name is kept."""
+    """Return the images of both sets, with one image per name."""
     paths = [*names_in(query.paths), *names_in(gallery.paths)]
     features, labels, cameras = (
         np.concatenate([getattr(query, name), getattr(gallery, name)])

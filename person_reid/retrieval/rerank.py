@@ -1,6 +1,6 @@
 """Methods of re-ranking a gallery, their memory, and the expansion of features.
 
-Query expansion and database augmentation add to each feature its neighbours, weighted:
+Query expansion and database augmentation add weighted neighbours to each feature:
 
 query, gallery = expand(query, gallery, k1=5, alpha=3.0, augment=0, neighbours=ExactNeighbours())
 """
@@ -41,7 +41,7 @@ from person_reid.retrieval.similarity import (
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
 
-# A cosine that rounding puts above 1 stays near 1 when it is raised to this power.
+# A cosine that rounding puts above 1 stays near 1 even if raised to this power.
 MOST_ALPHA = 1000
 
 
@@ -70,8 +70,8 @@ def expand(
     query, gallery: features (Q, D) and (G, D).
     k1: the number of neighbours; 0 does not change the queries.
     alpha: 0 gives the plain average (Chum et al., Total Recall, ICCV 2007); 3 is the usual choice
-        for the weighted one (Radenović, Tolias, Chum, Fine-tuning CNN Image Retrieval with No Human
-        Annotation, 2018).
+        for a weighted average (Radenović, Tolias, Chum, Fine-tuning CNN Image Retrieval with No
+        Human Annotation, 2018).
     augment: first expand every gallery image by its own `augment` nearest in the same way
         (Arandjelović, Zisserman, Three Things Everyone Should Know, CVPR 2012); 0 does not change
         the gallery.
@@ -111,15 +111,15 @@ def _add(
     # One neighbour at a time: an array (N, k, D) would be large.
     for column, weight in zip(indices.T, weights.T, strict=True):
         total += weight[:, None] * gallery[column]
-    # Neighbours may cancel the feature, which gives NaN; metrics.evaluate refuses that.
+    # Neighbours may cancel the feature, which gives NaN; metrics.evaluate rejects that.
     with np.errstate(invalid="ignore"):
         return total / np.linalg.norm(total, axis=1, keepdims=True)
 
 
 class Method(NamedTuple):
-    """A method of re-ranking: its Scores, its flags and its memory.
+    """A method of re-ranking: its Scores, its options and its memory.
 
-    The flags have the published values; the memory is the number of bytes it keeps for each image.
+    The options have the published values; the memory is the number of bytes stored per image.
     """
 
     scores: Callable[..., Scores]
@@ -135,7 +135,7 @@ RERANK_METHODS = {
         lambda k1, k2, **_: 12 * (k1 + 1) + 2 * 16 * k1 * k2 / 2,
     ),
     # Bytes: the neighbours, A + Aᵀ of the first step, and A + Aᵀ of the second step. The last has
-    # up to three times k1 · k2 entries, and is held twice while it is built.
+    # up to three times k1 · k2 entries, and exists twice while it is built.
     "gnn": Method(
         GraphScores,
         {"k1": 26, "k2": 7, "lambda_value": 0.3},
@@ -152,7 +152,7 @@ NEIGHBOUR_SEARCHES: dict[str, Callable[..., NeighbourSearch]] = {
     "faiss": lambda device, budget: FaissNeighbours("ivf"),
     "faiss-hnsw": lambda device, budget: FaissNeighbours("hnsw"),
 }
-COPIES = 3  # arrays of the size of a chunk that a thread may hold at once
+COPIES = 3  # the most arrays of a chunk's size that a thread holds at once
 log = logging.getLogger(__name__)
 
 
@@ -160,7 +160,7 @@ def rescorer(options: RerankOptions) -> Callable[..., Scores]:
     """Return the function (query features, gallery features, device) → re-ranked scores.
 
     Raises OptionError for an option that the method would ignore. The function raises UserError for
-    features that cannot be compared, for more neighbours than there are, and if they need more
+    features that cannot be compared, for more neighbours than exist, or if re-ranking needs more
     memory than the options allow.
 
     >>> rescore = rescorer(RerankOptions(method="k-reciprocal", k1=10))
@@ -198,7 +198,7 @@ def rescorer(options: RerankOptions) -> Callable[..., Scores]:
 
 
 def _settings(options: RerankOptions) -> dict[str, Any]:
-    """Return the options of the method, with its defaults filled in."""
+    """Return the options of the method, including its defaults."""
     defaults = RERANK_METHODS[options.method].defaults
     known = {name for method in RERANK_METHODS.values() for name in method.defaults}
     given = {name: value for name in known if (value := getattr(options, name)) is not None}
@@ -214,7 +214,7 @@ def _settings(options: RerankOptions) -> dict[str, Any]:
 
 
 def plan_memory(options: RerankOptions, num_images: int, bytes_per_image: float) -> int:
-    """Return the size in bytes of a chunk of scores that keeps to the memory limit; log the total.
+    """Return the size in bytes of a chunk of scores within the memory limit, and log the total.
 
     Raises UserError if not even one row of scores fits.
     """

@@ -2,10 +2,10 @@
 
 The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), and the
 same for query_ and, in multi_query.mat, for mquery_. The suite adds gallery_path and query_path,
-one image per row; `network`, which computed the features; `flags`, the flags of test.py that they
-depend on ("plain" without any); and in multi_query.mat query_digest, a digest of the queries'
-features. Features above 2 GB, and image names that are not UTF-8, do not fit into MATLAB's format.
-They are written as NumPy's .npz, with the same keys and under the same name.
+one image per row; `network`, the network that computed the features; `flags`, the options of
+test.py on which they depend ("plain" without any); and in multi_query.mat query_digest, a digest of
+the queries' features. MATLAB's format cannot hold features above 2 GB or image names that are not
+UTF-8. Such results are written in NumPy's .npz format, with the same keys and under the same name.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -34,14 +34,14 @@ from person_reid.retrieval.similarity import check_dimensions
 from person_reid.text import as_command
 
 log = logging.getLogger(__name__)
-RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
+RESULT = Path("pytorch_result.mat")  # the default of --result
 LARGEST_VARIABLE = 2**31 - 1  # bytes, in MATLAB's format
 ZIP = b"PK\3\4"  # the first bytes of a .npz file
 NETWORK = "network"
 FEATURE_FLAGS = "flags"
 QUERY_DIGEST = "query_digest"
 NOTES = (NETWORK, FEATURE_FLAGS, QUERY_DIGEST)
-PLAIN = "plain"  # `flags` without any that matter
+PLAIN = "plain"  # `flags` if no option affects the features
 
 
 @dataclass(repr=False)
@@ -56,7 +56,7 @@ class FeatureSet:
     paths: N file names, or None if not requested.
 
     Raises UserError for features that are not real numbers, for labels or cameras that are not
-    whole ones, and unless there are as many of each.
+    whole numbers, or if the numbers of these differ.
     """
 
     features: npt.NDArray[Any]
@@ -98,7 +98,7 @@ class FeatureSet:
         return hashlib.sha256(self.features.tobytes()).hexdigest()
 
     def check(self, source: str) -> None:
-        """Raise a UserError, opening with `source`, if no metric could rank these features."""
+        """Raise a UserError that begins with `source` if no metric can rank these features."""
         paths = self.paths
         check_features(
             self.features, source, lambda i: f"{paths[i]} (index {i})" if paths else f"index {i}"
@@ -106,7 +106,7 @@ class FeatureSet:
 
 
 def check_sets(**sets: Any) -> None:
-    """Raise TypeError, which names the argument, for anything but a FeatureSet."""
+    """Raise a TypeError that names the argument for anything but a FeatureSet."""
     for name, images in sets.items():
         if not isinstance(images, FeatureSet):
             raise TypeError(f"{name}: expected a FeatureSet, found {type(images).__name__}")
@@ -115,7 +115,7 @@ def check_sets(**sets: Any) -> None:
 def multi_query_file(result: str | Path) -> Path:
     """Return the path of the multiple-query features that belong to a result file.
 
-    It is in the same folder: multi_query.mat for pytorch_result.mat, the published names, and
+    The file is in the same folder: multi_query.mat for pytorch_result.mat, as published, and
     market_multi_query.mat for market.mat.
     """
     result = Path(result)
@@ -130,15 +130,15 @@ def save_result(
 
     Raises OSError if the disk is full.
 
-    network: a description of what computed the features. flags: the flags of test.py that change
-    them, such as "--no_flip", or PLAIN.
+    network: a description of the network that computed the features. flags: the options of test.py
+    that change them, such as "--no_flip", or PLAIN.
     """
     check_sets(query=query, gallery=gallery)
     _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FEATURE_FLAGS: flags})
 
 
 def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:
-    """Write multi_query.mat: the images of every query's identity in its camera.
+    """Write multi_query.mat: all images of each query's identity from its camera.
 
     query: the queries.
     """
@@ -151,10 +151,10 @@ def save_gallery(path: str | Path, gallery: FeatureSet) -> None:
 
 
 def load_result(path: str | Path = RESULT, paths: bool = False) -> tuple[FeatureSet, FeatureSet]:
-    """Read (query, gallery) from a file of test.py, or of the published code.
+    """Read (query, gallery) from a file written by test.py or the published code.
 
     paths: also read the images' names, if the file has them. Raises UserError if the file is
-    missing, damaged or unfit for a ranking.
+    missing, damaged or unsuitable for ranking.
     """
     query, gallery = _load(path, ("query", "gallery"), paths)
     check_dimensions(query.features, gallery.features, f"{path}: ")
@@ -172,12 +172,14 @@ def check_same_images(
     others: tuple[FeatureSet, FeatureSet],
     other_source: str | Path,
 ) -> None:
-    """Raise UserError unless two results are of the same images in the same order.
+    """Raise UserError unless two results have the same images in the same order.
 
-    Only then can they be compared.
+    Only such results can be compared.
 
-    sets, others: their (query, gallery), with paths if the files have them. source, other_source:
-    for the message.
+    sets, others: the (query, gallery) of each, with paths if the files have them.
+
+    source,
+    other_source: names of the results, for the message.
     """
     for images, same, name in zip(sets, others, ("query", "gallery"), strict=True):
         names = [[Path(path).name for path in each.paths or []] for each in (images, same)]
@@ -194,9 +196,9 @@ def check_same_images(
 
 
 def load_matrix(path: str | Path) -> npt.NDArray[Any]:
-    """Open a matrix that numpy.save wrote; its rows are read when they are needed.
+    """Open a matrix that numpy.save wrote; its rows are read when needed.
 
-    Raises UserError if it is missing, damaged or not one.
+    Raises UserError if the file is missing, damaged or not a matrix.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file. numpy.save({str(path)!r}, matrix) writes one.")
@@ -212,13 +214,13 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_notes(path: str | Path, *keys: str) -> list[str]:
-    """Return entries of NOTES in a file as text; "" for a missing one, as in published files."""
+    """Return entries of NOTES in a file as text, "" for missing ones, as in published files."""
     found = _read(Path(path), list(keys))
     return [str(np.ravel(found[key])[0]).rstrip(" ") if key in found else "" for key in keys]
 
 
 def read_note(path: str | Path, key: str) -> str:
-    """Return one of NOTES, as read_notes does."""
+    """Return one entry of NOTES, as read_notes does."""
     return read_notes(path, key)[0]
 
 
@@ -243,7 +245,7 @@ def _save(
             np.savez(file, **values)
         elif temporary.is_file():
             scipy.io.savemat(file, values)
-        else:  # a device or pipe, where SciPy cannot go back to write lengths
+        else:  # a device or pipe, in which SciPy cannot seek back to write lengths
             content = io.BytesIO()
             scipy.io.savemat(content, values)
             file.write(content.getbuffer())
@@ -263,7 +265,7 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     for name in names:
         text = values.get(f"{name}_path")
         lines = None
-        if text is not None:  # a cell of MATLAB is an array
+        if text is not None:  # a MATLAB cell is an array
             lines = ["".join(map(str, np.ravel(cell))).rstrip(" ") for cell in np.ravel(text)]
         try:
             images = FeatureSet(
@@ -279,9 +281,9 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
 
 
 def _read(path: Path, names: list[str]) -> dict[str, Any]:
-    """Return the requested variables that a file has.
+    """Return the requested variables that a file contains.
 
-    Raises UserError if it is missing or damaged.
+    Raises UserError if the file is missing or damaged.
     """
     if not path.exists():
         raise UserError(
@@ -295,7 +297,7 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
                 return {name: arrays[name] for name in names if name in arrays}
         try:
             return dict(scipy.io.loadmat(path, variable_names=names))
-        except NotImplementedError:  # MATLAB's version 7.3
+        except NotImplementedError:  # MATLAB's format 7.3
             return read_hdf5(path, names)
     except Exception as error:  # the readers may raise any exception for a damaged file
         raise UserError(

@@ -28,7 +28,7 @@ from person_reid.registration import Registry
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
 
-CHUNK_BYTES = 2**28  # float32 scores at a time, for each thread; smaller products are slower
+CHUNK_BYTES = 2**28  # float32 scores at a time, per thread; smaller products are slower
 MOST_CHUNK_ROWS = 512
 MOST_THREADS = 4
 Features = npt.NDArray[np.float32]  # (images, dimension)
@@ -42,7 +42,7 @@ blas_threads = cache(ThreadpoolController)  # finding the libraries takes millis
 def unit_rows(features: Features) -> Features:
     """Return features (N, D) with rows of norm 1.
 
-    It is the same array if they have it already, as in the files of test.py.
+    Returns the same array if the rows already have norm 1, as in the files of test.py.
     """
     norms = np.sqrt(np.einsum("nd,nd->n", features, features))
     if np.all(np.abs(norms - 1) < 1e-5):
@@ -59,7 +59,7 @@ def unit_rows_or_zeros(features: Features) -> Features:
 def positions(sizes: Integers) -> Integers:
     """Count from 0 within each of several consecutive groups.
 
-    The sizes 2, 1 and 3 give [0, 1, 0, 0, 1, 2].
+    For example, sizes 2, 1 and 3 give [0, 1, 0, 0, 1, 2].
     """
     starts = sizes.cumsum() - sizes
     return np.arange(sizes.sum()) - np.repeat(starts, sizes)
@@ -85,12 +85,12 @@ def check_comparable(query: npt.NDArray[Any], gallery: npt.NDArray[Any]) -> None
 
 
 def twins(features: Features) -> tuple[Integers, Integers]:
-    """Return (later, first): the rows of features (N, D) that repeat earlier ones, and these.
+    """Return (later, first): rows of features (N, D), and the earlier rows that they repeat.
 
-    They are equal bit for bit.
+    Repeated rows are equal bit for bit.
     """
     _, which, counts = np.unique(row_hashes(features), return_inverse=True, return_counts=True)
-    alike = np.flatnonzero(counts[which] > 1)  # few, which are compared byte by byte
+    alike = np.flatnonzero(counts[which] > 1)  # only these few rows are compared byte by byte
     rows = np.ascontiguousarray(features[alike])
     _, first, which = np.unique(
         rows.view(np.dtype((np.void, rows.strides[0]))).ravel(),
@@ -113,16 +113,16 @@ class Scores:
     def __call__(self, start: int, stop: int) -> Any:
         """Return the (stop - start, G) float32 scores of these queries.
 
-        The caller may overwrite them. They are a NumPy array, or a torch tensor on an accelerator.
+        They are a NumPy array, or a torch tensor on an accelerator. The caller may overwrite them.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedGallery:
-    """A gallery's factor of the scores, and its duplicates, for one query after another.
+    """A gallery's factor of the scores, and its duplicates, reused for one query after another.
 
-    Finding these takes several times as long as multiplying by a single query.
+    Finding the duplicates takes several times as long as multiplying by a single query.
     """
 
     factor: Features
@@ -134,11 +134,11 @@ class PreparedGallery:
 
 
 class CosineScores(Scores):
-    """Cosines between queries (Q, D) and gallery (G, D), computed when asked for.
+    """Cosines between queries (Q, D) and gallery (G, D), computed on request.
 
-    Identical images score the same.
+    Identical images get the same score.
 
-    gallery: the features, or what `prepared` made of them.
+    gallery: the features, or the result of `prepared`.
     device: an accelerator's torch.device; NumPy computes if it is None or the CPU.
     """
 
@@ -159,7 +159,7 @@ class CosineScores(Scores):
         if device is not None and device.type != "cpu":
             import torch
 
-            # The threads of run_chunks warn at their first product; cuBLAS then makes the context.
+            # The first product in each thread of run_chunks warns; cuBLAS then creates the context.
             warnings.filterwarnings(
                 "ignore", "Attempting to run cuBLAS, but there was no current CUDA context"
             )
@@ -170,18 +170,18 @@ class CosineScores(Scores):
 
     @classmethod
     def prepared(cls, gallery: Features) -> PreparedGallery:
-        """Return the preparation that all scores of a gallery (G, D) share."""
+        """Return the preparation of a gallery (G, D), which all its scores can share."""
         factor = cls.gallery_factor(gallery)
         return PreparedGallery(factor, *twins(factor))
 
     @staticmethod
     def query_factor(query: Features) -> Features:
-        """Return an array that gives the scores, multiplied by the gallery's transpose."""
+        """Return the array whose product with the gallery's transpose gives the scores."""
         return unit_rows(query)
 
     @staticmethod
     def gallery_factor(gallery: Features) -> Features:
-        """Return the gallery's array."""
+        """Return the gallery's array, see query_factor."""
         return unit_rows(gallery)
 
     def __call__(self, start: int, stop: int) -> Any:
@@ -251,7 +251,7 @@ def register_distance(name: str, compare: Compare) -> None:
 
 
 def distance_words(name: str) -> str:
-    """Return the words for the distance in a line of metrics; empty for the cosine."""
+    """Return the name of the distance for a line of metrics; empty for the cosine."""
     if name == "cosine":
         return ""
     return "Euclidean distance" if name == "euclidean" else f"distance {name}"
@@ -260,8 +260,8 @@ def distance_words(name: str) -> str:
 def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int, int]]:
     """Split the rows of a float32 matrix into (start, stop) chunks.
 
-    Each has at most `budget` bytes, or a single row. They are of equal size, and the threads get
-    equally many, so that none waits for the last one.
+    Each chunk has at most `budget` bytes, or a single row. The chunks have the same size, and each
+    thread gets the same number of them, so that no thread waits for the last chunk.
     """
     rows = max(1, min(MOST_CHUNK_ROWS, budget // (4 * max(shape[1], 1))))
     rounds = math.ceil(shape[0] / (rows * thread_count()))
@@ -275,9 +275,9 @@ def on_cpu(values: Any) -> npt.NDArray[Any]:
 
 
 def row_minima(scores: Any) -> npt.NDArray[Any]:
-    """Return the least entry (B,) of each row of an array or a tensor (B, G).
+    """Return the smallest entry (B,) of each row of an array or tensor (B, G).
 
-    It is NaN if the row has one.
+    The result is NaN if the row contains NaN.
     """
     return (
         scores.min(axis=1, initial=np.inf)
@@ -287,7 +287,7 @@ def row_minima(scores: Any) -> npt.NDArray[Any]:
 
 
 def thread_count() -> int:
-    """Return how many chunks are processed at once."""
+    """Return the number of chunks to process at once."""
     return min(MOST_THREADS, available_cores())
 
 
@@ -296,7 +296,7 @@ def run_chunks(
 ) -> list[T]:
     """Return work(start, stop) of every span, in a few threads.
 
-    One chunk is counted while another is multiplied. The threads share the cores among them. Two
+    One chunk is counted while another is multiplied. The threads divide up the cores, because two
     products that each used all cores would wait for each other.
     """
     threads = thread_count()

@@ -29,28 +29,28 @@ from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 from person_reid.text import as_command, parse_json
 
 log = logging.getLogger(__name__)
-BINS = 2 * THRESHOLD_STEPS + 1  # cosines in [-1, 1], one for each similarity as it is printed
+BINS = 2 * THRESHOLD_STEPS + 1  # cosines in [-1, 1], one per printed similarity
 Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
 Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
-DIGITS = 4  # decimals of similarities and thresholds, as they are printed
-ROUNDING = 1e-6  # error of a threshold that was float32
+DIGITS = 4  # decimals of printed similarities and thresholds
+ROUNDING = 1e-6  # rounding error of a threshold in float32
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
-COMPARED_WORDS = {  # what a threshold may be compared with, and who does so
+COMPARED_WORDS = {  # the kinds of scores with which a threshold may be compared
     "pair": "two images",
     "person": "an image with all images of a person",
     "track": "two whole tracks",
 }
-MEASURED_ON = "measured_on"  # the network, in a file of tools/threshold.py
+MEASURED_ON = "measured_on"  # the key of the network in a file of tools/threshold.py
 
 
 @dataclass
 class PairSimilarities:
     """Histograms, (BINS,) int64 over cosines in [-1, 1], of pairs of images from different cameras.
 
-    genuine, impostor: all pairs of a query and a gallery image of the same identity, and of two
-        identities.
+    genuine, impostor: all pairs of a query and a gallery image with the same identity, and all
+        pairs with different identities.
     hardest_genuine, hardest_impostor: for each query, its least similar image of the same identity,
-        and its most similar image of another.
+        and its most similar image of another identity.
     """
 
     genuine: Counts
@@ -64,7 +64,7 @@ def pair_similarities(
 ) -> PairSimilarities:
     """Return the PairSimilarities of two FeatureSets.
 
-    Junk (label -1) is skipped; a distractor is an impostor.
+    Junk (label -1) is skipped; distractors count as impostors.
 
     ignore_cameras: also count pairs from one camera. Raises UserError without a genuine or without
     an impostor pair.
@@ -105,7 +105,7 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
 
     -infinity is skipped.
     """
-    # Rounding may take a similarity slightly above 1.
+    # Rounding may put a similarity slightly above 1.
     places = np.clip(
         np.rint(similarities * THRESHOLD_STEPS) + THRESHOLD_STEPS, -1, BINS - 1
     ).astype(np.int32)
@@ -113,7 +113,7 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
 
 
 class Roc(NamedTuple):
-    """Error rates at every threshold: a pair accepted by `accepts` counts as the same person.
+    """Error rates at every threshold; a pair that `accepts` accepts counts as the same person.
 
     The last threshold is above all cosines.
 
@@ -135,7 +135,8 @@ class Roc(NamedTuple):
     def equal_error(self) -> tuple[float, float]:
         """Return (equal error rate, threshold).
 
-        There, the share of accepted impostors equals that of rejected genuine pairs.
+        At this threshold, the share of accepted impostors equals the share of rejected genuine
+        pairs.
         """
         index = int(np.argmin(np.abs(self.false_positives + self.true_positives - 1)))
         false_positives, true_positives, threshold = self._at(index)
@@ -164,10 +165,10 @@ def accepted_pairs(counts: Counts) -> Counts:
 def error_rates(
     pairs: PairSimilarities, false_positive_rates: Mapping[str, float] = FALSE_POSITIVE_RATES
 ) -> dict[str, dict[str, Any]]:
-    """Return rates and thresholds over all pairs and over the hardest ones.
+    """Return rates and thresholds for all pairs and for the hardest pairs.
 
     They are plain numbers for a JSON file.
-    false_positive_rates: {name: rate} of the thresholds, beside that of equal errors.
+    false_positive_rates: {name: rate} of thresholds to return besides the one with equal errors.
     """
 
     def rates(genuine: Counts, impostor: Counts) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def error_rates(
 def accepts(threshold: float, similarity: float) -> bool:
     """Return whether a similarity reaches a threshold, exactly or as printed.
 
-    The cosine of two identical images is 1 up to rounding, and reaches the threshold 1.
+    The cosine of two identical images is 1 up to rounding, and therefore reaches the threshold 1.
     """
     similarity = float(similarity)
     return max(similarity, round(similarity, DIGITS)) >= threshold - ROUNDING
@@ -197,9 +198,9 @@ def accepts(threshold: float, similarity: float) -> bool:
 def judged(
     threshold: float | None, similarities: Iterable[float]
 ) -> tuple[bool | None, list[bool | None]]:
-    """Return whether any similarity reaches a threshold, and whether each does.
+    """Return whether any similarity reaches a threshold, and which similarities do.
 
-    Without a threshold, the result is None.
+    Without a threshold, all of these are None.
     """
     if threshold is None:
         return None, [None for _ in similarities]
@@ -217,11 +218,11 @@ def load_threshold(
 ) -> float:
     """Read a threshold: a cosine, a file of tools/threshold.py, or a folder of save_pretrained.
 
-    network, flags: of the features, from their result file, or "" if unknown.
-    score: what is compared with it, one of COMPARED_WORDS. camera_norm: whether the features of
-    every camera have the same mean. A number is not checked. The log warns if the threshold was
-    measured on another network. Raises UserError if it was measured on features with other flags or
-    for another score, and for anything else.
+    network, flags: the network and flags of the features, from their result file, or "" if unknown.
+    score: what is compared with the threshold, a key of COMPARED_WORDS. camera_norm: whether the
+    features of every camera have the same mean. These are not checked if the threshold is a number.
+    The log warns if the threshold was measured on another network. Raises UserError if it was
+    measured on features with other flags or for another score, or if the text is not a threshold.
     """
     with suppress(ValueError):
         if -1 <= (number := float(str(text))) <= 1:
@@ -278,14 +279,14 @@ def _score_words(score: Any, camera_norm: Any) -> str:
 
 
 def holds_threshold(path: str | Path) -> bool:
-    """Return whether a file is one that tools/threshold.py has written, or an empty one."""
+    """Return whether a file is empty or was written by tools/threshold.py."""
     return not Path(path).stat().st_size or "threshold" in _facts(path)
 
 
 def measured_flags(text: str | Path) -> str:
-    """Return the flags of test.py on whose features a threshold was measured.
+    """Return the flags of test.py for the features on which a threshold was measured.
 
-    It is "" if unknown.
+    Returns "" if they are unknown.
     """
     found = _facts(text).get(FEATURE_FLAGS)
     return found if isinstance(found, str) and found != PLAIN else ""
@@ -294,9 +295,8 @@ def measured_flags(text: str | Path) -> str:
 def load_bound(text: str | Path | None) -> Bound | None:
     """Read the bound of a threshold that load_threshold reads.
 
-    It is None without a bound, or if the bound is for another threshold.
-
-    Raises UserError for a malformed bound.
+    Returns None without a bound, or if the bound belongs to another threshold. Raises UserError for
+    a malformed bound.
     """
     report = {} if text is None else _facts(text)
     if (said := report.get("promise")) is None:
@@ -323,13 +323,13 @@ def load_bound(text: str | Path | None) -> Bound | None:
 
 
 def with_bound(text: str | Path) -> str:
-    """Print the origin of a threshold, and its bound if it has one."""
+    """Return the origin of a threshold, with its bound if it has one, as text."""
     bound = load_bound(text)
     return f"{text}: {bound.words()}" if bound else str(text)
 
 
 def _facts(text: str | Path) -> dict[str, Any]:
-    """Return what _report finds, or {} if the report cannot be read."""
+    """Return the result of _report, or {} if the report cannot be read."""
     try:
         report = _report(text)
     except (OSError, ValueError, TypeError):
@@ -342,14 +342,14 @@ def _report(text: str | Path) -> Any:
     path = Path(text)
     path = path / CONFIG_FILE if path.is_dir() else path
     report = parse_json(content_of(path, SETTINGS_BYTES))
-    # save_pretrained accepts no threshold of other features.
+    # save_pretrained rejects thresholds of features with other flags.
     return {FEATURE_FLAGS: PLAIN} | report if path.name == CONFIG_FILE else report
 
 
 def _number(value: Any) -> Any:
-    """Return a finite number.
+    """Return a value if it is a finite number.
 
-    Raises TypeError for anything else, OverflowError for infinity, NaN and larger ones.
+    Raises OverflowError for infinity, NaN and too large numbers, and TypeError for anything else.
     """
     if type(value) not in (int, float):
         raise TypeError(f"{value!r} is not a number")

@@ -1,9 +1,9 @@
-"""One feature for each track, a person's consecutive images from one camera, and their similarity.
+"""One feature for each track (a person's consecutive images from one camera), and their similarity.
 
     cosines = TrackCosines.of(track_similarities(query, gallery))    # on people with labels
     cosines.threshold(people=12)
 
-A network's config.json holds the cosines as "track_cosines": {"strangers": [mean, deviation],
+A network's config.json stores the cosines as "track_cosines": {"strangers": [mean, deviation],
 "same": [mean, deviation]}.
 """
 
@@ -23,8 +23,8 @@ from person_reid.retrieval.thresholds import Counts, PairSimilarities
 
 Name = TypeVar("Name", bound=Hashable)
 IN_FILE = "track_cosines"  # in config.json
-FEW_TRACKS = 50  # which correct what is known half
-HIGHER = 0.02  # than even odds: a wrong link joins all tracks of two people
+FEW_TRACKS = 50  # tracks that make half of the possible correction, see TrackCosines.corrected
+HIGHER = 0.02  # above the point of even odds, as a wrong link joins all tracks of two people
 
 
 def track_features(
@@ -32,12 +32,12 @@ def track_features(
 ) -> tuple[list[Name], Features]:
     """Return the names of the tracks and a feature of unit length for each: (T, D).
 
-    The tracks are in the order of their first image. The feature is the mean of the track's
-    features, each of unit length; zeros if all weights are 0.
+    The tracks are in the order of their first image. A track's feature is the mean of its images'
+    features, each of unit length, or zeros if all weights are 0.
 
     features: (N, D), not zero.
     tracks: N names that distinguish tracks, such as (source, number).
-    weights: (N,), not negative; by default all images count the same.
+    weights: (N,), not negative; by default, all images count equally.
 
     Raises UserError if their numbers differ.
     """
@@ -55,12 +55,13 @@ def track_features(
 
 
 def merge_tracklets(images: FeatureSet, tracklets: Sequence[Name]) -> FeatureSet:
-    """Return one feature for each tracklet, with identity, camera and path of its first frame.
+    """Return one feature for each tracklet, with the identity, camera and path of its first frame.
 
         feature = Σ_frames f / |f|, divided by its length
 
-    As in the evaluation of MARS with mean pooling, in which frames have their own length: Zheng et
-    al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016.
+    This follows the evaluation of MARS with mean pooling, except that MARS does not normalise
+    frames: Zheng et al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV
+    2016.
 
     tracklets: N names, see data/file_names.py. Raises UserError for frames that no metric could
     rank.
@@ -72,9 +73,9 @@ def merge_tracklets(images: FeatureSet, tracklets: Sequence[Name]) -> FeatureSet
 
 
 def track_halves(features: Sequence[Features]) -> Features:
-    """Return the means of the first and the second half of the images of T tracks, (T, 2, D).
+    """Return the mean features of the first and the second half of T tracks, (T, 2, D).
 
-    They are zeros for a track of one image. features: (n, D) of each track, in order of time.
+    They are zeros for a track with one image. features: (n, D) for each track, in order of time.
     """
     width = features[0].shape[1] if len(features) else 0
     halves = np.zeros((len(features), 2, width), np.float32)
@@ -86,9 +87,9 @@ def track_halves(features: Sequence[Features]) -> Features:
 
 
 class TrackCosines(NamedTuple):
-    """Mean and standard deviation of the cosine between two tracks of two cameras.
+    """Mean and standard deviation of the cosine between two tracks from different cameras.
 
-    strangers: of two people. same: of one person.
+    strangers: between tracks of two people. same: between tracks of one person.
     """
 
     strangers: tuple[float, float]
@@ -96,12 +97,12 @@ class TrackCosines(NamedTuple):
 
     @classmethod
     def of(cls, pairs: PairSimilarities) -> "TrackCosines":
-        """Return the cosines of histograms, see track_similarities."""
+        """Return the TrackCosines of histograms, see track_similarities."""
         return cls(_mean_and_deviation(pairs.impostor), _mean_and_deviation(pairs.genuine))
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "TrackCosines | None":
-        """Return the cosines in a config.json, or None. Raises ValueError or TypeError."""
+        """Return the TrackCosines in a config.json, or None. Raises ValueError or TypeError."""
         if (found := config.get(IN_FILE)) is None:
             return None
         strangers, same = ((float(a), float(b)) for a, b in (found["strangers"], found["same"]))
@@ -110,10 +111,10 @@ class TrackCosines(NamedTuple):
         return cls(strangers, same)
 
     def corrected(self, features: Features) -> "TrackCosines":
-        """Return the cosines for a place whose T tracks, (T, D) of unit length, show strangers.
+        """Return the cosines corrected for a place by its T tracks, (T, D) of unit length.
 
-        The mean of the strangers moves by T / (T + 50) down to the median cosine of all pairs. It
-        never moves up, because with few people, many pairs show one person.
+        The mean of the strangers moves down towards the median cosine of all pairs, by T / (T + 50)
+        of the distance. It never moves up, because with few people, many pairs show one person.
         """
         if len(features) < 2:
             return self
@@ -130,8 +131,8 @@ class TrackCosines(NamedTuple):
 
             t = (μ_d + μ_s) / 2 + σ² ln(people − 1) / (μ_s − μ_d) + 0.02
 
-        It separates two normal distributions with the mean variance σ², where strangers are
-        `people` − 1 times as frequent: with more people, there are more strangers who look alike.
+        It separates two normal distributions whose common variance σ² is the mean of both.
+        Strangers are `people` − 1 times as frequent: with more people, more strangers look alike.
         """
         apart = self.same[0] - self.strangers[0]
         variance = (self.same[1] ** 2 + self.strangers[1] ** 2) / 2

@@ -1,7 +1,7 @@
-"""Cut tracks where their images begin to show another person, because of a tracker's exchange.
+"""Cut tracks where their images begin to show another person, because the tracker confused two.
 
     pieces = split_tracks(features, times, cameras)       # T arrays: 0, 0, 0, 1, 1
-    limit = change_threshold(features, times, cameras)    # None where too little is known
+    limit = change_threshold(features, times, cameras)    # None if too little is known
 
 A track is divided into its two most different consecutive groups of images. It shows two people if
 the images of the two groups are less similar than those within a group:
@@ -9,12 +9,12 @@ the images of the two groups are less similar than those within a group:
     agreement = mean cosine between the groups / mean cosine within the groups
 
 If both groups show one person, the agreement is near 1, however noisy the features are. Both
-pieces of a track that was cut are divided again. The place is the one with the least squares: Scott
-and Knott, A Cluster Analysis Method for Grouping Means in the Analysis of Variance, 1974.
+pieces of a track that was cut are divided again. The cut minimises the sum of squares: Scott and
+Knott, A Cluster Analysis Method for Grouping Means in the Analysis of Variance, 1974.
 
-The limit needs no label. Two tracks of one camera at one moment are two people: the beginning of
-one and the end of the other form a track that changes. As many tracks are below the limit as
-changing ones are above it.
+The limit needs no label. Two tracks in one camera at the same time are two people, so the beginning
+of one and the end of the other form a changing track. At the limit, the share of tracks below it
+equals the share of changing tracks above it.
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,9 @@ from person_reid.retrieval.association import two_people
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.thresholds import histogram, roc
 
-FEWEST_IMAGES = 3  # two alone have no cosine within a group
-FEWEST_CHANGING = 100  # changing tracks that a limit takes
-MOST_CHANGING = 2000  # more would not move it
+FEWEST_IMAGES = 3  # with only two, there is no cosine within a group
+FEWEST_CHANGING = 100  # the fewest changing tracks for a limit
+MOST_CHANGING = 2000  # more would not move the limit
 
 
 class Division(NamedTuple):
@@ -54,14 +54,14 @@ def split_tracks(
     cameras: npt.ArrayLike,
     threshold: float | None = None,
 ) -> list[Labels]:
-    """Return the piece of its track that each image belongs to: 0, 1, … in order of time.
+    """Return the piece of its track to which each image belongs: 0, 1, … in order of time.
 
-    A piece shows one person. All images of a track that does not change are of piece 0.
+    A piece shows one person. All images of a track that does not change belong to piece 0.
 
-    features: (n, D) of the images of each of T tracks. times: (n,) of each, in seconds.
+    features: for each of T tracks, (n, D) of its images. times: for each track, (n,) in seconds.
     cameras: (T,), numbers or names.
-    threshold: tracks of a lower agreement are cut. By default, it is what change_threshold returns;
-        if that is None, no track is cut.
+    threshold: tracks with a lower agreement are cut. By default, change_threshold determines it; if
+    that returns None, no track is cut.
     """
     if threshold is None:
         threshold = change_threshold(features, times, cameras)
@@ -77,9 +77,9 @@ def split_tracks(
 def change_threshold(
     features: Sequence[npt.ArrayLike], times: Sequence[npt.ArrayLike], cameras: npt.ArrayLike
 ) -> float | None:
-    """Return the agreement below which a track changes, from the tracks themselves.
+    """Return the agreement below which a track changes, estimated from the tracks themselves.
 
-    Returns None for fewer than FEWEST_CHANGING pairs of tracks at one moment in one camera. For the
+    Returns None for fewer than FEWEST_CHANGING pairs of simultaneous tracks in one camera. For the
     parameters, see split_tracks.
     """
     every, names = _in_order(features, times), names_or_numbers(cameras, "cameras")
@@ -104,7 +104,7 @@ def change_threshold(
 def _in_order(
     features: Sequence[npt.ArrayLike], times: Sequence[npt.ArrayLike]
 ) -> list[tuple[Features, Labels, Array]]:
-    """Return the features of each track by time, of unit length, their order, and the times."""
+    """Return each track's features of unit length in order of time, that order, and the times."""
     check_lengths(features=features, times=times)
     found = []
     for images, moments in zip(features, times, strict=True):

@@ -1,1 +1,1 @@
-"""From frames to people: detectors, a tracker, and tracks that are split where people change."""
+"""From frames to people: detectors, a tracker, track files and live cameras."""

@@ -4,7 +4,7 @@ detector = DetectorFile(Path("yolox_nano.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)
 
 A detector is tried once on a grey picture. Its outputs show which program exported it, and
-therefore how to prepare pictures and read the numbers.
+therefore how to prepare pictures and read its outputs.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     import torch
 
 DETECTOR_ENDINGS = (".onnx", ".xml")
-FREE_SIZE = (640, 640)  # pixels of a picture whose size a file leaves open, at most
-EMPTY = 114  # grey, with which YOLO fills what a frame leaves free
-OVERLAP = 0.7  # IoU above which the weaker of two boxes of a YOLO is skipped
-INSIDE = 0.9  # share of a box that lies in another one of the same person
-# ImageNet's, by which a form may normalize
+FREE_SIZE = (640, 640)  # the largest picture in pixels if a file leaves its size open
+EMPTY = 114  # the grey with which YOLO pads a frame
+OVERLAP = 0.7  # IoU above which the weaker of two YOLO boxes is skipped
+INSIDE = 0.9  # a box of which so much lies inside another box shows the same person
+# ImageNet's mean and deviation, by which a format may normalise
 MEAN_COLOUR = (0.485, 0.456, 0.406)
 COLOUR_DEVIATION = (0.229, 0.224, 0.225)
 log = logging.getLogger(__name__)
@@ -45,8 +45,9 @@ log = logging.getLogger(__name__)
 class OpenedDetector(NamedTuple):
     """A file as its library opens it.
 
-    sides: the lengths of its input, None where they are variable. dtype: NumPy's type of the input.
-    run: {name: values} of the outputs for a picture.
+    sides: the dimensions of its input, None where they are variable. dtype: the NumPy type of the
+    input.
+    run: returns {name: values} of the outputs for a picture.
     """
 
     sides: list[int | None]
@@ -58,9 +59,10 @@ class DetectorFile:
     """A detector in a file.
 
     device: for ONNX Runtime, which must support it. form: a key of FORMATS_OF_DETECTORS, which must
-    fit the shapes; by default recognised by the outputs, and logged. person: the class of people.
+    fit the shapes; by default, it is recognised by the outputs and logged. person: the class of
+    people.
     least: the lowest score of a box that counts; thousands of weaker ones need no comparison.
-    Raises UserError for a file that is not a detector, or has an unknown format.
+    Raises UserError if the file is not a detector, or has an unknown format.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class DetectorFile:
         return fitting[0]
 
     def _strange(self, outputs: dict[str, Values], size: Size, said: str) -> UserError:
-        """Return the error about outputs in another format, which describes them."""
+        """Return an error that describes outputs in an unexpected format."""
         shown = ", ".join(
             f"{name} {list(each.shape)} with values from {each.min():.3g} to {each.max():.3g}"
             for name, each in outputs.items()
@@ -112,7 +114,7 @@ class DetectorFile:
         )
 
     def _takes_bytes(self) -> bool:
-        """Return whether the values of pictures are integers, which the file scales itself."""
+        """Return whether the input consists of integers, which the detector scales itself."""
         return bool(np.issubdtype(self.opened.dtype, np.integer))
 
     def __call__(self, frame: Frame, /) -> tuple[Values, Values]:
@@ -129,7 +131,7 @@ class DetectorFile:
         return boxes, scores
 
     def _order(self) -> bool:
-        """Return whether the colours of a picture come last. Raises UserError for other inputs."""
+        """Return whether the last input dimension is colour. Raises UserError for other inputs."""
         sides = self.opened.sides
         if len(sides) == 4 and sides[0] in (1, None) and 3 in (sides[1], sides[3]):
             return sides[3] == 3
@@ -137,12 +139,12 @@ class DetectorFile:
         raise UserError(f"{self.path}: its input is ({shown}); expected one picture in colour.")
 
     def _size(self, free: Size) -> Size:
-        """Return the size of the picture. free: where the file leaves it open."""
+        """Return the size of the picture. free: the size where the file leaves it open."""
         height, width = self.opened.sides[1:3] if self.colours_last else self.opened.sides[2:4]
         return width or free[0], height or free[1]
 
     def _fitted(self, frame: Frame) -> tuple[Values, Values, Values]:
-        """Return a frame as a picture (h, w, 3), its scale (2,) and its offset (2,) there."""
+        """Return a frame as a picture (h, w, 3), with its scale (2,) and offset (2,) there."""
         whole = np.array(size_of(frame))
         if not self.form.letterbox:
             free = np.maximum(np.round(whole * max(FREE_SIZE) / whole.max() / 32), 1) * 32
@@ -160,7 +162,7 @@ class DetectorFile:
         return picture, np.full(2, scale), np.array([left, top])
 
     def _prepared(self, picture: Values) -> Values:
-        """Return a picture with the values that the form expects."""
+        """Return a picture with the values that the format expects."""
         values = picture[..., ::-1] if self.form.bgr else picture
         if self.form.scale == 1 or self._takes_bytes():
             return values
@@ -175,7 +177,7 @@ class DetectorFile:
 
     @contextmanager
     def _named_errors(self, said: str) -> Iterator[None]:
-        """Raise UserError instead of a library's own error."""
+        """Raise UserError in place of a library's own error."""
         try:
             yield
         except UserError:
@@ -190,10 +192,10 @@ def _resized(frame: Frame, size: Size) -> Values:
 
 
 def thinned(boxes: Values, scores: Values, overlap: float) -> Values:
-    """Return the indices of boxes (N, 4) without the weaker of two of one person.
+    """Return the indices of boxes (N, 4), without the weaker ones if several show one person.
 
-    Two boxes show one person if their IoU is above `overlap`, or if the smaller one is inside the
-    other, like half of a body. The strongest box comes first.
+    Two boxes show one person if their IoU is above `overlap`, or if the smaller box is inside the
+    other, as for half of a body. The strongest box comes first.
     """
     import torch
     from torchvision.ops import nms
@@ -252,7 +254,7 @@ def _open_in_openvino(path: Path) -> OpenedDetector:
 
 
 def _one_input(path: Path, inputs: Mapping[str, Any]) -> Any:
-    """Return the only input of a file. Raises UserError if it has several."""
+    """Return the only input of a detector. Raises UserError if it has several."""
     if len(inputs) > 1:
         raise UserError(
             f"{path}: takes {', '.join(inputs)}; expected a picture alone. Export the detector "

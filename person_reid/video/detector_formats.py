@@ -1,7 +1,7 @@
-"""Recognise the exporter of a detector by its outputs for a grey picture, and read outputs.
+"""Recognise a detector's exporter by its outputs for a grey picture, and read the outputs.
 
-Most formats are tables of boxes with scores. Their shapes show how they can be read, and their
-values which of these readings is right.
+Most formats are tables of boxes with scores. The shapes show how a table can be read, and the
+values show which of these readings is right.
 
 To add a format, add an entry to the table, and its name to DETECTOR_FORMATS in config/detector.py.
 """
@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-STRIDES = (8, 16, 32)  # pixels from one cell of a YOLO to the next, on each of its grids
+STRIDES = (8, 16, 32)  # pixels between adjacent cells, on each of YOLO's grids
 COCO = 80  # classes
-COCO_CLASSES = range(90, 93)  # with the numbers of the data set, where 1 is a person
+COCO_CLASSES = range(90, 93)  # classes if numbered as in the data set, where 1 is a person
 Values = npt.NDArray[Any]
-Outputs = Mapping[str, Values]  # by their names
+Outputs = Mapping[str, Values]  # {name: values}
 Size = tuple[int, int]  # (width, height) of the picture
 
 
 class Detections(NamedTuple):
-    """The boxes (N, 4) of a picture, in fractions of it, their scores (N,) and classes (N,)."""
+    """The boxes (N, 4) in fractions of a picture, with their scores (N,) and classes (N,)."""
 
     boxes: Values
     scores: Values
@@ -34,12 +34,13 @@ class Detections(NamedTuple):
 class DetectorFormat:
     """The input and the output of a program's detectors.
 
-    fits: whether outputs, for a picture of a size, can be read in this way. read: reads them.
+    fits: whether outputs, for a picture of a size, can be read in this format. read: reads them.
     shows: whether outputs that fit also have the values of this format. person: the class of
     people. letterbox: where a frame that keeps its shape is padded: "end", "both", or "" for a
-    stretched frame. bgr: the order of colours. scale: what the values of a picture are divided by.
+    stretched frame. bgr: whether the colours are in the order blue, green, red. scale: the divisor
+    of a picture's values.
     normalize: whether ImageNet's mean and deviation are then removed. overlapping: whether several
-    boxes of one person remain to be suppressed.
+    boxes of one person still have to be suppressed.
     """
 
     fits: Callable[[Outputs, Size], bool]
@@ -54,7 +55,7 @@ class DetectorFormat:
 
 
 def _cells(size: Size) -> Values:
-    """Return the place and stride (A, 3) of each cell of the grids of a YOLO, in pixels."""
+    """Return the place and stride (A, 3), in pixels, of each cell of YOLO's grids."""
     found = []
     for stride in STRIDES:
         across, down = (side // stride for side in size)
@@ -65,10 +66,10 @@ def _cells(size: Size) -> Values:
 
 
 class Table(NamedTuple):
-    """The boxes (N, 4) of a picture, and the values of each (N, C).
+    """The boxes (N, 4) of a picture, and further values (N, C) of each box.
 
-    laid: "cells", in rows as many as a YOLO has cells; "rows"; "columns"; or in two outputs, "boxes
-    first" or "boxes last".
+    laid: how the table is laid out. "cells": one row for each of YOLO's cells; "rows"; "columns";
+    "boxes first" or "boxes last": in two outputs.
     """
 
     laid: str
@@ -76,16 +77,16 @@ class Table(NamedTuple):
     rest: Values
 
     def boxes_are(self, size: Size) -> str:
-        """Return the kind of the boxes' values, for a grey picture."""
+        """Return the kind of values of the boxes, for a grey picture."""
         if self.laid == "cells" and not _beyond_cells(self.boxes, size):
             return "offsets in cells"
-        corners = (self.boxes[:, 2:] >= self.boxes[:, :2]).all()  # no grid of middles and sides is
-        # All are 0 where nothing is found.
+        corners = (self.boxes[:, 2:] >= self.boxes[:, :2]).all()  # never true for middles and sides
+        # All are 0 if nothing is found.
         pixels = self.boxes.max() > 2 or not self.boxes.any()
         return f"{'corners' if corners else 'middles'} in {'pixels' if pixels else 'fractions'}"
 
     def rest_is(self, size: Size) -> str:
-        """Return the kind of the values after the boxes, for a grey picture."""
+        """Return the kind of values after the boxes, for a grey picture."""
         first, others = self.rest[:, 0], self.rest[:, 1:]
         if self.rest.shape[1] == 2 and _are_shares(first) and not (others % 1).any():
             return "score, class"
@@ -104,7 +105,7 @@ def _are_shares(values: Values) -> bool:
 
 
 def _beyond_cells(values: Values, size: Size) -> bool:
-    """Return whether numbers are pixels, since no offset is so many cells."""
+    """Return whether numbers are pixels, since an offset never spans so many cells."""
     return bool(np.abs(values).max() > max(size) / STRIDES[0])
 
 
@@ -138,7 +139,7 @@ def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> D
     table = table_of(outputs, size)
     assert table, "the form was checked"
     _, boxes, rest = table
-    if boxes_are == "offsets in cells":  # and the logarithms of sides
+    if boxes_are == "offsets in cells":  # with logarithms of sides
         cells = _cells(size)
         middles = boxes[:, :2] * cells[:, 2:] + cells[:, :2]
         boxes = np.hstack([middles, np.exp(np.minimum(boxes[:, 2:], 20)) * cells[:, 2:]])
@@ -158,7 +159,7 @@ def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> D
 
 
 def _corners(middles: Values, sides: Values) -> Values:
-    """Return left, top, right, bottom (N, 4) of boxes by their middles and sides (N, 2)."""
+    """Return left, top, right, bottom (N, 4) of boxes from their middles and sides (N, 2)."""
     return np.hstack([middles - sides / 2, middles + sides / 2])
 
 
@@ -169,10 +170,10 @@ def _table(
     only: Callable[[Table, Outputs, Size], bool] = lambda table, outputs, size: True,
     **how: Any,
 ) -> DetectorFormat:
-    """Return the form of a table.
+    """Return the format of a table.
 
-    laid, boxes_are, rest_is: see Table; "object, scores" look like scores. only: a further test
-    against formats with similar values. how: arguments of DetectorFormat.
+    laid, boxes_are, rest_is: see Table; "object, scores" have the same values as "scores". only: a
+    further test that excludes formats with similar values. how: arguments of DetectorFormat.
     """
     paired = laid[0].startswith("boxes")
 
@@ -200,7 +201,7 @@ def _may_be_yolox(table: Table, outputs: Outputs, size: Size) -> bool:
 
 def _may_be_yolov8(table: Table, outputs: Outputs, size: Size) -> bool:
     objects = table.laid == "cells" and table.rest.shape[1] == 1 + COCO
-    return not objects and len(table.boxes) != 3 * len(_cells(size))  # YOLOv5's
+    return not objects and len(table.boxes) != 3 * len(_cells(size))  # as in YOLOv5
 
 
 def _is_rfdetr(table: Table, outputs: Outputs, size: Size) -> bool:
@@ -215,16 +216,16 @@ CELLS, ROWS, ANY_WAY = ("cells",), ("rows",), ("cells", "rows", "columns")
 PAIR = ("boxes first", "boxes last")
 YOLOX: dict[str, Any] = {"letterbox": "end", "bgr": True, "overlapping": True}
 YOLOV8: dict[str, Any] = {"letterbox": "both", "scale": 255.0, "overlapping": True}
-# The forms; DETECTOR_FORMATS has the names.
+# The formats; DETECTOR_FORMATS has their names.
 FORMATS_OF_DETECTORS = {
     # Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430; decoded or not.
     "yolox": _table(CELLS, "offsets in cells", "object, scores", **YOLOX),
     "yolox_decoded": _table(CELLS, "middles in pixels", "object, scores", _may_be_yolox, **YOLOX),
-    # Ultralytics' from version 8 on, and those with the same output; DeepStream-Yolo's of these.
+    # Ultralytics from version 8 on, and others with the same output; exports by DeepStream-Yolo.
     "yolov8": _table(ANY_WAY, "middles in pixels", "scores", _may_be_yolov8, **YOLOV8),
     "yolov8_pose": _table(ANY_WAY, "middles in pixels", "score, points", **YOLOV8),
     "deepstream": _table(CELLS, "corners in pixels", "score, class", **YOLOV8),
-    # YOLOv10, YOLO26, and exports that thin their boxes out themselves.
+    # YOLOv10, YOLO26, and exports that suppress overlapping boxes themselves.
     "yolov10": _table(ROWS, "corners in pixels", "score, class", letterbox="both", scale=255),
     "yolonas": _table(
         PAIR[:1],
@@ -235,7 +236,7 @@ FORMATS_OF_DETECTORS = {
         overlapping=True,
     ),
     "damoyolo": _table(PAIR[1:], "corners in pixels", "scores", overlapping=True),
-    # RT-DETR and D-FINE, as Hugging Face's transformers export them; then Ultralytics', since 2026
+    # RT-DETR and D-FINE as exported by Hugging Face's transformers, then by Ultralytics since 2026
     # and before.
     "rtdetr": _table(PAIR, "middles in fractions", "logits", _is_rtdetr, scale=255),
     "rtdetr_ultralytics": _table(ROWS, "middles in fractions", "score, class", scale=255),

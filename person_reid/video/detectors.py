@@ -1,4 +1,4 @@
-"""Find people in frames: with detectors by name, from files, or custom ones.
+"""Find people in frames with detectors: by name, from files, or custom.
 
 detector = open_detector(DetectorOptions(detector="people.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)                        # uint8 (H, W, 3), RGB
@@ -34,11 +34,11 @@ from person_reid.video.published_detectors import (
 if TYPE_CHECKING:
     import torch
 
-MOST_BOXES = 1000  # in a frame; COCO's detectors give 100 or 300
-LEAST_BOX = 2  # pixels of a side within the frame
-WHOLE = 0.95  # share of both sides of a frame, from which on a box covers it
-CUT = 0.01  # share of a tile's width; a box that is nearer to its side is cut off there
-ONE_PERSON = 0.5  # IoU of two tiles' boxes
+MOST_BOXES = 1000  # per frame; detectors for COCO give 100 or 300
+LEAST_BOX = 2  # the shortest side of a box within the frame, in pixels
+WHOLE = 0.95  # a box with at least this share of both sides of a frame covers it
+CUT = 0.01  # share of a tile's width; a box nearer to the tile's side is cut off there
+ONE_PERSON = 0.5  # IoU from which boxes of two tiles show one person
 FoundBoxes = npt.NDArray[np.float32]  # (N, 4): left, top, right, bottom in pixels
 BoxScores = npt.NDArray[np.float32]  # (N,), from 0 to 1
 
@@ -71,10 +71,10 @@ def register_detector(name: str, open_one: OpenDetector) -> None:
 
 
 def open_detector(options: DetectorOptions, device: torch.device) -> CheckedDetector:
-    """Return the detector that options name.
+    """Return the detector that the options name.
 
-    Raises UserError for an unknown name, for missing weights or a missing file, and for options of
-    a file without one.
+    Raises UserError for an unknown name, for missing weights or a missing file, and for options
+    that apply only to a file if there is none.
     """
     detector, least = _opened(options, device), options.detector_score
     if isinstance(detector, DetectorFile):
@@ -83,7 +83,7 @@ def open_detector(options: DetectorOptions, device: torch.device) -> CheckedDete
 
 
 def _opened(options: DetectorOptions, device: torch.device) -> Detector:
-    """Return the detector of a name or of a file."""
+    """Return the detector for a name or a file."""
     name, path = options.detector, Path(options.detector)
     if name in DETECTORS:
         if given := options.not_default(("detector_format", "detector_class")):
@@ -106,10 +106,12 @@ def _opened(options: DetectorOptions, device: torch.device) -> Detector:
 class CheckedDetector:
     """A detector whose boxes a tracker can use: finite, within the frame, not too many.
 
-    detector: the one to check. name: for messages. least: the lowest score of a box that counts.
+    detector: the detector to check. name: its name, for messages. least: the lowest score of a box
+    that counts.
+
     tiles: see whole_and_tiles; 0 for the whole frame alone.
-    found, covering: the number of usable boxes, and of those that cover the frame. unusable,
-    surplus: the number of boxes skipped as unusable or too many.
+    found, covering: the number of usable boxes, and how many of them cover the frame. unusable,
+    surplus: the numbers of boxes that are skipped as unusable or too many.
     """
 
     def __init__(self, detector: Detector, name: str, least: float = 0.0, tiles: int = 0) -> None:
@@ -122,7 +124,8 @@ class CheckedDetector:
     def __call__(self, frame: Frame, /) -> tuple[FoundBoxes, BoxScores]:
         """Return the boxes (N, 4) and scores (N,) of a frame, the highest score first.
 
-        Boxes are clipped. Raises UserError if the detector gives anything but boxes and scores.
+        Boxes are clipped to the frame. Raises UserError if the detector returns anything but boxes
+        and scores.
         """
         if self.tiles and frame.shape[1] > self.tiles:
             return whole_and_tiles(self._checked, self.tiles, frame)
@@ -137,9 +140,9 @@ class CheckedDetector:
             )
         boxes, scores = self._given(frame)
         boxes = np.clip(boxes, 0, np.tile(size_of(frame), 2).astype(np.float32))
-        sides = boxes[:, 2:] - boxes[:, :2]  # NaN compares as False
+        sides = boxes[:, 2:] - boxes[:, :2]  # comparisons with NaN are False
         usable = (sides >= LEAST_BOX).all(1) & (scores >= 0) & (scores <= 1)
-        counts = ~(scores < self.least)  # also where there is no number
+        counts = ~(scores < self.least)  # NaN counts, so that it is noticed
         self.unusable += int((counts & ~usable).sum())
 
         self.found += int((usable & counts).sum())
@@ -190,11 +193,11 @@ class CheckedDetector:
 
 
 def whole_and_tiles(detector: Detector, tiles: int, frame: Frame) -> tuple[FoundBoxes, BoxScores]:
-    """Return the boxes (N, 4) and scores (N,) that a detector finds in a frame and in its parts.
+    """Return the boxes (N, 4) and scores (N,) that a detector finds in a frame and in its tiles.
 
-    The parts are tiles of the frame's height, side by side, each of which overlaps the next by
-    half. Boxes that are cut off at the side of a tile are skipped, because the next tile contains
-    them completely.
+    The tiles are as high as the frame and side by side, and each overlaps the next by half. Boxes
+    that are cut off at the side of a tile are skipped, because the next tile contains them
+    completely.
     """
     width = frame.shape[1]
     wide = 2 * width // (tiles + 1)

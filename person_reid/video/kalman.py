@@ -1,24 +1,24 @@
 """Predict tracked boxes: a Kalman filter with constant velocity for each of their numbers.
 
     motion = Motion.of(boxes).after(1.0)          # a frame later
-    motion.boxes()                                # (T, 4), the prediction motion =
-    motion.seen(rows, boxes[matches])    # corrected by new boxes
+    motion.boxes()                                # (T, 4), the predictions
+    motion = motion.seen(rows, boxes[matches])    # corrected by new boxes
 
-A box is z = (x, y, a, h): its centre, its width over its height, its height. Each of the four
-numbers p has a velocity v, and all noise is independent, so the filter of eight dimensions that
-SORT and ByteTrack use is four filters of two. After t frames,
+A box is z = (x, y, a, h): its centre, its aspect (width over height) and its height. Each of the
+four numbers p has a velocity v, and all noise is independent, so the eight-dimensional filter of
+SORT and ByteTrack splits into four two-dimensional filters. After t frames,
 
     p ← p + t v                   Var p ← Var p + 2 t Cov + t² Var v + t q
                                   Cov ← Cov + t Var v
                                   Var v ← Var v + t u
 
-and with a measurement z of variance r,
+and after a measurement z with variance r,
 
     K = Var p / (Var p + r)       L = Cov / (Var p + r)
     p ← p + K (z − p)             v ← v + L (z − p)
     Var v ← Var v − L Cov         Cov ← (1 − K) Cov         Var p ← (1 − K) Var p
 
-The deviations √q, √u and √r are shares of the height, except those of the aspect.
+The deviations √q, √u and √r are shares of the height, except for the aspect.
 
 Kalman, A New Approach to Linear Filtering and Prediction Problems, 1960. Wojke et al., Simple
 Online and Realtime Tracking with a Deep Association Metric, ICIP 2017.
@@ -32,22 +32,23 @@ import numpy as np
 
 from person_reid.arrays import Array, Integers
 
-PLACE_DEVIATION = 1 / 20  # heights, of a box within a frame and of a measurement
-SPEED_DEVIATION = 1 / 160  # heights, of the velocity within a frame
+PLACE_DEVIATION = 1 / 20  # share of the height: of the position per frame, and of a measurement
+SPEED_DEVIATION = 1 / 160  # share of the height: of the velocity per frame
 ASPECT_PLACE, HEIGHT_PLACE = 2, 3  # in z
-ASPECT_DEVIATIONS = 1e-2, 1e-5  # within a frame: the aspect, and its velocity
+ASPECT_DEVIATIONS = 1e-2, 1e-5  # per frame: the aspect and its velocity
 MEASURED_ASPECT_DEVIATION = 1e-1
-# Times the deviations, of a track with a single box. ByteTrack has 10 for the speed: people near
-# the camera, who cross it fast, are lost with that.
+# Factors on the deviations of a track with a single box. ByteTrack uses 10 for the speed, which
+# loses people who pass quickly and close to the camera.
 FIRST_PLACE, FIRST_SPEED = 2, 20
-LEAST_LENGTH = 1e-3  # pixels of a height, which divides
+LEAST_LENGTH = 1e-3  # pixels; heights are divisors and must not be 0
 
 
 @dataclass(frozen=True)
 class Motion:
-    """The state of T tracks, five arrays (T, 4) of the columns x, y, a and h.
+    """The state of T tracks: five arrays (T, 4) with the columns x, y, a and h.
 
-    place, speed: the means. place_variance, speed_variance, covariance: of place and speed.
+    place, speed: the means. place_variance, speed_variance, covariance: their variances and
+    covariance.
     """
 
     place: Array
@@ -65,7 +66,7 @@ class Motion:
         return cls(place, nothing, FIRST_PLACE**2 * q, FIRST_SPEED**2 * u, nothing)
 
     def after(self, frames: float) -> Motion:
-        """Return the state that many frames later."""
+        """Return the state after so many frames."""
         q, u = _noise(self.place[:, HEIGHT_PLACE])
         grown = 2 * frames * self.covariance + frames**2 * self.speed_variance
         return Motion(
@@ -77,7 +78,7 @@ class Motion:
         )
 
     def seen(self, rows: Integers, boxes: Array) -> Motion:
-        """Return the state after correcting the tracks in `rows` (R,) by one box each, (R, 4)."""
+        """Return the state after correcting each track in `rows` (R,) by its box in (R, 4)."""
         place, speed, place_variance, speed_variance, covariance = (
             each.copy() for each in self._arrays()
         )
@@ -101,7 +102,7 @@ class Motion:
         return np.concatenate([centre - half, centre + half], axis=1)
 
     def select(self, rows: Array) -> Motion:
-        """Return the state of the selected rows: numbers, or (T,) booleans."""
+        """Return the state of selected rows, given as numbers or (T,) booleans."""
         return Motion(*(each[rows] for each in self._arrays()))
 
     def joined(self, other: Motion) -> Motion:
@@ -129,7 +130,7 @@ def measured(boxes: Array) -> Array:
 
 
 def _noise(heights: Array) -> tuple[Array, Array]:
-    """Return the variances q and u of place and speed in a frame, (T, 4) each."""
+    """Return the variances q and u of place and speed per frame, (T, 4) each."""
     q, u = (
         (share * np.abs(heights[:, None])) ** 2 * np.ones(4)
         for share in (PLACE_DEVIATION, SPEED_DEVIATION)

@@ -1,4 +1,4 @@
-"""Identify people while cameras see them.
+"""Identify people live, while cameras see them.
 
     live = LivePeople(detector, embedder)                # frame → boxes, scores; images → features
     for frame, seconds in frames:                        # uint8 (H, W, 3), and a time in seconds
@@ -6,10 +6,10 @@
             print(said.camera, said.track, said.person, said.corrected_from)
     live.people()                                        # people seen, the latest first
 
-A tracker follows the people of each camera. Now and then, an image of a track is embedded: the one
-of the last moments that shows most of the person. After a few images, the track is linked to
-a person (retrieval/online.py). Now and then, all tracks are linked again, and a track whose person
-changes is reported as corrected.
+A tracker follows the people in each camera. From time to time, an image of a track is embedded: the
+recent image that shows most of the person. After a few images, the track is linked to
+a person (retrieval/online.py). From time to time, all tracks are linked again, and a track whose
+person changes is reported as corrected.
 """
 
 from collections.abc import Sequence
@@ -32,18 +32,18 @@ from person_reid.video.detectors import BoxScores, CheckedDetector, Detector, Fo
 from person_reid.video.tracked_video import LEAST_SECONDS, EmbedCrops, features_of_boxes
 from person_reid.video.tracker import Tracker
 
-FIRST_GAP = 0.2  # seconds from one image of a track to the next, at least
-GAP_SHARE = 0.25  # the gap as a share of the age of a track: it grows
-IMAGES_TO_SAY = 5  # after which a track that goes on is linked; one that ends is linked anyway
-RELINK_SECONDS = 60  # from one linking of all tracks to the next, if any are new
-RELINK_SHARE = 0.05  # of the tracks, which are new, after which all are linked before that
+FIRST_GAP = 0.2  # the least seconds between two images of a track
+GAP_SHARE = 0.25  # the gap as a share of a track's age, so that it grows
+IMAGES_TO_SAY = 5  # images after which an ongoing track is linked; ended tracks always are
+RELINK_SECONDS = 60  # between two linkings of all tracks, if there are new ones
+RELINK_SHARE = 0.05  # with a larger share of new tracks, all are linked earlier
 
 
 @dataclass(frozen=True)
 class Identified:
-    """The person of a track, from now on.
+    """The person on a track, from now on.
 
-    camera, track: where, and the number of the track there. person: a number, from 1. time: when
+    camera, track: the camera, and the track's number there. person: a number, from 1. time: when
     the track began. corrected_from: the person reported before, or None.
     """
 
@@ -56,7 +56,7 @@ class Identified:
 
 @dataclass(frozen=True)
 class TrackImage:
-    """An image of a track: its box in the frame at a time, in seconds, and its feature (D,)."""
+    """An image of a track: its time in seconds, its box in the frame, and its feature (D,)."""
 
     track: int
     time: float
@@ -71,8 +71,9 @@ class FrameResult:
     """The people in a frame, and news of their tracks.
 
     began: the time of the camera's first frame, before any image. boxes: (N, 4). scores: (N,).
-    tracks: (N,), -1 for a box of no track. people: (N,), 0 if not known yet. images: the embedded
-    ones. said: the news, also of tracks of other cameras. ended: the tracks that have ended.
+    tracks: (N,), -1 for a box without a track. people: (N,), 0 if not known yet. images: the images
+    that were embedded. said: the news, including news of tracks in other cameras. ended: the tracks
+    that have ended.
     """
 
     camera: str
@@ -90,7 +91,7 @@ class FrameResult:
 
 @dataclass
 class _Running:
-    """An ongoing track: its times, its images so far, and the best box since the last one."""
+    """An ongoing track: its times, its images so far, and the best box since the last image."""
 
     first: float
     last: float
@@ -115,7 +116,7 @@ class LivePeople:
     """The people in front of live cameras.
 
     detector: see Detector. embed: PIL images → features (N, D) of unit length, such as an
-    Embedder. tracker: how boxes are linked.
+    Embedder. tracker: the options for linking boxes.
     threshold, travel, cosines, most: see OnlineLinks. Memory is limited to `most` tracks and the
     people in view.
     """
@@ -135,13 +136,13 @@ class LivePeople:
         self._embed, self._options = embed, tracker or TrackerOptions()
         self.links = OnlineLinks(threshold, travel, cosines, most)
         self._cameras: dict[str, _Camera] = {}
-        self._linked, self._new = -np.inf, 0  # the time of the last linking, and the tracks since
+        self._linked, self._new = -np.inf, 0  # time of the last linking; new tracks since
 
     def feed(self, frame: Frame, time: float, camera: str = "camera") -> FrameResult:
         """Process the next frame of a camera.
 
         frame: uint8 (H, W, 3), RGB. time: in seconds, such as time.time(). It must not decrease,
-        and all cameras share one clock. Raises UserError if it does, and the errors of the
+        and all cameras share one clock. Raises UserError if it decreases, and the errors of the
         detector, the tracker and `embed`.
         """
         if not np.isfinite(time):
@@ -173,11 +174,11 @@ class LivePeople:
         return found
 
     def people(self) -> list[OnlinePerson]:
-        """Return the people seen, the latest first."""
+        """Return the people seen, the most recent first."""
         return self.links.people()
 
     def _watch(self, place: _Camera, frame: Frame, boxes: FoundBoxes, tracks: Integers) -> None:
-        """Keep the best box of each track since its last image."""
+        """Remember each track's best box since its last image."""
         if not len(boxes):
             return
         every = [
@@ -209,7 +210,7 @@ class LivePeople:
     ) -> FrameResult:
         """Embed the images that are due, and report who is there.
 
-        gone: tracks last seen before this time end.
+        gone: tracks that were last seen before this time end.
         """
         ended = [number for number, each in place.running.items() if each.last < gone]
         due = [
@@ -248,7 +249,7 @@ class LivePeople:
         )
 
     def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Identified]:
-        """Report the people of tracks that have enough images or end, and corrections."""
+        """Report the people on tracks that have enough images or end, and corrections."""
         asked = []
         for number, each in place.running.items():
             if each.images:

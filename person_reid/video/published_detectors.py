@@ -1,4 +1,4 @@
-"""Published detectors, which were trained on COCO: YOLOX, and those of torchvision."""
+"""Published detectors trained on COCO: YOLOX and detectors of torchvision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 YOLOX_RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
-# {name: SHA-256 of its file in the release}, as public projects that download it note them.
+# {name: SHA-256 of its file in the release}, as noted by public projects that download the file.
 YOLOX_DETECTORS = {
     "yolox_nano": "c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0b7d",
     "yolox_tiny": "427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7",
@@ -35,9 +35,10 @@ log = logging.getLogger(__name__)
 
 
 def open_yolox(name: str, device: torch.device) -> DetectorFile:
-    """Return a detector of YOLOX_DETECTORS, whose file is downloaded at first use.
+    """Return a detector of YOLOX_DETECTORS; its file is downloaded at first use.
 
-    Raises UserError, with file and place, without internet, and for another file of its name.
+    Raises a UserError that names the file and its place if it cannot be downloaded, or if a
+    different file has its name.
     Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430.
     """
     import torch
@@ -61,9 +62,10 @@ def open_yolox(name: str, device: torch.device) -> DetectorFile:
 
 
 class TorchvisionDetector:
-    """A detector of torchvision, whose weights are downloaded at first use.
+    """A detector of torchvision; its weights are downloaded at first use.
 
-    name: of TORCHVISION_DETECTORS. Raises UserError, with file and place, without internet.
+    name: a key of TORCHVISION_DETECTORS. Raises a UserError that names the file and its place if it
+    cannot be downloaded.
 
     Howard et al., Searching for MobileNetV3, ICCV 2019; Ren et al., Faster R-CNN, NeurIPS 2015; Li
     et al., Benchmarking Detection Transfer Learning with Vision Transformers, 2021.
@@ -91,7 +93,7 @@ class TorchvisionDetector:
 
 
 def _downloaded(name: str, weights: Any) -> Any:
-    """Return the tensors of a file of weights, from torch.hub's folder or from the internet."""
+    """Return the tensors of a weights file, from torch.hub's folder or the internet."""
     import torch
 
     file = Path(urlparse(weights.url).path).name
@@ -105,7 +107,7 @@ def _downloaded(name: str, weights: Any) -> Any:
 
 
 def _not_to_be_had(name: str, file: Path, url: str, error: Exception) -> OptionError:
-    """Return the error for a detector whose file cannot be downloaded."""
+    """Return the error to raise for a detector whose file cannot be downloaded."""
     return OptionError(
         f"{{detector}}: its weights cannot be had ({first_line(error)}). Put {file.name} from "
         f"{url} into {file.parent}, or name the file of another detector.",

@@ -1,4 +1,4 @@
-"""Detect and track the people of a video once: the track file is kept with a record of its inputs.
+"""Detect and track the people in a video once; a record of the inputs is kept with the track file.
 
 frames = open_frames(Path("hall.mp4"))
 made_of = {"video": content_hash(frames.path), "detector": "ssdlite"}
@@ -43,7 +43,7 @@ from person_reid.video.detectors import BoxScores, CheckedDetector, FoundBoxes
 from person_reid.video.tracker import Tracker
 
 LEAST_SECONDS = 1e-3  # between two frames; a damaged video may show two at once
-TRACKING_VERSION = 3  # raise it when the same video and options give another track file
+TRACKING_VERSION = 3  # increase it when the same video and options give another track file
 EmbedCrops = Callable[[Sequence[Image.Image]], Features]
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ log = logging.getLogger(__name__)
 class TrackedVideo:
     """The people found in a video.
 
-    frames: the number processed. boxes, tracks: the numbers in the track file. broken: the frames
-    that cannot be decoded. left_out: a description of irregular boxes. whole: whether each packet
-    of a video held one frame, so that a later call can count without decoding.
+    frames: the number of processed frames. boxes, tracks: the numbers in the track file. broken:
+    the frames that cannot be decoded. left_out: a description of irregular boxes. whole: whether
+    each packet of a video held one frame, so that a later call can count without decoding.
     """
 
     frames: int
@@ -65,7 +65,7 @@ class TrackedVideo:
     whole: bool = False
 
     def remark(self, place: Path) -> None:
-        """Log what a video lacks."""
+        """Log the faults found in a video."""
         remark_on_broken(place, self.broken)
         if self.left_out:
             log.warning("%s: %s.", place, self.left_out)
@@ -83,15 +83,15 @@ def track_video(
     embed: EmbedCrops | None = None,
     among: tuple[int, int] | None = None,
 ) -> TrackedVideo:
-    """Write the tracks of a video in MOTChallenge's format, unless that was done before.
+    """Write the tracks of a video in MOTChallenge format, unless this was done before.
 
-    open_detector: returns the detector, which a video that was tracked before does not need.
+    open_detector: returns the detector, which an already tracked video does not need.
     made_of: everything that determines the tracks, such as the hash of the video and options. It is
-        kept beside them, in a file of the same name that ends in .json.
+    stored beside the tracks, in a file with the same name and the ending .json.
     every: process every Nth frame. embed: returns the features of images, by which boxes are also
-    linked. among: (frames of earlier videos, frames of all), for the progress bar.
+    linked. among: (frames of earlier videos, frames of all videos), for the progress bar.
 
-    Raises UserError if the file holds other tracks, from other options or changed since.
+    Raises UserError if the file holds other tracks: from other options, or changed since.
     """
     made_of = {"version": TRACKING_VERSION, **made_of, "every": every}
     if (known := _known(path, made_of)) is None:
@@ -105,7 +105,7 @@ def track_video(
 
 
 def check_replaced(place: Path, path: Path) -> None:
-    """Raise UserError if a video was tracked beside `path` with another content than now."""
+    """Raise UserError if a video tracked beside `path` has changed its content since."""
     for file in sorted(path.parent.glob("*.json")):
         record = _record(file)
         if record["place"] == str(real(place)) and file != path.with_suffix(".json"):
@@ -126,7 +126,7 @@ def content_hash(place: Path) -> str:
 
 
 def _known(path: Path, made_of: Mapping[str, Any]) -> TrackedVideo | None:
-    """Return the earlier result, if a track file was made from the same inputs, or None."""
+    """Return the earlier result if a track file was made from the same inputs, else None."""
     beside = path.with_suffix(".json")
     if not path.exists() or not beside.exists():
         return None
@@ -171,8 +171,8 @@ def _track(
     """Write the tracks of a video."""
     assert frames.fps, "the rate is not known"
     broken: list[int] = []
-    identities: dict[int, int] = {}  # {number of a track: its identity}, once it is confirmed
-    # A frame is written when its tracks have been confirmed or given up.
+    identities: dict[int, int] = {}  # {number of a confirmed track: its identity}
+    # A frame is written once all its tracks are confirmed or given up.
     waiting: deque[tuple[int, Integers, FoundBoxes, BoxScores]] = deque()
     looked, boxes, last = 0, 0, -1 / frames.fps
     before, total = among or (0, -(-frames.about // every))
@@ -235,7 +235,7 @@ def _write(
 def features_of_boxes(
     embed: EmbedCrops, frame: Frame, boxes: FoundBoxes, scores: BoxScores, tracker: Tracker
 ) -> Features | None:
-    """Return the features (N, D) of the boxes in a frame, zeros for low scores; None of nobody."""
+    """Return the features (N, D) of a frame's boxes, zeros for low scores; None if all are low."""
     some = np.flatnonzero(scores >= min(tracker.options.track_score, tracker.options.new_score))
     if not len(some):
         return None
@@ -246,7 +246,7 @@ def features_of_boxes(
 
 
 def line_of_track(frame: int, track: int, box: FoundBoxes, score: float) -> str:
-    """Return a line of MOTChallenge's format, whose first pixel has the number 1."""
+    """Return a line in MOTChallenge format, in which pixels count from 1."""
     left, top, right, bottom = box.tolist()
     place = f"{left + 1:.2f},{top + 1:.2f},{right - left:.2f},{bottom - top:.2f}"
     return f"{frame},{track},{place},{score:.3f},-1,-1,-1\n"

@@ -4,14 +4,15 @@
     for frame in frames:
         identities = tracker.update(*detect(frame), seconds=1 / 25)     # (N,), or -1 for no track
 
-Boxes with a high score are linked first, to the tracks predicted there. The remaining tracks may
-continue with a box of a low score: a half-hidden person has one, and so has the background, but
+Boxes with a high score are linked first, to the tracks predicted there. The remaining tracks can
+continue with a box with a low score: a half-hidden person has one, and so has the background, but
 seldom where a track should be. An unlinked box with a high score begins a track.
 
-With features of the boxes, a track and a box that overlap are linked first by the sum of the
-overlap and their similarity. This is the cosine c of their features on the camera's own scale: (c −
-s) / (p − s), where s is the mean cosine of two boxes in one frame, which show strangers, and p that
-of a track and its next box. Before there are enough pairs, the overlap alone decides.
+If the boxes have features, a track and a box that overlap are linked first by the sum of their
+overlap and their similarity. The similarity is the cosine c of their features on the camera's own
+scale: (c − s) / (p − s), where s is the mean cosine of two boxes in one frame, which show
+strangers, and p is the mean cosine of a track and its next box. Before there are enough pairs, the
+overlap alone decides.
 
 Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box, ECCV 2022.
 Maggiolino et al., Deep OC-SORT: Multi-Pedestrian Tracking by Adaptive Re-Identification, ICIP 2023.
@@ -30,24 +31,24 @@ from person_reid.errors import UserError
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 from person_reid.video.kalman import Motion
 
-USUAL_RATE = 30  # frames a second, for which the constants of the filter are
+USUAL_RATE = 30  # frames per second for which the constants of the filter hold
 FIRST_OVERLAP = 0.2  # least IoU times score of a track and a box with a high score
 WEAK_OVERLAP = 0.5  # least IoU with a box of a low score
-NEW_OVERLAP = 0.1  # as FIRST_OVERLAP, of a track with one box, whose velocity is unknown
-LEAST_LIKENESS = 0.5  # added to FIRST_OVERLAP: more of one makes up for less of the other
-LEAST_PAIRS = 50  # of strangers, and of one person
-LEAST_APART = 0.05  # the difference of their mean cosines
+NEW_OVERLAP = 0.1  # like FIRST_OVERLAP, for a track with one box, whose velocity is unknown
+LEAST_LIKENESS = 0.5  # added to FIRST_OVERLAP; similarity can make up for overlap and vice versa
+LEAST_PAIRS = 50  # the fewest pairs of strangers, and pairs of one person
+LEAST_APART = 0.05  # the least difference between the mean cosines of these pairs
 ROUNDING = 1e-6  # seconds
-KEPT = 0.9  # share of a track's feature that stays when a box adds its own
+KEPT = 0.9  # weight of a track's feature when a box adds its own
 
 
 @dataclass(frozen=True)
 class Tracks:
     """The T tracks that a tracker knows.
 
-    motion: their positions. numbers: (T,), from 1, in the order in which they began. identities:
-    (T,), from 1, or -1 before a track is confirmed. counts: (T,), their boxes. missed: (T,),
-    seconds since the last box. features: (T, D), of their appearance.
+    motion: the positions. numbers: (T,), from 1, in the order in which the tracks began.
+    identities: (T,), from 1, or -1 before a track is confirmed. counts: (T,), numbers of boxes.
+    missed: (T,), seconds since the last box. features: (T, D), of the appearance.
     """
 
     motion: Motion
@@ -59,9 +60,9 @@ class Tracks:
 
     @classmethod
     def begun(cls, boxes: Array, features: Array, before: int = 0) -> "Tracks":
-        """Return tracks with a box each, (T, 4), and its feature, (T, D).
+        """Return new tracks, each with one box of (T, 4) and its feature of (T, D).
 
-        before: how many tracks began before them.
+        before: how many tracks began earlier.
         """
         count = len(boxes)
         return cls(
@@ -74,12 +75,12 @@ class Tracks:
         )
 
     def after(self, seconds: float) -> "Tracks":
-        """Return them so many seconds later, not seen again yet."""
+        """Return the tracks so many seconds later, not yet seen again."""
         motion = self.motion.after(seconds * USUAL_RATE)
         return replace(self, motion=motion, missed=self.missed + seconds)
 
     def seen(self, rows: Integers, boxes: Array, features: Array) -> "Tracks":
-        """Return the tracks after each of `rows` (R,) was seen in a box, (R, 4), with features.
+        """Return the tracks after those in `rows` (R,) were seen in boxes (R, 4) with features.
 
         features: (R, D). Zeros change nothing.
         """
@@ -97,7 +98,7 @@ class Tracks:
         return Tracks(self.motion.select(rows), *(each[rows] for each in arrays))
 
     def joined(self, other: "Tracks") -> "Tracks":
-        """Return these tracks and others."""
+        """Return these tracks and the others together."""
         return Tracks(
             self.motion.joined(other.motion),
             np.concatenate([self.numbers, other.numbers]),
@@ -112,17 +113,17 @@ class Tracker:
     """Links the boxes of one camera into tracks, frame by frame; see the module.
 
     options: see TrackerOptions. Identities are 1, 2, … in the order in which tracks are confirmed.
-    numbers: (N,), a number for the track of each box in the last frame, 0 for none. A track has it
-    before it is confirmed, and keeps it, so that its first boxes can be assigned later.
+    numbers: (N,), the number of the track of each box in the last frame, or 0. A track gets its
+    number before it is confirmed, and keeps it, so that its first boxes can be assigned later.
     """
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
         self.options = options or TrackerOptions()
         self._tracks = Tracks.begun(np.zeros((0, 4)), np.zeros((0, 0)))
         self.numbers: Integers = np.zeros(0, np.int64)
-        self._begun = 0  # tracks
-        self._last = 0  # identity
-        self._cosines = np.zeros((2, 2))  # of strangers and of one person: the sum and the number
+        self._begun = 0  # number of tracks
+        self._last = 0  # the last identity
+        self._cosines = np.zeros((2, 2))  # strangers, one person: the sum and the number
 
     def update(
         self,
@@ -131,13 +132,13 @@ class Tracker:
         seconds: float = 1 / USUAL_RATE,
         features: npt.ArrayLike | None = None,
     ) -> Integers:
-        """Return the identities (N,) of the boxes in the next frame, -1 for those without a track.
+        """Return the identities (N,) of the boxes in the next frame, -1 for boxes without a track.
 
         boxes: (N, 4), left, top, right and bottom in pixels. scores: (N,), from 0 to 1.
-        seconds: since the frame of the last call. features: (N, D), of their appearance; zeros for
-        those with low scores. None if unknown.
-        Raises UserError for another shape, NaN or infinity, boxes with swapped sides, and if no
-        time has passed.
+        seconds: the time since the frame of the last call. features: (N, D), of the appearance,
+        zeros for boxes with low scores; None if unknown.
+        Raises UserError for other shapes, NaN or infinity, boxes with swapped sides, or if no time
+        has passed.
         """
         boxes, scores = _checked(boxes, scores)
         looks = _features_of(boxes, features, self._tracks.features)
@@ -177,7 +178,7 @@ class Tracker:
         return self._confirmed(rows, seconds)
 
     def _note(self, cosines: Array, rows: Integers, looks: Array, known: Array) -> None:
-        """Record the similarity of strangers and of one person; see update()."""
+        """Record the similarities of strangers and of one person; see the module."""
         shown = looks.any(axis=1)
         strangers = (looks[shown] @ looks[shown].T)[np.triu_indices(shown.sum(), 1)]
         ones = np.flatnonzero(shown & (rows >= 0) & np.append(known, False)[rows])
@@ -194,10 +195,10 @@ class Tracker:
         return {*self._tracks.numbers[self._tracks.identities < 0].tolist()}
 
     def _confirmed(self, rows: Integers, seconds: float) -> Integers:
-        """Give identities to tracks with enough boxes, and forget those that have gone.
+        """Give identities to tracks with enough boxes, and forget tracks that have ended.
 
-        rows: (N,), the track of each box, or -1. seconds: from one of its boxes to the next.
-        Returns the identities (N,) of the boxes.
+        rows: (N,), the track of each box, or -1. seconds: the time between two frames. Returns the
+        identities (N,) of the boxes.
         """
         tracks = self._tracks
         identities = tracks.identities.copy()
@@ -222,7 +223,7 @@ def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Ar
     """Assign boxes to the most similar tracks, in `rows`, in place.
 
     similar: (T, N). least: pairs below it are never linked. tracks, boxes: (T,) and (N,) booleans,
-    those to be linked.
+    which of them to link.
     """
     i, j = np.flatnonzero(tracks), np.flatnonzero(boxes)
     part = similar[np.ix_(i, j)]
@@ -235,7 +236,8 @@ def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Ar
 def _features_of(boxes: Array, features: npt.ArrayLike | None, known: Array) -> Array:
     """Return the features (N, D) of boxes (N, 4) with norm 1, zeros for None.
 
-    Raises UserError for other shapes, also for another width than the known tracks (T, D) have.
+    Raises UserError for other shapes, or for a dimension other than that of the known tracks (T,
+    D).
     """
     if features is None:
         return np.zeros((len(boxes), known.shape[1]), np.float32)
