@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib whatever MPLBACKEND contains, because an unknown name would end the import.
+    """Import matplotlib regardless of MPLBACKEND, in which an unknown name would stop the import.
 
     Jupyter and Colab pass the name of their own backend to `!python train.py`. Pictures need no
     backend; a program that shows windows still gets the requested one.

@@ -1,4 +1,4 @@
-"""Charts of results: matches in the first k, similarities and the ROC, accuracy against time."""
+"""Charts of results: the CMC, similarities and the ROC, accuracy against time."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -41,13 +41,13 @@ from person_reid.show.style import (
 from person_reid.text import printable
 
 MOST_NAME_LETTERS = 40  # characters of a run's name
-BESIDE_LEGEND = 0.6  # inches: what stands beside the words of the legend
+BESIDE_LEGEND = 0.6  # inches beside the text of a legend
 # The cosine of each bin of a histogram.
 COSINES = np.arange(-THRESHOLD_STEPS, THRESHOLD_STEPS + 1) / THRESHOLD_STEPS
-MOST_BARS = 256  # across the cosines in [-1, 1]
-PAD = 0.04  # of cosine, left of the first bar
+MOST_BARS = 256  # bars across the cosines in [-1, 1]
+PAD = 0.04  # cosine left of the first bar
 PANEL_SIZE = 5.4, 4.8  # inches
-DOTS = "os^Dv"  # one for every ten networks
+DOTS = "os^Dv"  # the marker changes after every ten networks
 
 
 def draw_cmc(
@@ -55,8 +55,8 @@ def draw_cmc(
 ) -> None:
     """Draw the CMC curve of each run up to rank `ranks`, best Rank@1 first, to an image file.
 
-    runs: the Metrics of each, or of each of its seeds. Seeds are drawn as their mean, in a band
-        that shows their deviation.
+    runs: {name: the Metrics of a run, or a list with those of its seeds}. Seeds are drawn as their
+    mean, with a band that shows their deviation.
 
     Names of more than MOST_NAME_LETTERS characters lose their middle, unless they differ only
     there.
@@ -73,7 +73,7 @@ def draw_cmc(
         for label, (_, seeds) in zip(labels, best_first, strict=True):
             mean, deviation = mean_and_deviation([metrics.cmc[:ranks] for metrics in seeds])
             at = np.arange(1, len(mean) + 1)
-            marker = "o" if len(at) == 1 else ""  # a gallery of one image has a point and no line
+            marker = "o" if len(at) == 1 else ""  # one image gives a point instead of a line
             (line,) = axes.plot(at, mean, label=label, marker=marker, clip_on=not marker)
             if len(seeds) > 1:
                 band = mean - deviation, np.minimum(mean + deviation, 1)
@@ -87,7 +87,7 @@ def draw_cmc(
 
 
 def _shortest(names: Sequence[str]) -> dict[str, str]:
-    """Return {name: at most MOST_NAME_LETTERS of it}, or more where names would be the same."""
+    """Return {name: at most MOST_NAME_LETTERS of it}, or more if names would become equal."""
     longest = max([MOST_NAME_LETTERS, *map(len, names)])
     return next(
         short
@@ -98,7 +98,7 @@ def _shortest(names: Sequence[str]) -> dict[str, str]:
 
 
 def _label(name: str, seeds: Seeds, look: Look) -> str:
-    """Return `resnet50: Rank@1 91.2, mAP 75.0`, with the deviation of several seeds, and n."""
+    """Return `resnet50: Rank@1 91.2, mAP 75.0`, for several seeds with their deviation and n."""
     first = with_deviation([100 * metrics.rank(1) for metrics in seeds], 1)
     figures = f"Rank@1 {first}, mAP {with_deviation([100 * metrics.mAP for metrics in seeds], 1)}"
     if len(seeds) > 1:
@@ -113,8 +113,8 @@ def _label(name: str, seeds: Seeds, look: Look) -> str:
 def run_names(paths: Sequence[Path]) -> dict[str, Path]:
     """Name the runs of result files, {name: path}.
 
-    The name is the file's without .mat, or its path if names repeat. Common parent folders are
-    omitted where possible. Raises UserError if a file is given twice.
+    A name is the file name without .mat, or the path if names repeat. Common parent folders are
+    omitted if possible. Raises UserError if a file is given twice.
     """
     if len(set(paths)) < len(paths):
         raise UserError(f"{', '.join(map(str, paths))}: the same file twice. Name each file once.")
@@ -138,8 +138,8 @@ def draw_similarities(
 ) -> None:
     """Draw histograms of all pairs and of the hardest pair of each query, and the ROC of both.
 
-    threshold: the lowest cosine at which two images count as one person; 1 − cosine is the cosine
-        distance.
+    threshold: the lowest cosine at which two images count as one person. A cosine distance is 1 −
+    cosine.
     """
     kinds = (
         ("All pairs", "Share of pairs", pairs.genuine, pairs.impostor),
@@ -165,7 +165,7 @@ def draw_similarities(
                 np.maximum(curve.false_positives, 1e-6), curve.true_positives, label=title.lower()
             )
         for each, colour in zip(curves.lines, style.line_colours(look)[2:], strict=False):
-            each.set_color(colour)  # the first two are of people
+            each.set_color(colour)  # the first two show pairs of people
         curves.set(xscale="log", xlim=(1e-5, 1), ylim=(0, 1.02))
         curves.set_xticks([10.0**power for power in range(-4, 1, 2 if look.width else 1)])
         in_percent(curves.xaxis)
@@ -175,7 +175,7 @@ def draw_similarities(
 
 
 def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> list[Patch]:
-    """Draw two histograms, and return their keys for a legend.
+    """Draw two histograms, and return their legend entries.
 
     The smaller number of pairs determines the width of the bars.
     """
@@ -203,7 +203,7 @@ def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> lis
 def _bars(genuine: Counts, impostor: Counts) -> int:
     """Return the number of bars across [-1, 1], a power of two.
 
-    By Rice's rule, twice the cube root of the number of pairs share the range in which these lie.
+    By Rice's rule, twice the cube root of the number of pairs is the number of bars in their range.
     """
     wanted = min(
         2 * counts.sum() ** (1 / 3) / (np.ptp(np.flatnonzero(counts)) / BINS + 1 / BINS)
@@ -215,10 +215,10 @@ def _bars(genuine: Counts, impostor: Counts) -> int:
 def draw_accuracy_by_time(
     rows: Sequence[Mapping[str, Any]], save: str | Path, look: Look = SCREEN
 ) -> None:
-    """Draw mAP against milliseconds, a panel for each test set; the legend names the networks.
+    """Draw mAP against milliseconds, with a panel for each test set; the legend names the networks.
 
-    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network; mAP in
-        [0, 1].
+    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} for each network; mAP in
+    [0, 1].
     """
     names = own_or([printable(row["network"]) for row in rows], look.labels)
     keys = [

@@ -20,7 +20,7 @@ from person_reid.show.style import (
     share_legend,
 )
 
-SUMMAND = "loss_"  # begins the name of each loss of which the loss is the sum
+SUMMAND = "loss_"  # prefix of the names of losses whose sum is the loss
 PANELS = {  # title: {name in a record: label of the line}
     "Loss": {"loss": "training", "val_loss": "validation"},
     "Top-1 error": {"error": "training", "val_error": "validation"},
@@ -28,8 +28,8 @@ PANELS = {  # title: {name in a record: label of the line}
     "Test": {"mAP": "mAP", "rank1": "Rank@1"},
 }
 HEADROOM = 0.08  # above the highest point, as a share of the axis below it
-MOST_MARKED_EPOCHS = 30  # epochs; with more, the markers run into one another
-HIGHEST_ERROR = 1e30  # a number above, or one that is not finite, is not drawn: no axis reaches it
+MOST_MARKED_EPOCHS = 30  # with more epochs, markers would overlap
+HIGHEST_ERROR = 1e30  # numbers that are higher or not finite are not drawn: no axis reaches them
 
 
 def draw_curves(
@@ -37,9 +37,9 @@ def draw_curves(
 ) -> None:
     """Draw the curves to an image file.
 
-    history: one dict per epoch, with epoch, loss, error and, if there are any, loss_NAME of each
-        loss, val_loss, val_error (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs
-        may lack. Values that are not finite leave a gap.
+    history: one dict per epoch, with epoch, loss and error and, if available, loss_NAME of each
+    loss, val_loss, val_error (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs may
+    lack. Values that are not finite leave a gap.
     """
     every_panel = panels_of(history)
     titles = [*every_panel]
@@ -60,9 +60,9 @@ def draw_curves(
             if title == "Loss":
                 axes.set_ylim(0, loss_limit(history))
                 _mark_cut_off(axes, history)
-            elif title == "Each loss":  # they differ by orders of magnitude
+            elif title == "Each loss":  # the losses differ by orders of magnitude
                 axes.set_yscale("log")
-            else:  # from 0 on, with room above the highest point, or above 1 for a test
+            else:  # from 0, with room above the highest point, or above 1 for a test
                 axes.update_datalim([(0, 0), (0, 1 if title == "Test" else 0)])
                 axes.margins(y=HEADROOM)
                 axes.set_ylim(bottom=0)
@@ -95,7 +95,7 @@ def _draw_panel(
                 color=colour,
                 linestyle=pattern,
                 marker="." if len(points) <= MOST_MARKED_EPOCHS else "",
-                drawstyle="steps-mid" if name == "lr" else "default",  # one rate for each epoch
+                drawstyle="steps-mid" if name == "lr" else "default",  # one rate per epoch
             )
     first, last = history[0]["epoch"], history[-1]["epoch"]
     # All panels have the same range.
@@ -118,8 +118,8 @@ def _mark_cut_off(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
 def loss_limit(history: Sequence[Mapping[str, Any]]) -> float:
     """Return the top of the loss axis: above all training losses and the median validation loss.
 
-    A validation loss far above, usual in the first epochs, is cut off, because it would flatten the
-    other lines.
+    Much higher validation losses, which are usual in the first epochs, are cut off, because they
+    would flatten the other lines.
     """
     highest = max((record["loss"] for record in history if "loss" in record), default=0.0)
     validation = sorted(record["val_loss"] for record in history if "val_loss" in record)

@@ -37,13 +37,13 @@ from person_reid.text import counted, printable
 
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
-PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
+PERPLEXITY = 12.0  # the effective number of neighbours, about half of a person's images
 MOST_NAMED = 40  # people; with more, their numbers would cover the points
-NEAREST = 3  # projected images, between which project_all places the others
+NEAREST = 3  # projected images between which project_all places another image
 
 
 def choose(query: FeatureSet, gallery: FeatureSet, identities: int = 10) -> FeatureSet:
-    """Return the images, of both sets, of the identities with the most images.
+    """Return the images, from both sets, of the identities with the most images.
 
     Distractors and junk do not count.
     """
@@ -62,11 +62,11 @@ def choose(query: FeatureSet, gallery: FeatureSet, identities: int = 10) -> Feat
 def project(features: Array, method: str | None = None) -> tuple[Array, str]:
     """Project features (N, D) to the plane.
 
-    Returns points (N, 2), always the same, and the name of the method.
+    Returns points (N, 2), which are reproducible, and the name of the method.
 
     method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn) or "pca"; None uses t-SNE
-    if it is installed, otherwise PCA. Raises UserError if t-SNE is asked for without scikit-learn,
-    and for fewer than three images.
+    if it is installed, otherwise PCA. Raises UserError if t-SNE is requested without scikit-learn,
+    or for fewer than three images.
     """
     if len(features) < 3:
         raise UserError(f"a map of {len(features)} images: expected at least three.")
@@ -86,15 +86,15 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
 def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
     """Project any number of features (N, D) to the plane in about the time of `most` features.
 
-    The method is the same as in `project`. A random sample of `most` is projected. Every other
-    image lies between the NEAREST of the sample that are most similar to it.
+    The method is as in `project`. A random sample of `most` images is projected. Every other image
+    lies between the NEAREST images of the sample that are most similar to it.
     """
     if len(features) <= most:
         return project(features)
     sample = np.sort(np.random.default_rng(0).choice(len(features), most, replace=False))
     points, method = project(features[sample])
     found = ExactNeighbours().search(features, features[sample], NEAREST)
-    # The image lies near the most similar one, if one stands out.
+    # The image lies near the most similar image, if one stands out.
     weights = np.maximum(found.similarities, 1e-6)[..., None] ** 8
     placed = (points[found.indices] * weights).sum(axis=1) / weights.sum(axis=1)
     placed[sample] = points
@@ -135,10 +135,10 @@ def draw_embedding(
 ) -> None:
     """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
 
-    Each of up to MOST_NAMED identities has its number or word beside it, in its colour. Colours
+    Up to MOST_NAMED identities have their number or name beside them, in their colour. Colours
     repeat after ten identities, and shapes after twelve cameras.
 
-    words: for the numbers of labels and cameras.
+    words: the names for the numbers of labels and cameras.
     """
     people = np.unique(labels)
     shapes = dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False))
@@ -156,7 +156,7 @@ def draw_embedding(
         axes.grid(False)
         axes.spines[:].set_visible(False)
         axes.margins(0.1)
-        size = np.clip(20_000 / len(points), 9, 36) * (0.4 if look.width else 1)  # of a point
+        size = np.clip(20_000 / len(points), 9, 36) * (0.4 if look.width else 1)  # area of a point
         for label, colour in colours.items():
             for camera, shape in shapes.items():
                 here = points[(labels == label) & (cameras == camera)]
@@ -194,8 +194,8 @@ def draw_embedding(
 def label_place(cloud: Array) -> tuple[float, float]:
     """Return where to write the number of an identity with these points (N, 2).
 
-    It is above the half of the points nearest to the medoid. The mean of a cloud in two pieces
-    would lie between them, among other identities.
+    The place is above the half of the points that is nearest to the medoid. The mean of a cloud in
+    two pieces would lie between them, among other identities.
     """
     distances = np.linalg.norm(cloud[:, None] - cloud[None], axis=2)
     centre = np.median(distances, axis=1).argmin()

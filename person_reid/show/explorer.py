@@ -1,10 +1,10 @@
-"""Write the explorer, a folder to browse offline: index.html shows images, rankings and thresholds.
+"""Write the explorer, a folder for browsing images, rankings and thresholds offline.
 
     views = describe_result(query, gallery, [rank("cosine", query, gallery)])
     write_explorer("look", images_of(query, gallery), "market.mat", views)
 
-Browsers do not let a page from the disk read other files, except as scripts and images. So numbers
-are in scripts, data/*.js, which hand base64 or JSON to a function of the page
+Browsers do not let a page on the disk read other files, except as scripts and images. Numbers are
+therefore in scripts, data/*.js, which pass base64 or JSON to a function of the page
 (templates/explorer/data.js), and photographs are tiles of large JPEG files, sheets/*.jpg.
 """
 
@@ -47,10 +47,10 @@ from person_reid.show.ranking import Folder
 from person_reid.show.style import MANY
 from person_reid.text import printable
 
-EXPLORER_MARK = ".person-reid-explorer"  # a file that only folders of explorers hold
-PIECE = 2048  # features in a script, so that the page never stops for long to decode one
-INT8_LEVELS = 127  # of int8
-TYPES = {  # JavaScript's, by NumPy's
+EXPLORER_MARK = ".person-reid-explorer"  # a file that marks the folder of an explorer
+PIECE = 2048  # features per script, so that decoding one never blocks the page for long
+INT8_LEVELS = 127  # the highest int8
+TYPES = {  # {NumPy's type: JavaScript's}
     "f4": "Float32Array", "f8": "Float64Array", "i1": "Int8Array", "i4": "Int32Array",
     "u2": "Uint16Array", "u4": "Uint32Array",
 }  # fmt: skip
@@ -67,13 +67,14 @@ def write_explorer(
 
     An older explorer is replaced.
 
-    title: for the page.
-    views: from describe_result (without it, the page shows no metrics); "labels":
-        describe_proposals.
-    test_dir: folder that holds query and gallery, if the images have moved.
+    title: the page's title.
+    views: from describe_result (without it, the page shows no metrics), and "labels" from
+    describe_proposals.
+    test_dir: the folder that holds query and gallery, if the images have moved.
 
-    Returns a line for each image that cannot be read, which is a grey tile. Raises UserError if no
-    image can be read, if `save` is another folder, and if there are too many images for one file.
+    Returns a line for each image that cannot be read and becomes a grey tile. Raises UserError if
+    no image can be read, if `save` is a folder of something else, or if there are too many images
+    for one file.
     """
     views = {"rankings": [{"name": printable(title), "width": LISTED}]} | dict(views or {})
     if is_one_file(save):
@@ -122,8 +123,8 @@ def _one_file(save: str | Path) -> Iterator[Path]:
 def describe_images(images: ExplorerImages) -> dict[str, Any]:
     """Return names, identities and cameras of all images.
 
-    Identities and cameras are positions in lists of names: JavaScript would round numbers beyond
-    2^53.
+    Identities and cameras are positions in lists of names, because JavaScript would round numbers
+    beyond 2^53.
     """
     about: dict[str, Any] = {
         "queries": images.queries,
@@ -163,13 +164,13 @@ def describe_result(
     rankings: Sequence[RankedGallery],
     ignore_cameras: bool = False,
 ) -> dict[str, Any]:
-    """Return the page's content of a result, apart from images.
+    """Return the content of a page about a result, except for images.
 
-    rankings: of these images, the plain ranking of these features first; its cosines are compared
-        with the threshold.
+    rankings: the rankings of these images, first the plain ranking by these features, whose cosines
+    are compared with the threshold.
     ignore_cameras: also count pairs from one camera.
 
-    Raises UserError without a pair of one person or a pair of strangers.
+    Raises UserError if there is no pair of one person, or no pair of strangers.
     """
     return {
         "rankings": [describe_ranking(ranking) for ranking in rankings],
@@ -202,7 +203,7 @@ def describe_ranking(ranking: RankedGallery) -> dict[str, Any]:
 def describe_thresholds(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> dict[str, Any]:
-    """Return how many pairs thresholds accept, and those that tools/threshold.py chooses."""
+    """Return how many pairs each threshold accepts, and the thresholds of tools/threshold.py."""
     pairs = pair_similarities(query, gallery, ignore_cameras)
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
@@ -221,7 +222,7 @@ def quantise(features: Features) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.f
 
 
 def write_features(features: Features, folder: Path) -> int:
-    """Write features (N, D) as scripts of PIECE rows each; return how many."""
+    """Write features (N, D) as scripts with PIECE rows each; return the number of scripts."""
     values, scales = quantise(features)
     starts = range(0, len(features), PIECE)
     for number, start in enumerate(starts):
@@ -237,7 +238,7 @@ def write_features(features: Features, folder: Path) -> int:
 
 
 def to_square(points: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    """Return points (N, 2) in a square of 65,536 by 65,536, with the same scale on both axes."""
+    """Scale points (N, 2) to a square of 65,536 by 65,536, with the same scale on both axes."""
     least, most = points.min(axis=0), points.max(axis=0)
     centred = (points - (least + most) / 2) / max((most - least).max(), 1e-12)
     return np.asarray(np.rint((centred + 0.5) * 65535), np.uint16)

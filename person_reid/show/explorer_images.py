@@ -25,7 +25,7 @@ from person_reid.show.sheet import UNREADABLE_GREY
 
 JUNK_NAME, NO_NAME = "junk", ""
 TILE = (112, 56)  # height and width in pixels
-SPRITE_COLUMNS, SPRITE_ROWS = 10, 10  # tiles of a file
+SPRITE_COLUMNS, SPRITE_ROWS = 10, 10  # tiles per file
 QUALITY = 75
 
 
@@ -34,10 +34,10 @@ class ExplorerImages:
     """N images, the queries first.
 
     features: (N, D). paths: N file names. people, cameras: N names; NO_NAME if nothing is known.
-    queries: how many of them are queries; if none are, any image may be a query. listed: N names
-    for a list that other commands read; by default short_paths. commands: lines for a terminal that
-    search these images with another picture. further: {column: value} of the further columns of
-    each of the N images, if known. words: for the numbers of people and cameras.
+    queries: how many of them are queries; if there are none, any image can be a query. listed: N
+    names for a list that other commands read; by default, short_paths. commands: terminal commands
+    that search these images with another picture. further: {column: value} of the further columns
+    of each of the N images, if known. words: the names for the numbers of people and cameras.
     """
 
     features: Features
@@ -59,9 +59,9 @@ class ExplorerImages:
 def images_of(
     query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = None
 ) -> ExplorerImages:
-    """Return the Images of a result, or of a gallery alone.
+    """Return the images of a result, or of a gallery alone.
 
-    Raises UserError for one that does not name its images.
+    Raises UserError for a result that does not name its images.
     """
     sets = [(name, images) for name, images in (("query", query), ("gallery", gallery)) if images]
     paths = [path for name, images in sets for path in paths_of(images, name, test_dir)]
@@ -77,13 +77,13 @@ def images_of(
 
 
 def person_name(identity: int | str | None, words: Words = NUMBERS) -> str:
-    """Return the name of an identity: its word, or "0012" for 12 and "12"; JUNK_NAME for -1.
+    """Return an identity's name: its word if it has one, "0012" for 12 and "12", JUNK_NAME for -1.
 
     Other text is its own name.
     """
     if identity is None:
         return NO_NAME
-    # int() would also take "3_12"
+    # int() would also accept "3_12"
     if isinstance(identity, str) and not re.fullmatch("-?[0-9]{1,18}", identity):
         return identity
     number = int(identity)
@@ -96,10 +96,11 @@ def content_key(content: object) -> str:
 
 
 def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -> list[str]:
-    """Write a tile for each image, 100 to a file.
+    """Write a tile for each image, 100 tiles per file.
 
     Image i is tile i % 100 of file i // 100, from left to right, then down. An image that cannot be
-    read is a grey tile. Returns a line for each of those. Raises UserError if none can be read.
+    read becomes a grey tile. Returns a line for each such image. Raises UserError if no image can
+    be read.
     """
     folder.mkdir(parents=True)
     wrong: dict[int, str] = {}
@@ -107,7 +108,7 @@ def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -
     def load(index: int) -> Pixels:
         try:
             return load_image(find_image(paths[index], test_dir), *TILE)
-        # Decoders fail in many ways, and every failure means the same here.
+        # Decoders fail in many ways, and every failure has the same meaning here.
         except Exception as error:
             wrong[index] = (
                 describe_error(error)

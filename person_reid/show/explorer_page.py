@@ -1,4 +1,4 @@
-"""The page of an explorer: index.html with styles and scripts beside it, or in it."""
+"""The page of an explorer: index.html, with styles and scripts beside it or inside."""
 
 import re
 import shutil
@@ -15,8 +15,8 @@ LINKED_FILES = re.compile(
 )
 SHEET_ADDRESS = re.compile(r'url\("(sheets/\d+\.jpg)"\)')
 ONE_FILE = (".html", ".htm")
-MOST_PAGE_BYTES = 25e6  # bytes of a page in one file, which mail programs still carry
-THUMBNAIL_BYTES = 1400  # for a small photograph
+MOST_PAGE_BYTES = 25e6  # bytes of a page in one file, which mail programs still accept
+THUMBNAIL_BYTES = 1400  # per small photograph
 
 
 def is_one_file(save: str | Path) -> bool:
@@ -30,7 +30,7 @@ def one_file_size(images: int, dimension: int) -> float:
 
 
 def check_page_size(save: str | Path, images: int, dimension: int) -> None:
-    """Raise UserError if images with features of that dimension are too many for one file."""
+    """Raise UserError for too many images, with features of this dimension, for one file."""
     size = one_file_size(images, dimension)
     if size > MOST_PAGE_BYTES:
         raise OptionError(
@@ -46,8 +46,9 @@ def write_explorer_page(
 ) -> None:
     """Write index.html, and copy the styles and scripts beside it.
 
-    views: names of the scripts in data/ that it waits for. queries: whether there are any. pieces:
-    the number of scripts with features that are loaded with the page; the others are loaded later.
+    views: the names of the scripts in data/ that the page waits for. queries: whether there are
+    queries. pieces: the number of scripts with features that are loaded with the page; the other
+    scripts are loaded later.
     """
     for name, source in page_sources("explorer").items():
         shutil.copy(source, folder / name)
@@ -66,7 +67,7 @@ def write_explorer_page(
 
 
 def in_one_file(folder: Path) -> str:
-    """Return index.html with all files beside it inside.
+    """Return index.html with the content of all files beside it.
 
     In data, < is escaped, so nothing can end a script early.
     """

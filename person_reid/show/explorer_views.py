@@ -1,8 +1,8 @@
 """Views of the explorer: rankings of the gallery, doubtful labels, and people across cameras.
 
 A ranking has the metrics of evaluate.py, the first images of every query, and all matches. Each
-proposal for a label is beside the images for and against it. Tracks of people are shown along time,
-to cut and join.
+proposal for a label is shown beside the images for and against it. Tracks of people are shown along
+time, where they can be cut and joined.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +32,10 @@ from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features
 from person_reid.show.explorer_images import ExplorerImages, content_key, person_name
 from person_reid.text import printable
 
-LISTED = 60  # gallery images of each query, junk included
-PAIRS_AT_ONCE = 4096  # multiplied at a time
-IMAGES_OF_STRIP = 5  # images of a strip
-# Proposals about all images of a person, or about all of them by a camera.
+LISTED = 60  # gallery images per query, including junk
+PAIRS_AT_ONCE = 4096  # pairs multiplied at a time
+IMAGES_OF_STRIP = 5  # images per strip
+# Proposals about all images of a person, or about all of a person's images by one camera.
 TOGETHER = ("merge", "split")
 
 
@@ -45,12 +45,12 @@ class RankedGallery(NamedTuple):
     Similarities are cosines of the features, regardless of the ranking.
 
     name: how the gallery was ranked.
-    metrics: its quality.
-    listed, similarities: (Q, L) positions in the gallery of the first images, junk included, and
-        their similarities.
-    matches, ranks, match_similarities: (M,) all matches, sorted by query and rank: positions in the
-        gallery, 0-based ranks among the valid gallery, and similarities. Query q has
-        metrics.num_matches[q] of them.
+    metrics: the quality of the ranking.
+    listed, similarities: (Q, L), the positions in the gallery of the first images, including junk,
+        and their similarities.
+    matches, ranks, match_similarities: (M,), all matches, sorted by query and rank: positions in
+        the gallery, 0-based ranks among the valid gallery, and similarities. Query q has
+        metrics.num_matches[q] matches.
     """
 
     name: str
@@ -117,9 +117,9 @@ def cosines(
 def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
     """Return the proposals of a list of tools/label_errors.py, each with strips of images.
 
-    Beside its images are the IMAGES_OF_STRIP nearest of all others, of those with the same label,
-    of those with the proposed identity, and of those that the list also proposes for it. Raises
-    UserError as read_list does.
+    Strips show the proposal's images and the IMAGES_OF_STRIP nearest of all other images, of the
+    images with the same label, of the images with the proposed identity, and of the images that the
+    list also proposes for it. Raises UserError as read_list does.
     """
     places = {path: place for place, path in enumerate(images.short_paths)}
     identities = {path: number for path in places if (number := _folder(path)) is not None}
@@ -170,7 +170,7 @@ def _strip(order: Integers, similarities: Features) -> list[list[float]]:
 
 
 def _decided_as_one(line: Correction) -> tuple[object, ...]:
-    """Return the common key of lines that are accepted or rejected together."""
+    """Return the key that lines share if they are accepted or rejected together."""
     if line.proposal in TOGETHER:
         return line.proposal, line.identity, line.new_identity, line.accepted
     return (line.path,)
@@ -194,9 +194,9 @@ def describe_stays(
 ) -> dict[str, Any]:
     """Return the tracks for the page, which saves a list of the images of checked people.
 
-    file: the name of the list. columns: names for the cells of the stays' rows; the page fills in
-    `identity`. highest: the highest number of a person; a new one gets a higher number.
-    command: the one that reads the list. names: of people.
+    file: the name of the list. columns: the names of the cells in the rows of stays; the page fills
+    in `identity`. highest: the highest number of a person; new people get higher numbers.
+    command: the command that reads the list. names: the names of people.
     """
     tracks = [
         {

@@ -22,15 +22,15 @@ from person_reid.models.network import STRIPES, Network, PCBNetwork, USAMNetwork
 from person_reid.models.surgery import hooked
 from person_reid.show.sheet import SheetRow, Tile, pixels_of
 
-# Black to yellow, steadily lighter: legible in grey and to colour-blind readers.
+# Black to yellow, getting steadily lighter: legible in grey and for colour-blind readers.
 COLOURS = "inferno"
 STRENGTH = 0.6
-MAPPED_AT_ONCE = 32  # images at a time
-MOST_PREFIX = 16  # class and register tokens before the patch tokens, at most
+MAPPED_AT_ONCE = 32  # images
+MOST_PREFIX = 16  # the most class and register tokens before the patch tokens
 
 
 def overlay(pixels: Pixels, heat: npt.NDArray[np.floating]) -> Pixels:
-    """Lay heat (h, w), 0..1, in colour over an image (H, W, 3) in grey."""
+    """Lay coloured heat (h, w), 0..1, over a grey version of an image (H, W, 3)."""
     height, width = pixels.shape[:2]
     resized = Image.fromarray(heat.astype(np.float32)).resize(
         (width, height), Image.Resampling.BILINEAR
@@ -109,7 +109,7 @@ def activations(
 def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
     """Stretch maps (N, H, W) to 0..1, each of `parts` horizontal stripes separately.
 
-    Flat ones become 0.
+    Flat stripes become 0.
     """
     stripes = []
     for stripe in heat.tensor_split(parts, dim=1):
@@ -119,7 +119,7 @@ def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
 
 
 def parts_of(network: Network) -> int:
-    """Return the number of stripes into which the network cuts its map."""
+    """Return the number of stripes into which the network divides its feature map."""
     return STRIPES if isinstance(network, PCBNetwork) else 1
 
 
@@ -149,9 +149,9 @@ def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) 
 
     A map is returned unchanged.
 
-    size: (height, width) of the images; prefix: number of tokens before the patches' tokens, None
-    if unknown. The grid is the one of square patches with this number. Raises UserError if there is
-    none.
+    size: (height, width) of the images. prefix: the number of tokens before the patch tokens, None
+    if unknown. The grid is the one that has so many square patches. Raises UserError if there is no
+    such grid.
     """
     count = maps.shape[2]
     if maps.shape[3] != 1 or count <= 1:
@@ -179,7 +179,7 @@ def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
 def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return the last output of an opaque network's layers that has several positions.
 
-    It is maps (B, C, h, w) or tokens.
+    The output consists of maps (B, C, h, w) or tokens.
     """
     last: list[torch.Tensor] = []
 

@@ -29,9 +29,9 @@ from person_reid.show.sheet import (
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, RIGHT, SCREEN, WRONG, Look, fitted
 from person_reid.text import counted, printable
 
-MOST_ON_SHEET = 20  # queries on a sheet
-IMAGES_OF_IDENTITY = TILES_OF_LINE // 2  # images of an identity
-CLUSTERS_OF_KIND = 4  # clusters of a kind
+MOST_ON_SHEET = 20  # queries per sheet
+IMAGES_OF_IDENTITY = TILES_OF_LINE // 2  # images per identity
+CLUSTERS_OF_KIND = 4  # clusters per kind
 
 
 def draw_found(
@@ -45,10 +45,10 @@ def draw_found(
 
     The answers are lists of Found.
 
-    With a threshold, images at least that similar have a blue frame and the others are faded; a row
-    without a blue one is an unknown person. An answer whose image cannot be read is a grey tile,
-    because an index may outlive its images.
-    Raises UserError for a query that cannot be read and for a file type that cannot be written.
+    With a threshold, images that are at least that similar have a blue frame, and the others are
+    faded. A row without a blue frame shows an unknown person. An answer whose image cannot be read
+    is a grey tile, because an index may outlive its images.
+    Raises UserError for a query that cannot be read, or a file type that cannot be written.
     """
     pairs = list(zip(queries, answers, strict=True))[:MOST_ON_SHEET]
     draw_sheet([_answer_row(query, found, threshold) for query, found in pairs], save, look)
@@ -67,9 +67,9 @@ def _answer_row(query: str | Path, found: Sequence[Any], threshold: float) -> Sh
 
 
 def _caption(match: Any) -> str:
-    """Return similarity, file and, if known, camera and time, below one another.
+    """Return similarity, file and, if known, camera and time, one per line.
 
-    An index stores the time of the file for an unknown time, which is not shown.
+    If the time of an image is unknown, the index stores the time of its file, which is not shown.
     """
     camera, time, path = match.about.camera, match.about.time, Path(match.path)
     time = None if time == file_time(path) and not exif_time(path) else time
@@ -91,8 +91,8 @@ def draw_doubtful(
     """Draw the images `shown`, positions among N, to an image file, one row each.
 
     paths, features, labels, cameras: of N images. found: their LabelErrors. Red frames mark the
-    nearest images of the label, green ones the nearest of the proposed identity; if it has none,
-    grey ones mark those of anybody else.
+    nearest images with the label, and green frames the nearest images with the proposed identity.
+    If that has no images, grey frames mark the nearest images of anybody else.
     """
     units, words = unit_rows(features), words_beside(paths[0]) if len(paths) else NUMBERS
     rows = []
@@ -129,11 +129,11 @@ def draw_clusters(
     names: Sequence[str] | None = None,
     look: Look = SCREEN,
 ) -> None:
-    """Draw clusters to an image file, the images of each in the order of their cameras.
+    """Draw clusters to an image file, with the images of each in the order of their cameras.
 
     paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for
-    outliers. names: of the clusters, by default "cluster 0" and so on. An image that cannot be read
-    is a grey tile.
+    outliers. names: the names of the clusters, by default "cluster 0" and so on. An image that
+    cannot be read is a grey tile.
     """
     sizes = np.bincount(clusters[clusters >= 0])
     if not len(sizes):

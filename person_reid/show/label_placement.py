@@ -14,13 +14,13 @@ from person_reid.show.style import text_width
 Points = npt.NDArray[np.floating]
 DIRECTIONS = np.deg2rad([90, 270, 0, 180, 45, 135, 315, 225, *range(15, 360, 10)])
 LABEL_DISTANCES = np.arange(7, 60, 2)  # points between a dot and its label
-FAR_LABEL = 3  # distances; a label that is farther away hangs on a line
-CLEAR = 6  # points that a label must keep from the middle of a dot
-NEAR = 14  # points that it should keep
+FAR_LABEL = 3  # a label beyond so many of these distances is connected by a line
+CLEAR = 6  # points between a label and the middle of a dot, at least
+NEAR = 14  # points that should be between them
 ROUNDS = 5
 NOWHERE = np.empty((0, 2))
 
-# How bad a place is outside the axes, on a label, on a dot, near one, and on a line.
+# How bad a place is outside the axes, on a label, on a dot, near a dot, and on a line.
 OUTSIDE = 100
 LABEL = 10
 DOT = 5
@@ -49,7 +49,7 @@ def label_points(
     dots: (N, 2), in the axes' own coordinates. lines: (L, 2), points on lines, which matter less.
     """
     size = matplotlib.rcParams["legend.fontsize"]
-    figure.draw_without_rendering()  # places the axes
+    figure.draw_without_rendering()  # determines the positions of the axes
     figure.set_layout_engine("none")
     point = figure.dpi / 72
     places = [axes.transData.transform(label.place) for label in labels]
@@ -95,7 +95,7 @@ def label_points(
 
 
 def _faults(axes: Axes, boxes: Points, dots: Points, lines: Points, point: float) -> Points:
-    """Return how bad each of the boxes (K, 4) is for a label, without the other labels: (K,)."""
+    """Return how bad each of the boxes (K, 4) is for a label, ignoring other labels: (K,)."""
     borders = axes.get_window_extent()
     outside = ((boxes[:, :2] < borders.p0) | (boxes[:, 2:] > borders.p1)).any(axis=1)
     faults = OUTSIDE * outside + np.arange(len(boxes)) // len(DIRECTIONS) * 0.3

@@ -1,4 +1,4 @@
-"""Draw who was where and when: a face for each person, and a lane for each camera along time."""
+"""Draw who was where and when: an image of each person, and a timeline for each camera."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ from person_reid.show.style import (
 )
 from person_reid.text import counted, printable
 
-ROW, BAR = 0.2, 0.8  # inches of a row, and the share of it that a bar takes
+ROW, BAR = 0.2, 0.8  # the height of a row in inches, and the share of it that a bar fills
 DAY_TITLE = 0.5  # inches
 LANES_WIDTH = 11  # inches
-FACE_SIZE = (0.42, 0.84)  # inches: width and height
+FACE_SIZE = (0.42, 0.84)  # width and height in inches
 FACE_PIXELS = (128, 64)  # height and width
-FACE_CELL = (0.62, 1.22)  # inches of a face with its frame and its name
+FACE_CELL = (0.62, 1.22)  # inches for a face with its frame and name
 MOST_FACES = 80
 TICK_STEPS = (
     0.1,
@@ -59,9 +59,9 @@ TICK_STEPS = (
     43200,
     86400,
 )
-TICKS = 9  # at most
+TICKS = 9  # the most ticks
 ZERO = timedelta()
-LUMINANCE, PALE = (0.299, 0.587, 0.114), 0.62  # a number is dark on a bar that is paler
+LUMINANCE, PALE = (0.299, 0.587, 0.114), 0.62  # numbers are dark on paler bars
 
 
 def draw_lanes(
@@ -74,7 +74,7 @@ def draw_lanes(
     """Draw stays to an image file. begin: the time of the start, if known.
 
     Several dates are drawn one below the other, aligned by time of day. Cameras are in the order of
-    the stays. A person with a single stay is grey, so that colours mean links. Numbers of people
+    the stays. People with a single stay are grey, so that colours mean links. Numbers of people
     count from 1. faces: {person: (an image, a name or "")}, drawn above the lanes.
     """
     cameras = [*dict.fromkeys(stay.camera for stay in stays)]
@@ -138,7 +138,7 @@ def _by_day(
 def _draw_lanes(
     axes: Axes, lanes: Mapping[str, list[list[Stay]]], colours: Mapping[int, str], width: float
 ) -> None:
-    """Draw the lanes of cameras one below the other. width: of the picture, in inches."""
+    """Draw the lanes of cameras one below the other. width: the picture's width in inches."""
     start, end = axes.get_xlim()
     down, middles = 0, []
     for lane in lanes.values():
@@ -164,12 +164,12 @@ def colours_of_people(stays: Sequence[Stay], grey: str = FAINT) -> dict[int, str
 
 
 def ink_on(colour: str) -> str:
-    """Return a colour for letters that is legible on another one."""
+    """Return a text colour that is legible on another colour."""
     return INK if np.dot(to_rgb(colour), LUMINANCE) > PALE else "white"
 
 
 def label_font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the font of labels in a video, with letters of a size in pixels."""
+    """Return the font for labels in a video, in a size in pixels."""
     return ImageFont.truetype(
         str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), size
     )
@@ -185,8 +185,8 @@ def _in_words(stays: Sequence[Stay], colours: Mapping[int, str]) -> str:
 
 
 def _columns(width: float) -> int:
-    """Return how many faces fit side by side into a picture of a width in inches."""
-    return int(0.85 * width / FACE_CELL[0])  # the names of cameras take the rest
+    """Return how many faces fit side by side into a picture of this width in inches."""
+    return int(0.85 * width / FACE_CELL[0])  # camera names take the rest
 
 
 def _draw_faces(
@@ -196,7 +196,7 @@ def _draw_faces(
     width: float,
     height: float,
 ) -> None:
-    """Draw an image of each person in the person's colour, with the number and the name."""
+    """Draw an image of each person, framed in the person's colour, with number and name."""
     columns, (cell, line) = _columns(width), FACE_CELL
     axes.set(xlim=(0, columns * cell), ylim=(height, 0))
     axes.axis("off")
@@ -238,7 +238,7 @@ def _of(stays: Sequence[Stay], camera: str) -> list[Stay]:
 def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float, after: float) -> None:
     """Draw a bar with the number of its person inside, or beside it if there is room.
 
-    inch: in seconds. after: when the next bar begins.
+    inch: how many seconds an inch shows. after: when the next bar begins.
     """
     number, length = str(stay.person + 1), max(stay.last - stay.first, inch / 50)
     axes.barh(row, length, BAR, stay.first, color=colour, linewidth=0)
@@ -254,7 +254,7 @@ def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float, after
 
 
 def _name_times(axes: Axes, begin: datetime | None) -> None:
-    """Write the time of day, or since the start, along the axis."""
+    """Write the time of day, or the time since the start, along the axis."""
 
     def words(seconds: float, _: int) -> str:
         passed = timedelta(seconds=round(seconds, 3))

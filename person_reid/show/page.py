@@ -21,11 +21,11 @@ from person_reid.config.look import Look
 from person_reid.page_files import PAGES
 
 SECTION = re.compile(r'<section id="([^"]*)">\n<h2>(.*)</h2>')
-THUMBNAIL = (96, 192)  # width and height in pixels, for a screen with two pixels per CSS pixel
+THUMBNAIL = (96, 192)  # width and height in pixels, for screens with two pixels per CSS pixel
 
 
 def html_page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
-    """Return the whole page, with links to its sections at the top."""
+    """Return the page, with links to its sections at the top."""
     body = list(body)
     sections = [tuple(map(Markup, each)) for each in SECTION.findall("\n".join(body))]
     return TEMPLATES.get_template("page.html").render(
@@ -45,8 +45,8 @@ def chart(
 
     draw(path, look=…): writes an SVG.
     description: text for people who cannot see the drawing.
-    widest: limit of its width, in rem.
-    wide: on a phone, it stays legible and scrolls sideways.
+    widest: the limit of its width, in rem.
+    wide: keep it legible on a phone, where it scrolls sideways.
     """
     with tempfile.TemporaryDirectory() as folder:
         themes = []

@@ -1,4 +1,4 @@
-"""Rank the gallery for a query and draw it: green and ✓ if the identity is right, red and ✗ if not.
+"""Rank the gallery for a query, and draw it: right images are green with ✓, wrong ones red with ✗.
 
 query, gallery = load_result("pytorch_result.mat", paths=True)
 path, matches, _ = look_up(query, gallery, 777)
@@ -25,9 +25,9 @@ from person_reid.show.sheet import SheetRow, Tile
 from person_reid.show.style import ASKED, RIGHT, WRONG, shortened
 from person_reid.text import counted
 
-LONGEST = 10  # letters of a word below a photograph
+LONGEST = 10  # the most letters of a word below a photograph
 PUBLISHED_TEST_DIR = "../Market/pytorch"
-Folder = str | Path | None  # that holds query and gallery; None if the images have not moved
+Folder = str | Path | None  # the folder of query and gallery; None if images have not moved
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Match:
     """One gallery image of a ranking.
 
     index: its position in the gallery; similarity: the cosine, -1 to 1; rank: from 1.
-    accepted: whether it is similar enough to count as the same person. words: for the numbers of
-    the identity and the camera.
+    accepted: whether it is similar enough to count as the same person. words: the names for the
+    numbers of identity and camera.
     """
 
     index: int
@@ -53,7 +53,8 @@ class Match:
 class Ranking(NamedTuple):
     """The gallery without junk in the order of its similarity to a query.
 
-    order: positions in the gallery; similarities: their cosines; right: which show the same person.
+    order: positions in the gallery. similarities: their cosines. right: which images show the same
+    person.
     """
 
     gallery: FeatureSet
@@ -84,10 +85,10 @@ class Ranking(NamedTuple):
 
 
 def ranked_gallery(query: FeatureSet, gallery: FeatureSet, index: int) -> Ranking:
-    """Rank the gallery for one query, from 0. Junk is skipped as in the metric.
+    """Rank the gallery for one query, counted from 0. Junk is skipped, as in the metrics.
 
-    Ties are ordered by index. Raises UserError for an index out of range, and if the whole gallery
-    is junk.
+    Ties are ordered by index. Raises UserError if the index is out of range, or if the whole
+    gallery is junk.
     """
     if not 0 <= index < len(query):
         raise OptionError(
@@ -111,8 +112,8 @@ def nearest_matches(
 ) -> tuple[list[Match], int]:
     """Return the matches nearest to one query, and the number of right images in the gallery.
 
-    index: which query, from 0; top: number of matches at most, the nearest first; threshold: the
-    lowest similarity accepted. Raises as ranked does.
+    index: the query, from 0. top: the most matches, the nearest first. threshold: the lowest
+    accepted similarity. Raises as ranked_gallery does.
     """
     if top < 1:
         raise OptionError("{top}: expected 1 or more.", top=top)
@@ -126,7 +127,7 @@ def missed(
 ) -> list[Match]:
     """Return the right images that are not among the `top` nearest to a query, the nearest first.
 
-    Takes the arguments of nearest, and raises as it does.
+    Takes the arguments of nearest_matches, and raises as it does.
     """
     ranking = ranked_gallery(query, gallery, index)
     return ranking.matches((np.flatnonzero(ranking.right[top:]) + top).tolist(), threshold)
@@ -142,12 +143,12 @@ def chosen_queries(
 ) -> dict[int, float | None]:
     """Return the queries to show, {index: average precision, or None if not computed}.
 
-    indices: these, in this order; the other arguments are then ignored.
-    best, worst: this number of queries with the highest AP, highest first, and of those with the
-        lowest, lowest first; those without a match in the gallery do not count.
+    indices: the queries, in this order; the other arguments are then ignored.
+    best, worst: so many queries with the highest AP, highest first, and with the lowest AP, lowest
+    first. Queries without a match in the gallery do not count.
     camera: only queries of this camera.
 
-    Raises UserError if nothing is left.
+    Raises UserError if no query is left.
     """
     if indices is not None:
         return dict.fromkeys(indices)
@@ -183,9 +184,9 @@ def look_up(
     threshold: float = -1.0,
     test_dir: Folder = None,
 ) -> tuple[Path, list[Match], int]:
-    """Return the path of a query's image, the matches of `nearest` with paths, and the total.
+    """Return the path of a query's image, the nearest matches with paths, and the total.
 
-    Arguments and errors are as for nearest and find_image.
+    Arguments and errors are as for nearest_matches and find_image.
     """
     matches, total = nearest_matches(query, gallery, index, top, threshold)
     path = find_image(paths_of(query, "query", test_dir)[index], test_dir)
@@ -249,13 +250,14 @@ def _place(path: str | Path, test_dir: Folder) -> Path:
 
 
 def find_image(path: str | Path, test_dir: Folder = None) -> Path:
-    """Return the current path of an image of a result file: below `test_dir`, or its old one.
+    """Return the current path of an image of a result file: below `test_dir`, or the old path.
 
-    path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if it is not there.
+    path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if the image is
+    missing.
     """
     place = _place(path, test_dir)
     if not place.is_file():
-        raise UserError(  # which a list of several images quotes
+        raise UserError(  # quoted in lists of several images
             f"{place}: no such image. If they moved, "
             "pass the folder of query and gallery as --test_dir."
         )
@@ -263,7 +265,7 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
 
 
 def words_behind(images: FeatureSet, layout: str | Path | None = None) -> Words:
-    """Return the words of the layout that holds the images of a result; none without their paths.
+    """Return the names in the layout that holds the images of a result; none without paths.
 
     layout: see words_beside.
     """
@@ -281,7 +283,7 @@ def match_lines(matches: Iterable[Match]) -> Iterator[str]:
 
 
 def headline(query: FeatureSet, index: int, test_dir: Folder = None) -> str:
-    """Return `identity 0855, camera 3`, or their words."""
+    """Return `identity 0855, camera 3`, or the names for these numbers."""
     words = words_behind(query, test_dir)
     who, where = int(query.labels[index]), int(query.cameras[index])
     return f"identity {words.identity(who)}, camera {words.camera(where)}"
@@ -290,7 +292,8 @@ def headline(query: FeatureSet, index: int, test_dir: Folder = None) -> str:
 def summary_of_matches(matches: Sequence[Match], total: int, missed: Sequence[Match] = ()) -> str:
     """Return `7 of the first 10 are right, the first at rank 1; the gallery holds 12 right ones`.
 
-    total: the number of right images in the gallery. missed: those that are not among the matches.
+    total: the number of right images in the gallery. missed: right images that are not among the
+    matches.
     """
     right, rejected = sum(m.right for m in matches), sum(not m.accepted for m in matches)
     first = next((match.rank for match in (*matches, *missed) if match.right), 0)
@@ -307,7 +310,7 @@ def _be(count: int) -> str:
 def ranking_row(
     query_path: str | Path, matches: Sequence[Match], title: str, subtitle: str = ""
 ) -> SheetRow:
-    """Return the row of a sheet: the query, then its matches, which need paths."""
+    """Return a row of a sheet: the query, then its matches, which need paths."""
     return SheetRow(_tiles(matches), title, subtitle, Tile(query_path, ASKED, "query"))
 
 
@@ -334,7 +337,7 @@ def _tiles(matches: Sequence[Match]) -> list[Tile]:
 def caption(match: Match) -> str:
     """Return identity, camera and similarity: `✓ 0855`, below it `c3 · 0.713`.
 
-    Below that, `rejected` if it was. A long word loses its middle.
+    If the image was rejected, the next line is `rejected`. A long word loses its middle.
     """
     mark = "✓" if match.right else "✗"
     who = shortened(match.words.identity(match.label), LONGEST)

@@ -35,7 +35,7 @@ Heat = Callable[[Sequence[str | Path]], list[list[Pixels]]]
 class Tested(NamedTuple):
     """The result of a test.
 
-    metrics: {how the gallery was ranked: Metrics}; "single" is the plain ranking.
+    metrics: {kind of ranking: Metrics}; "single" is the plain ranking.
     """
 
     query: FeatureSet
@@ -44,7 +44,7 @@ class Tested(NamedTuple):
 
 
 def metrics_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
-    """Return the metrics, also for each camera of the queries, and the CMC curves."""
+    """Return the metrics, overall and for each camera of the queries, and the CMC curves."""
     plain = tested.metrics["single"]
     best = {"Rank@1": plain.rank(1), "mAP": plain.mAP, "mINP": plain.mINP}
     header = ["Query", *(f"Rank@{k}" for k in REPORT_RANKS), "mAP", "mINP"]
@@ -88,7 +88,7 @@ def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def thresholds_section(tested: Tested) -> Markup:
-    """Return the thresholds between one person and two, with their histograms."""
+    """Return the thresholds for deciding whether two images show one person, with histograms."""
     pairs = pair_similarities(tested.query, tested.gallery)
     found = error_rates(pairs)
     rows = []
@@ -139,7 +139,7 @@ def rankings_section(
 ) -> Markup:
     """Return queries and their nearest gallery images.
 
-    heat: a network's, shown below the photographs; None for none.
+    heat: the network's heat maps to show below the photographs, or None.
     """
     content = []
     for index in indices:
@@ -167,7 +167,7 @@ def heated(
     device: torch.device | str,
     files: Sequence[str | Path],
 ) -> list[list[Pixels]]:
-    """Return image files under the network's heat, a list of images for each branch."""
+    """Return image files overlaid with the network's heat, a list of images for each branch."""
     found = activations(network, load_bank(files, *size), device)
     return [
         [overlay(pixels_of(file), hot) for file, hot in zip(files, maps, strict=True)]
@@ -176,7 +176,7 @@ def heated(
 
 
 def spread(count: int, number: int) -> Iterable[int]:
-    """Return `number` indices spread evenly over range(count), or all if there are fewer."""
+    """Return `number` indices, spread evenly over range(count), or all if there are fewer."""
     return [
         int(index) for index in np.unique(np.linspace(0, count - 1, min(number, count)).round())
     ]

@@ -21,14 +21,14 @@ from person_reid.errors import UserError
 from person_reid.show.style import ASKED, ON_DARK, SCREEN, WIDTHS, Look, fitted, picture, text_width
 from person_reid.text import printable
 
-TILES_OF_LINE = 10  # tiles per line at most, besides the lead
+TILES_OF_LINE = 10  # the most tiles per line, besides the lead
 UNREADABLE_GREY = 128  # the tile of an image that cannot be read
 SHOWN_SIZE = (256, 128)  # height and width in pixels to which every photograph is resized
-FADED = 0.5  # how much of a faint photograph is left
-TALLEST_PAPER, LARGEST = 9, 1.6  # inches on a paper: of a sheet, and of a tile's width
+FADED = 0.5  # opacity of a faint photograph
+TALLEST_PAPER, LARGEST = 9, 1.6  # inches on paper: a sheet's height, and a tile's width
 
-# Sizes: lengths in inches, letters and frames in points. `title`, `subtitle`, `above` and `caption`
-# are heights of a line of text, and `pad` lies between a tile and its caption.
+# Lengths in inches; letters and frames in points. `title`, `subtitle`, `above` and `caption` are
+# heights of a line of text, and `pad` is between a tile and its caption.
 ON_SCREEN = SimpleNamespace(
     width=1.12, height=2.24, gap=0.18, margin=0.15, between=0.42,
     title=0.34, subtitle=0.3, above=0.3, caption=0.23, pad=0.08,
@@ -39,7 +39,7 @@ ON_PAPER = SimpleNamespace(
     title=0.17, subtitle=0.17, above=0.16, caption=0.14, pad=0.03,
     letters=8, heading=8, frame=1.5,
 )  # fmt: skip
-# The inches of a line, and the points of its letters.
+# The width of a line in inches, and the size of its letters in points.
 OF_CAPTIONS = (ON_SCREEN.width + ON_SCREEN.gap / 2, ON_SCREEN.letters)
 
 
@@ -48,10 +48,10 @@ class Tile:
     """One framed photograph.
 
     image: a file, or pixels (H, W, 3).
-    colour: of frame and caption.
+    colour: the colour of frame and caption.
     faint: whether the photograph is faded.
-    lines: heights, 0..1 from the top, at which to draw a line across it.
-    optional: whether it is grey if the file cannot be read.
+    lines: heights, 0..1 from the top, at which to draw lines across it.
+    optional: show a grey tile if the file cannot be read.
     """
 
     image: Path | str | Pixels
@@ -65,7 +65,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class SheetRow:
-    """Tiles in as many lines as they need. lead: a tile set apart before them."""
+    """Tiles in as many lines as needed. lead: a tile set apart before them."""
 
     tiles: Sequence[Tile]
     title: str = ""
@@ -120,13 +120,13 @@ def _indent(rows: Sequence[SheetRow], sizes: SimpleNamespace) -> float:
 
 
 def _gaps(rows: Sequence[SheetRow], sizes: SimpleNamespace) -> list[float]:
-    """Return the inches above each row."""
+    """Return the space above each row, in inches."""
     gaps = [sizes.between if row.title or row.lead else sizes.gap for row in rows]
     return [0.0, *gaps[1:]]
 
 
 def _height(rows: Sequence[SheetRow], columns: int, sizes: SimpleNamespace) -> float:
-    """Return the height of a sheet in inches."""
+    """Return the height of a sheet, in inches."""
     inside = sum(row.height(columns, sizes) for row in rows) + sum(_gaps(rows, sizes))
     return float(inside + 2 * sizes.margin)
 
@@ -134,8 +134,8 @@ def _height(rows: Sequence[SheetRow], columns: int, sizes: SimpleNamespace) -> f
 def _paper(rows: Sequence[SheetRow], columns: int, look: Look) -> tuple[SimpleNamespace, int]:
     """Return the sizes on paper, and the number of tiles in a line, at most `columns`.
 
-    The tiles fill the width of the paper, unless they would be too large, or the sheet higher than
-    a page.
+    The tiles fill the width of the paper, unless they would be too large, or the sheet would be
+    higher than a page.
     """
     assert look.width
     width, least = WIDTHS[look.width], ON_PAPER
@@ -158,7 +158,7 @@ def _paper(rows: Sequence[SheetRow], columns: int, look: Look) -> tuple[SimpleNa
 def _in_style(row: SheetRow, look: Look, sizes: SimpleNamespace, across: float) -> SheetRow:
     """Return a row with captions that fit their tiles, styled for a dark screen or for paper.
 
-    across: the width of the subtitle's lines in inches.
+    across: the width of the subtitle's lines, in inches.
     """
 
     def styled(tile: Tile) -> Tile:
@@ -174,7 +174,7 @@ def _in_style(row: SheetRow, look: Look, sizes: SimpleNamespace, across: float) 
 
 
 def _narrow(caption: str, room: float, letters: float) -> str:
-    """Return a caption in lines no wider than a tile: wider lines end at each ` · `."""
+    """Return a caption with lines no wider than a tile; wider lines are broken at each ` · `."""
     lines = [
         part
         for line in caption.split("\n")
@@ -251,12 +251,12 @@ def _draw_tile(axes: Axes, tile: Tile, sizes: SimpleNamespace) -> None:
 
 
 def file_caption(path: Path, lines: int = 3) -> str:
-    """Return a file's name without its ending, as at most this many lines that fit a tile."""
+    """Return a file's name without its ending, in at most this many lines that fit a tile."""
     return fitted(printable(path.stem), *OF_CAPTIONS, lines=lines)
 
 
 def pixels_of(image: Path | str | Pixels) -> Pixels:
-    """Read a file as pixels (256, 128, 3), or return an array as it is.
+    """Read a file as pixels (256, 128, 3), or return an array unchanged.
 
     Raises UserError for an unreadable file.
     """
@@ -264,5 +264,5 @@ def pixels_of(image: Path | str | Pixels) -> Pixels:
         return image
     try:
         return load_image(image, *SHOWN_SIZE)
-    except Exception as error:  # decoders fail in many ways, and every failure means the same here
+    except Exception as error:  # decoders fail in many ways, all with the same meaning here
         raise UserError(f"{image}: not a readable image ({error}).") from None

@@ -1,13 +1,13 @@
-"""Give every picture one style: legible in print, on a dark screen, and to colour-blind readers.
+"""Give all pictures one style: legible in print, on dark screens, and for colour-blind readers.
 
 with panels("cmc.pdf", 1, (6, 4)) as (figure, [axes]):
     panel(axes, "CMC", "Rank", "Matching rate")
     axes.plot(ranks, shares, label="resnet50")
 
-Lines differ in colour and pattern, right and wrong in colour and mark. The colours of lines are
-from Okabe and Ito (Color Universal Design, 2008), some slightly darker or lighter. Identities need
-more colours: the ten of Petroff (Accessible Color Sequences for Data Visualization, 2021), with a
-green and a pink in place of the two greys.
+Lines differ in colour and pattern; right and wrong differ in colour and mark. The colours of lines
+are from Okabe and Ito (Color Universal Design, 2008), some of them slightly darker or lighter.
+Identities need more colours: the ten colours of Petroff (Accessible Color Sequences for Data
+Visualization, 2021), with a green and a pink in place of the two greys.
 """
 
 import logging
@@ -53,9 +53,9 @@ ASKED = "#475569"
 INK = "#1e293b"
 FAINT = "#64748b"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")
-ACCEPTED = LINES[0]  # above a threshold, right or wrong
+ACCEPTED = LINES[0]  # above a threshold, whether right or wrong
 LINES_ON_DARK = ("#56b4e9", "#f0824a", "#2fc79a", "#e29ac5", "#e8b23a", "#9fd8ff")
-ON_DARK = {  # lighter, for a dark screen
+ON_DARK = {  # lighter colours for a dark screen
     RIGHT: LINES_ON_DARK[2], WRONG: "#f87c5c", ACCEPTED: LINES_ON_DARK[0],
     ASKED: "#94a3b8", FAINT: "#94a3b8",
 }  # fmt: skip
@@ -64,13 +64,13 @@ MANY = (
     "#3f90da", "#ffa90e", "#bd1f01", "#2e9e5b", "#832db6",
     "#a96b59", "#e76300", "#b9ac70", "#e87fc3", "#92dadd",
 )  # fmt: skip
-FONT = "DejaVu Sans"  # which comes with matplotlib
+FONT = "DejaVu Sans"  # comes with matplotlib
 SCREEN = Look()
-LETTERS, SMALL_TEXT = 8, 11  # points: all letters on paper, those of ticks and legends on a screen
-NARROWEST = 1.6  # inches: a panel on paper
+LETTERS, SMALL_TEXT = 8, 11  # points: all text on paper; ticks and legends on a screen
+NARROWEST = 1.6  # inches of a panel on paper
 DOTS_PER_INCH = 130
-MOST_PIXELS = 2**16  # of a side
-STYLE_SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is the same file
+MOST_PIXELS = 2**16  # per side
+STYLE_SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that equal pictures are equal files
     "svg": {"metadata": {"Date": None}},
     "pdf": {"metadata": {"CreationDate": None}},
     "jpg": {"pil_kwargs": {"quality": 90}},
@@ -80,7 +80,7 @@ log = logging.getLogger(__name__)
 
 
 def theme(look: Look = SCREEN) -> dict[Any, Any]:
-    """Return the settings of matplotlib that differ from its defaults."""
+    """Return the matplotlib settings that differ from the defaults."""
     light, dark = ("white", INK, FAINT, "#dbe2ea"), ("#0f172a", "#e2e8f0", "#94a3b8", "#334155")
     paper, ink, faint, grid = dark if look.dark else light
     text, title, small = (LETTERS,) * 3 if look.width else (12, 14, SMALL_TEXT)
@@ -103,7 +103,7 @@ def theme(look: Look = SCREEN) -> dict[Any, Any]:
         "legend.fontsize": small, "legend.frameon": True, "legend.facecolor": paper,
         "legend.edgecolor": "none", "legend.framealpha": 1, "legend.borderpad": 0.2,
         "legend.handlelength": 1.4 if look.width else 2.0, "legend.handletextpad": 0.6,
-        "pdf.fonttype": 42, "svg.fonttype": "none",  # letters as text, which publishers want
+        "pdf.fonttype": 42, "svg.fonttype": "none",  # text stays text, as publishers want
         "svg.hashsalt": "reid",
         "figure.constrained_layout.w_pad": 0.12 * thin,
         "figure.constrained_layout.h_pad": 0.1 * thin,
@@ -123,12 +123,12 @@ def picture(
 
     save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: as for Figure.
 
-    A text of --labels may contain mathematics, such as OSNet$_{0.25}$. Others are drawn literally,
-    because the name of a file may contain dollars. Letters that FONT lacks are drawn in other fonts
-    of this computer, or as boxes, and the log reports it.
+    A text of --labels may contain mathematics, such as OSNet$_{0.25}$. Other texts are drawn
+    literally, because file names may contain dollar signs. Letters that FONT lacks are drawn in
+    other fonts of this computer, or as boxes, and the log reports them.
 
-    Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot
-    write, and for mathematics that it cannot read.
+    Raises UserError, before drawing, for a file type or size that matplotlib cannot write, or
+    mathematics that it cannot read.
     """
     save = Path(save)
     mathematics = [label for label in (look.labels or "").split(",") if "$" in label]
@@ -140,7 +140,7 @@ def picture(
             save=save,
         )
     with (
-        style.context(theme(look), after_reset=True),  # whatever a user's matplotlibrc says
+        style.context(theme(look), after_reset=True),  # ignores the user's matplotlibrc
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", "Glyph .* missing")
@@ -163,7 +163,7 @@ def picture(
 
 
 def check_mathematics(texts: Sequence[str]) -> None:
-    """Raise UserError for a text whose mathematics matplotlib cannot read."""
+    """Raise UserError for a text with mathematics that matplotlib cannot read."""
     for text in filter(is_math_text, texts):
         try:
             MathTextParser("path").parse(text)
@@ -187,8 +187,10 @@ def panels(
 ) -> Iterator[tuple[Figure, list[Axes]]]:
     """Yield a figure and the axes of its panels, and write it after the block, see picture.
 
-    size: width and height of a panel on a screen, in inches. columns: all side by side by default.
-    narrowest: the least width of a panel on paper, in inches; narrower panels go below one another.
+    size: width and height of a panel on a screen, in inches. columns: by default, all panels are
+    side by side.
+    narrowest: the least width of a panel on paper, in inches; panels that would be narrower go
+    below one another.
     below: inches to leave for a legend below the panels.
     """
     columns, (width, height) = columns or count, size
@@ -205,19 +207,19 @@ def panels(
 
 
 def letters(look: Look) -> int:
-    """Return the size of the letters of a legend in points."""
+    """Return the size of a legend's letters in points."""
     return LETTERS if look.width else SMALL_TEXT
 
 
 def legend_height(names: Sequence[str], width: float, look: Look) -> float:
-    """Return the inches to leave for legend_below. width: the figure's, in inches."""
+    """Return the inches to leave for legend_below. width: the figure's width in inches."""
     columns = _columns(names, width, letters(look))
     lines = -(-sum(name.count("\n") + 1 for name in names) // columns)
     return (1.55 * lines + 0.8) * letters(look) / 72
 
 
 def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
-    """Draw one legend for all panels, in as many columns as fit, or where a panel is missing."""
+    """Draw one legend below all panels, in as many columns as fit, or in an unused panel."""
     names = [str(key.get_label()) for key in keys]
     columns = _columns(names, figure.get_figwidth(), matplotlib.rcParams["legend.fontsize"])
     free = [axes for axes in figure.axes if not axes.axison]
@@ -229,18 +231,18 @@ def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
         )
     )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a name may contain dollars
+        text.set_parse_math(False)  # a name may contain dollar signs
 
 
 def _columns(names: Sequence[str], width: float, size: float) -> int:
-    """Return the number of columns of a legend that fits a width, with rows of similar length."""
+    """Return how many columns a legend of this width can have, with rows of similar length."""
     widest = max(text_width(name, size) for name in names) + 4.5 * size / 72
     columns = min(len(names), max(1, int(width / widest)))
     return -(-len(names) // -(-len(names) // columns))
 
 
 def share_legend(figure: Figure) -> None:
-    """Replace the legends of the panels by one below them."""
+    """Replace the legends of the panels with a single one below them."""
     keys: dict[str, Artist] = {}
     for axes in figure.axes:
         if legend := axes.get_legend():
@@ -252,21 +254,21 @@ def share_legend(figure: Figure) -> None:
 
 
 def panel(axes: Axes, title: str, x: str, y: str = "", look: Look = SCREEN) -> Axes:
-    """Label the axes with a title and the names of x and y, and return them.
+    """Label axes with a title and the names of x and y, and return the axes.
 
-    Without titles, the axis without a name gets the title's.
+    If titles are off, an axis without a name gets the title as its name.
     """
     axes.set(title="" if look.no_title else title, xlabel=x, ylabel=y or title * look.no_title)
     return axes
 
 
 def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
-    """Return a colour mixed with the ink's, so that pale ones are legible as letters."""
+    """Return a colour mixed with the ink's, so that pale colours are legible in text."""
     return tuple(share * np.array(to_rgb(ink)) + (1 - share) * np.array(to_rgb(colour)))
 
 
 def relabel(figure: Figure, look: Look) -> None:
-    """Replace the texts of all legends of a figure by those of --labels, see own_or."""
+    """Replace the texts in all legends of a figure with the texts of --labels, see own_or."""
     texts = [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
     names = list(dict.fromkeys(text.get_text() for text in texts))
     own = dict(zip(names, own_or(names, look.labels), strict=True))
@@ -275,9 +277,9 @@ def relabel(figure: Figure, look: Look) -> None:
 
 
 def in_percent(axis: Axis, ticks: int | None = None) -> None:
-    """Write the shares along an axis in percent, with decimals only between whole percents.
+    """Write the shares along an axis in %, with decimals only between whole numbers.
 
-    ticks: about how many; as many as fit by default.
+    ticks: about how many ticks; by default, as many as fit.
     """
     if axis.get_scale() == "linear":
         axis.set_major_locator(MaxNLocator(ticks or "auto", steps=[1, 2, 5, 10]))
@@ -285,7 +287,7 @@ def in_percent(axis: Axis, ticks: int | None = None) -> None:
 
 
 def log_scale(axes: Axes, costs: Sequence[float]) -> None:
-    """Scale the x axis by the logarithm of these costs, with plain numbers."""
+    """Give the x axis a logarithmic scale for these costs, with plain numbers."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     wide = max(costs) > 5 * min(costs)  # ticks at 1, 2 and 5 suffice
@@ -300,9 +302,9 @@ def decimals(value: float) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return text of at most `most` characters, three or more.
+    """Return text of at most `most` characters, where `most` is at least three.
 
-    A longer one loses its middle, as in `resnet50…lr_0.05`.
+    Longer text loses its middle, as in `resnet50…lr_0.05`.
     """
     return (
         text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
@@ -312,8 +314,8 @@ def shortened(text: str, most: int) -> str:
 def fitted(text: str, width: float, size: float, weight: str = "normal", lines: int = 1) -> str:
     """Return text, such as a file's name, in at most `lines` lines, shortened to fit.
 
-    width: line width in inches. size: letter size in points. A line ends after a space, _ or - if
-    it can.
+    width: the line width in inches. size: the letter size in points. If possible, a line ends after
+    a space, _ or -.
     """
     for most in range(max(len(text), 3), 2, -1):
         broken = _broken(shortened(text, most), width, size, weight)
@@ -346,7 +348,7 @@ def _width(letter: str, weight: str) -> float:
     """Return the width of a letter relative to the size of its font."""
     family = _family(letter)
     if not family:
-        return 1.0  # the box of a letter that no font has is as wide as a Chinese letter
+        return 1.0  # the box for a letter that no font has is as wide as a Chinese character
     weight = weight if family == FONT else "normal"
     font = get_font(findfont(FontProperties(family=family, weight=weight)))
     font.set_size(100, 72)
@@ -354,13 +356,13 @@ def _width(letter: str, weight: str) -> float:
 
 
 def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
-    """Give each text fonts that have its letters. A warning lists letters that no font has."""
+    """Give each text fonts that have its letters. A warning lists letters that all fonts lack."""
     lacking = ""
     for text in texts:
         families = {letter: _family(letter) or "" for letter in text.get_text() if letter != "\n"}
         lacking += "".join(letter for letter, family in families.items() if not family)
         if others := set(families.values()) - {FONT, ""}:
-            # Few of these fonts are bold, and matplotlib warns of each that is not.
+            # Few of these fonts have a bold version, and matplotlib warns of each that lacks one.
             text.set(fontfamily=[FONT, *sorted(others)], fontweight="normal")
     if lacking:
         log.warning(
@@ -375,12 +377,12 @@ def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
 def _family(letter: str) -> str | None:
     """Return a font that has a letter: FONT, or else one of the computer; None without one.
 
-    A font that was installed after matplotlib listed them is added to its list.
+    A font that was installed after matplotlib listed the fonts is added to its list.
     """
     if get_font(findfont(FONT)).get_char_index(ord(letter)):
         return FONT
     for file in _other_fonts():
-        with suppress(OSError, RuntimeError):  # not a font that matplotlib reads
+        with suppress(OSError, RuntimeError):  # matplotlib cannot read this font
             font = get_font(file)
             if font.scalable and font.get_char_index(ord(letter)):
                 if font.family_name not in fontManager.get_font_names():
