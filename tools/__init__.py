@@ -1,1 +1,1 @@
-"""More commands. Each is a script with its own help: `python tools/NAME.py --help`."""
+"""Further commands. Each is a script with its own help: `python tools/NAME.py --help`."""

@@ -7,8 +7,8 @@
 
 A table is a YAML file. `train` holds the flags of train.py that all rows share, `test` those of
 test.py, and `rows` maps the name of each row to its own flags. Unknown flags are passed to every
-train.py. Every finished run is a line of --results and is not repeated, so an interrupted program
-resumes where it stopped. The table that it prints has the mean of the seeds ± their sample standard
+train.py. Every finished run is a line in --results and is not repeated, so an interrupted program
+resumes where it stopped. The printed table has the mean of the seeds ± their sample standard
 deviation. The features of each run are in model/RUN/result.mat, for tools/figures.py and
 tools/compare_networks.py --results.
 """
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
 def read_table(file: Path) -> dict[str, Any]:
     """Return the parts of a table: the flags of train.py and test.py, and {row: its flags}.
 
-    Raises UserError if it has another form.
+    Raises UserError if the table has another form.
     """
     table = {"train": "", "test": "", **read_yaml(file)}
     if unknown := [name for name in table if name not in ABLATION_PARTS]:
@@ -93,14 +93,14 @@ def read_table(file: Path) -> dict[str, Any]:
 
 
 def chosen(rows: Mapping[str, str], names: Sequence[str], file: Path) -> dict[str, str]:
-    """Return the rows with these names, or all. Raises UserError for an unknown one."""
+    """Return the rows with these names, or all. Raises UserError for an unknown name."""
     if unknown := [name for name in names if name not in rows]:
         raise reid.UserError(f"--rows {unknown[0]}: {file} has {', '.join(rows)}.")
     return {name: flags for name, flags in rows.items() if name in names or not names}
 
 
 def is_of(record: Record, name: str, flags: str, seed: int | None = None) -> bool:
-    """Return whether a record is of this row, unchanged, and of this seed if one is given."""
+    """Return whether a record belongs to this row, unchanged, and to this seed if one is given."""
     same = (record["row"], str(record["flags"])) == (name, flags)
     return same and seed in (None, record["seed"])
 
@@ -108,7 +108,7 @@ def is_of(record: Record, name: str, flags: str, seed: int | None = None) -> boo
 def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
     """Train and test one network as model/<run>. Return the measurements.
 
-    words: for train.py. Metrics of accuracy are fractions.
+    words: the flags for train.py. Metrics of accuracy are fractions.
     """
     trained = call("train.py", *words)
     named = [words[place + 1] for place, word in enumerate(words[:-1]) if word == "--data_dir"]
@@ -133,12 +133,12 @@ def test(run: str, data: str, *flags: str) -> tuple[Record, str]:
 
 
 def summary(records: Sequence[Record], rows: Mapping[str, str]) -> list[list[str]]:
-    """Return the lines of the table: means of the seeds, in percent, ± their sample deviation."""
+    """Return the lines of the table: means of the seeds in %, ± their sample deviation."""
     lines = []
     for name, flags in rows.items():
         if runs := [record for record in records if is_of(record, name, flags)]:
             found = [[100 * run[key] for run in runs if key in run] for key in ABLATION_FIGURES]
-            shares = [with_deviation(each) if each else "" for each in found]  # of old records
+            shares = [with_deviation(each) if each else "" for each in found]  # "": old records
             speeds = [f"{max(run[key] for run in runs):.0f}/s" for key in ABLATION_HEAD[-2:]]
             lines.append([name, str(len(runs)), *shares, f"{runs[0]['parameters']:.2f} M", *speeds])
     return lines

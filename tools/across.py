@@ -17,7 +17,7 @@ to cut links, join tracks and name people, the most doubtful first. The page exp
 corrections.csv, which search.py apply and prepare.py --csv also read.
 
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
-two cameras with less time between them than the way takes.
+two cameras with less time between them than the walk takes.
 """
 
 import sys
@@ -97,7 +97,7 @@ def check_places(config: AcrossConfig) -> None:
 
 
 def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None:
-    """Print the scores of the links, of no links at all, and of each camera."""
+    """Print the scores of the links, of the tracks without links, and of each camera."""
     people = linked.found.labels.tolist()
     both = people, range(len(linked.tracks))
     f1, alone = (score_people(linked.tracks, each, truth).f1 for each in both)

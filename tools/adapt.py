@@ -11,10 +11,10 @@
     python tools/adapt.py --data_dir crops --name mine --from duke \\
       --keep_source ../Duke/pytorch
 
---data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is used.
-Each epoch clusters the images by their current features and learns to distinguish the clusters. The
-result is a run like those of train.py: test.py, export and search take its --name. Labels are not
-used, except by --report_labels.
+--data_dir is any folder of person crops, or a folder laid out by prepare.py, whose train_all is
+used. Each epoch clusters the images by their current features and learns to distinguish the
+clusters. The result is a run like those of train.py: test.py, export and search take its --name.
+Labels are not used, except by --report_labels.
 """
 
 import sys
@@ -64,14 +64,14 @@ def adapt(config: AdaptConfig, world: "reid.World") -> str:
 
     reid.prepare_modules(network, criterion, config, device)
 
-    # The teacher, whose features are clustered, is the average of the weights.
+    # The teacher, whose features are clustered, averages the weights.
     teacher = adapting.mean_teacher(config, len(images))
     step = reid.TrainingStep(
         network, criterion, config, images, world, averaging=teacher, records=False
     )
     run = adapting.AdaptationRun(step, config, images, criterion)
     if not state:
-        # Cluster by the features of the start, before anything is written.
+        # Cluster by the starting features before anything is written.
         run.adaptation.refresh()
 
     with reid.open_run(run, state):

@@ -24,7 +24,7 @@ from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.data.images.augment import AUGMENTATIONS, MEAN, STD, Augment
 
-ALWAYS = {  # each augmentation, on every image, in the order in which they apply
+ALWAYS = {  # every augmentation, with probability 1, in the order of application
     "autoaugment_p": 1.0, "color_jitter": True, "translation_p": 1.0, "lgt_p": 1.0,
     "grayscale_erasing_p": 1.0, "erasing_p": 1.0, "cutout_p": 1.0,
 }  # fmt: skip
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     settings |= {f"--{flag}": {flag: value} for flag, value in ALWAYS.items()}
     settings |= {f"--augment {name}": {"augment": f"{name}:1"} for name in AUGMENTATIONS}
 
-    # matplotlib loads slowly: only once the images are known to be good
+    # matplotlib loads slowly, so only after checking the images
     from person_reid.show import sheet
 
     rows = []

@@ -5,8 +5,8 @@
     python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
 
 tools/threshold.py measures the threshold, and its bound if it has one, on a test set. If the
-features of that set were made with test.py --no_flip or --ms, the images are compared in the same
-way.
+features of that set were extracted with test.py --no_flip or --ms, the images are compared in the
+same way.
 """
 
 import re
@@ -41,7 +41,7 @@ class CompareConfig(UsedNetwork, CompareOptions):
     """All options of tools/compare.py."""
 
 
-# Flags of test.py, as a result notes them, that mean something to a single image.
+# Flags of test.py, as a result file stores them, that apply to a single image.
 OF_AN_IMAGE = re.compile("(--ms (?P<ms>[^ ]+))? ?(?P<no_flip>--no_flip)?")
 
 

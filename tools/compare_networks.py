@@ -10,8 +10,8 @@
 
 A network is the name of a run, a folder of tools/save_pretrained.py, an exported file,
 BACKBONE=FILE for a weight file, or a name that `python model.py --published` lists. Flags of
-test.py may follow it, in quotes. The word `published` means all published networks whose files are
-on this machine. The time is for one view of an image on the CPU, without decoding; set
+test.py can follow it inside quotes. The word `published` means all published networks whose files
+are on this machine. The time is for one view of an image on the CPU, without decoding; set
 OMP_NUM_THREADS=1 to measure one core.
 
 --bootstrap also compares each network with the first on the same queries: the difference of their
@@ -113,11 +113,11 @@ def main(argv: list[str] | None = None) -> None:
         write_json(config.json, rows)
     if config.save:
         from person_reid.show.charts import (
-            draw_accuracy_by_time,  # matplotlib loads slowly
+            draw_accuracy_by_time,  # loads matplotlib, which is slow
         )
 
         names = [row["network"] for row in rows]
-        labels = config.labels and ",".join(dict.fromkeys(names))  # the rows already have them
+        labels = config.labels and ",".join(dict.fromkeys(names))  # the rows have them already
         draw_accuracy_by_time(rows, config.save, replace(config, labels=labels))
 
 
@@ -137,7 +137,7 @@ def of_networks(config: CompareNetworksConfig) -> tuple[list[Row], list[Rankings
 
 
 def of_results(files: Sequence[str]) -> tuple[list[Row], list[Rankings]]:
-    """Return the same for files of test.py, which must have the same images."""
+    """Return the same for result files of test.py, which must have the same images."""
     first = reid.load_result(files[0], paths=True)
     reid.remark_unmatched(*first)
     title = f"{len(first[0]):,} queries, {len(first[1]):,} gallery images"
@@ -166,13 +166,13 @@ def named_here(texts: Sequence[str]) -> list[str]:
 def short_names(texts: Sequence[str]) -> list[str]:
     """Return names for the networks of --networks, without folders, endings and flags.
 
-    Names that would be the same are not shortened.
+    Names that would become equal are not shortened.
     """
     return shortened([shlex.split(text)[0].rpartition("=")[2] for text in texts], texts)
 
 
 def shortened(files: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Return the names of files without folders and endings, or the texts if these differ more."""
+    """Return file names without folders and endings, or the texts if such names repeat."""
     endings = (*READABLE, ".pth", ".safetensors", RESULT.suffix)
     short = [with_ending(real(name).name or "root", "", *endings).name for name in files]
     return short if len(set(short)) == len(texts) else list(texts)
@@ -181,7 +181,7 @@ def shortened(files: Sequence[str], texts: Sequence[str]) -> list[str]:
 def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> tuple[Row, Rankings]:
     """Return the metrics of a network, for a line of the table, and its rankings.
 
-    The figures are {"network", "milliseconds", "megabytes", "accuracy": {test set: figures}}.
+    The metrics are {"network", "milliseconds", "megabytes", "accuracy": {test set: metrics}}.
     """
     embedder = reid.open_embedder(network)
     accuracy: dict[str, dict[str, float]] = {}
@@ -207,7 +207,7 @@ def ranked(
 ) -> tuple[dict[str, float], reid.Metrics]:
     """Return {"rank1", "mAP", "mAP_step"} of a ranking, and the ranking.
 
-    The metrics are fractions, as in every file of metrics.
+    The metrics are fractions, as in all files of metrics.
     """
     found, step = reid.evaluate(query, gallery), reid.evaluate(query, gallery, ap="step")
     figures = {"rank1": found.rank(1), "mAP": found.mAP, "mAP_step": step.mAP}
@@ -222,7 +222,7 @@ def megabytes(network: TestConfig) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = None) -> str:
-    """Return a table, with the trapezoidal AP and both metrics in one cell.
+    """Return a table with Rank@1 and the trapezoidal mAP in one cell.
 
     labels: see metric_tables.written_table.
     """
@@ -245,7 +245,7 @@ def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = 
 
 
 def differences(rows: Sequence[Row], rankings: Sequence[Rankings], draws: int) -> list[Row]:
-    """Return all rows but the first, as differences from the first."""
+    """Return all rows except the first, as differences from the first."""
     found = []
     for row, ranking in zip(rows[1:], rankings[1:], strict=True):
         of_sets = {
@@ -261,7 +261,7 @@ def differences(rows: Sequence[Row], rankings: Sequence[Rankings], draws: int) -
 
 
 def difference_table(rows: Sequence[Row], form: TableForm) -> str:
-    """Return a table of differences, in percentage points, with their intervals and p-values."""
+    """Return a table of differences in percentage points, with their intervals and p-values."""
     cells = [
         [
             title,

@@ -9,9 +9,9 @@
     python tools/explore.py crops                                  # a folder of images
     python tools/explore.py --index people.index                   # an index of tools/search.py
 
-It shows all queries, worst first, the ranking of any image, a map of the features with a lasso to
-select, tag and export images, and the decisions and errors of a threshold. The folder contains
-small copies of all photographs: pass it on only if you may pass them on.
+It shows all queries, worst first; the ranking of any image; a map of the features with a lasso for
+selecting, tagging and exporting images; and the decisions and errors of a threshold. The folder
+contains small copies of all photographs, so share it only if you may share them.
 """
 
 import sys
@@ -64,7 +64,7 @@ from person_reid.text import as_command, printable, quoted
 
 
 class ExploreOptions(PluginOptions, title="explorer"):
-    """The contents of the page, and its place."""
+    """The content of the page, and its file."""
 
     images: tuple[str, ...] = option(
         (),
@@ -106,7 +106,7 @@ class ExploreConfig(RerankOptions, ExploreOptions):
 
     @property
     def has_queries(self) -> bool:
-        """Whether a result with queries is shown."""
+        """Whether the page shows a result with queries."""
         return bool(self.result or not (self.images or self.index or self.label_errors))
 
     def fault(self) -> str:
@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
         images = replace(images, cameras=[NO_NAME] * len(images.paths))
     if config.label_errors:
         views["labels"] = describe_proposals(images, Path(config.label_errors))
-    if config.has_queries:  # last: re-ranking takes long, and the list may be at fault
+    if config.has_queries:  # last, as re-ranking takes long and the list may be faulty
         rankings = rank_all(config, query, gallery)
         views |= describe_result(query, gallery, rankings, config.ignore_cameras)
 
@@ -196,7 +196,7 @@ def images_below(config: ExploreConfig) -> ExplorerImages:
 
 
 def check_count(place: str, count: int) -> None:
-    """Raise UserError for more images than a page can compare, or hardly any."""
+    """Raise UserError for more images than a page can compare, or for too few."""
     if not 3 <= count <= MOST_COMPARED:
         raise reid.UserError(
             f"{place}: {count:,} images; expected 3 to {MOST_COMPARED:,}, all of which the page "
@@ -217,7 +217,7 @@ def known_images(features: Features, entries: Sequence[tuple[Path, reid.About]])
 
 
 def indexed_name(identity: str | None) -> str:
-    """Return the name of an identity as in the index, unless it means junk or a distractor."""
+    """Return an identity's name as in the index, unless it means junk or a distractor."""
     name = person_name(identity)
     return name if name in (JUNK_NAME, person_name(DISTRACTOR)) else identity or NO_NAME
 
@@ -264,7 +264,7 @@ def features_beside(list_: Path) -> Path:
 def rank_all(
     config: ExploreConfig, query: reid.FeatureSet, gallery: reid.FeatureSet
 ) -> list[RankedGallery]:
-    """Return the plain ranking, and any to compare it with."""
+    """Return the plain ranking, and the ranking to compare with it, if any."""
     result = config.result or RESULT
     others = reid.load_result(config.other, paths=True) if config.other else None
     if others:

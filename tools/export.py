@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a trained network to one ONNX, TorchScript or torch.export file, which runs on its own.
+"""Write a trained network to a self-contained ONNX, TorchScript or torch.export file.
 
     python tools/export.py --name ft_ResNet50 --output reid.onnx
     python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx \\
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check(config: ExportConfig) -> None:
-    """Raise an error for options that exclude each other, and for a test set that is missing."""
+    """Raise an error for options that exclude each other, or for a missing test set."""
     if config.client and (decided := config.not_default(DECIDED_BY_CLIENT)):
         raise OptionError(
             f"{{client}} decides {listed(decided)}: leave that out.", client=config.client

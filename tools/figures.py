@@ -10,8 +10,8 @@
 
 curves: loss, error, learning rate and mAP by epoch. cmc: the share of queries with a right answer
 among the first k. table: Rank@k, mAP and mINP. histogram: similarities within and between people,
-and the threshold. map: a plane in which similar images are close to one another. For rankings see
-python demo.py, for heat maps python tools/heatmap.py.
+and the threshold. map: a plane in which similar images are close together. python demo.py draws
+rankings, and python tools/heatmap.py draws heat maps.
 """
 
 import sys
@@ -46,7 +46,7 @@ from person_reid.text import printable
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Draw the picture that the command names, or print the table."""
-    load_plugins(argv)  # which may register figures
+    load_plugins(argv)  # plugins may register figures
     figures = {**DRAWN_HERE, **OWN_FIGURES}
     kinds = {name: figure.options for name, figure in figures.items()}
     name, config = parse_command({**kinds, "table": TableConfig}, argv, __doc__)
@@ -91,7 +91,7 @@ def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]
     """Return {name of a run: its metrics}, or with --seeds a list, one entry for each seed.
 
     ap: the average precision, as in evaluate.
-    Raises UserError if the results are of different images, and if --seeds combines none of them.
+    Raises UserError if the results have different images, or if --seeds combines none of them.
     """
     from person_reid.show.charts import run_names
 

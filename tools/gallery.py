@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Maintain an index of tools/search.py: describe, check, back up, move, change its network.
+"""Maintain an index of tools/search.py: describe, check, copy or move it, or change its network.
 
     python tools/gallery.py info --index people.index
     python tools/gallery.py check --index people.index                         # reads every byte
@@ -47,7 +47,7 @@ from person_reid.gallery.upkeep import (
 )
 from person_reid.text import as_command, counted, printable
 
-MOST_FAULTS = 20  # damages that are printed
+MOST_FAULTS = 20  # the most faults to print
 
 
 @spelled_as_flags()
@@ -77,7 +77,7 @@ def info(config: InfoConfig) -> None:
 
 
 def check(config: CheckConfig) -> None:
-    """Check an index and its lists. Raises UserError that describes any damage."""
+    """Check an index and its lists. Raises a UserError that describes any damage."""
     index = open_gallery(config.index, new=False)
     faults = list(islice(faults_of(index), MOST_FAULTS))
     for fault in faults:
@@ -118,7 +118,7 @@ def prune(config: PruneConfig) -> None:
 
 
 def reindex(config: ReindexConfig) -> None:
-    """Replace the features of an index by those of another network."""
+    """Replace the features of an index with those of another network."""
     index = open_file(config.index)
     count = reindex_images(index, config)
     print(f"{config.index}: {counted(count, 'image')} with features of {known_network(index)}")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class HeatmapOptions(Options, title="what is drawn"):
-    """The images to draw, and the place of the picture."""
+    """The images to draw, and the picture's file."""
 
     images: tuple[str, ...] = option(
         (),

@@ -15,7 +15,7 @@ proposals are right, in the column accept or in the browser, then apply the list
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
 
 The network must not have been trained on these labels, because it would have memorised their
-errors: take one that was trained on other people.
+errors. Use one that was trained on other people.
 """
 
 import re
@@ -41,7 +41,7 @@ from person_reid.retrieval.label_errors import LabelErrors, label_errors
 from person_reid.retrieval.results import save_gallery
 from person_reid.text import as_command, printable, quoted
 
-PRINTED = 10  # images
+PRINTED = 10  # images to print
 
 
 @spelled_as_flags()
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     check_outputs(config, paths, save=[table, sheet, kept])
     check_beside("save", table, sheet, kept)
-    holds_decisions(table)  # before the work: a list that cannot be read is not replaced
+    holds_decisions(table)  # before the work, as a list that cannot be read is not replaced
 
     device = reid.select_device(config.gpu_ids)
     embedder = reid.Embedder(tested_network(config), device=device, runtime=config.runtime)
@@ -118,7 +118,7 @@ def rows(
 
 
 def highest_identity(layout: Path) -> int:
-    """Return the highest identity in any folder of a layout, above which new ones start."""
+    """Return the highest identity in any folder of a layout; new identities are higher."""
     names = (people.name for folder in CHECKED_SPLITS for people in (layout / folder).glob("*"))
     return max((int(name) for name in names if re.fullmatch("[0-9]{1,9}", name)), default=0)
 

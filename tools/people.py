@@ -11,18 +11,19 @@
     python tools/people.py monday.mp4 --index people.index --after 2026-11-02 --before 2026-11-03
     python tools/people.py --camera door=rtsp://10.0.0.7/main till=0 --save shop      # live cameras
 
-The folder gets people.png, which shows who was where and when; people.index, the gallery of all
-people; and in result, people.html, a page on which to cut links, join tracks and name people, the
-most doubtful first, people.csv with a line for every track, counts.csv with the people of each day
-and camera, the track files with the same identities in all of them, and, with --video, an
+The folder gets people.png, which shows who was where and when, and people.index, the gallery of all
+people. Its folder result gets people.html, a page for cutting links, joining tracks and naming
+people, the most doubtful first; people.csv with a line for every track; counts.csv with the people
+of each day and camera; the track files with the same identities in all of them; and, with --video,
+an
 annotated copy of each video of this call. Videos of live cameras are written during the
 recording. An interrupted call resumes: a video that has been tracked is not read again. Two tracks
 of one camera that overlap in time are two people. With --travel, so are two tracks of two cameras
 with less time between them than the walk takes.
 
 Streams and webcams are live: a line reports who appears as soon as a few images show it, and
-another one if later images correct it. Ctrl-C ends them and writes the files. --live plays videos
-in the same way.
+another line follows if later images correct it. Ctrl-C ends them and writes the files. --live plays
+videos in the same way.
 """
 
 import signal
@@ -86,8 +87,8 @@ from person_reid.video.tracked_video import check_replaced, content_hash, track_
 from tools.adapt import adapt
 
 LINKED_FOLDER = "result"
-STREAM_RATE = 25.0  # frames a second, about, of the video of a live camera
-WHOLE = "frag_keyframe+empty_moov"  # as far as it was written, also if the call is killed
+STREAM_RATE = 25.0  # approximate frames per second of the video of a live camera
+WHOLE = "frag_keyframe+empty_moov"  # so that the video of a killed call can be played
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,14 @@ def main(argv: list[str] | None = None) -> None:
     frames = [open_frames_with_rate(shot.video, config.fps) for shot in shots]
     detector = cache(partial(reid.open_detector, config, reid.select_device(config.gpu_ids)))
     if not all(shot.tracks for shot in shots):
-        detector()  # a file that is not a detector is refused before the work
+        detector()  # rejects a file that is not a detector before the work
 
     folder = Path(config.save)
     with only_writer(folder / ".lock", config.save):
         write_text(folder / VIDEOS_MARK, "")
         with growing_gallery(config.gallery) as index:
             config = with_adapted(index, config) if config.adapt else config
-            embedder = reid.open_network(index, config)  # and so is a network that is not there
+            embedder = reid.open_network(index, config)  # rejects a missing network before the work
             steps = [config.every or usual_step(each.fps or 0) for each in frames]
             counts = [-(-each.about // step) for each, step in zip(frames, steps, strict=True)]
             for i, (shot, its_frames) in enumerate(zip(shots, frames, strict=True)):
@@ -193,7 +194,7 @@ def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
 def check_places(config: VideosConfig, shots: list[Shot], live: bool) -> None:
     """Raise UserError or OSError if the output cannot be written."""
     folder = Path(config.save)
-    # a call that was killed at once leaves a lock, or half of the mark
+    # a call that is killed early leaves a lock, or half of the mark
     there = [path for path in folder.glob("*") if not path.name.startswith(".")]
     if there and not (folder / VIDEOS_MARK).exists():
         raise reid.UserError(
@@ -247,7 +248,7 @@ def track(
     step: int,
     among: tuple[int, int],
 ) -> str | None:
-    """Return the track file of a video, and make it if necessary; None if it shows no people."""
+    """Return the track file of a video, created if necessary; None if the video shows no people."""
     digest = content_hash(shot.video)
     name = f"{as_file_name(name_of_frames(shot.video))}-{digest[:8]}.txt"
     path = Path(config.save) / "tracks" / name
@@ -258,7 +259,7 @@ def track(
         made_of["detector_sha256"] = checksum_of(config.detector)
     embed = None
     if config.appearance:
-        # an index that was adapted since keeps the tracks of the network that made them
+        # an index that has been adapted since keeps the tracks by the original network
         network = [*measured_on(index), index.recall("probe")]
         made_of["network"] = index.remember({"tracked_by": network})["tracked_by"]
         embed = partial(embedder, description="")
@@ -309,7 +310,7 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
             for camera in addresses:
                 print(f"{camera}: {streams.report(camera)}")
             index.prepare()
-            link_people(index, replace(config, video=False))  # they are there
+            link_people(index, replace(config, video=False))  # the videos exist already
 
 
 def look_and_draw(

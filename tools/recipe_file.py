@@ -33,13 +33,13 @@ FIGURES = ("rank1", "rank5", "rank10", "mAP", "mINP")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run and the results it should reach.
+    """A training run and the results that it should reach.
 
-    name: its folder and file, such as `market/resnet50`.
+    name: the recipe's folder and file, such as `market/resnet50`.
     flags: {name: value} of train.py.
-    title, source: what it trains, and where its published results are from.
+    title, source: what the recipe trains, and where its published results are from.
     dataset: a key of DATA_SETS.
-    average_precision: the definition behind its mAP.
+    average_precision: the definition of its mAP.
     published: {ranking: {metric: percent}}; rankings without metrics are also measured.
     command: the published command.
     test, rerank: flags of test.py and evaluate_rerank.py.
@@ -60,7 +60,7 @@ class Recipe:
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> Recipe:
-        """Read the content of the file `path`. Raises UserError if it is not a recipe."""
+        """Read the recipe in the content of the file `path`. Raises UserError if it is not one."""
         if RECIPE_KEY not in content:
             raise reid.UserError(
                 f"{path}: not a recipe: it has no entry {RECIPE_KEY!r}. "
@@ -78,7 +78,7 @@ class Recipe:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return the entries that the record of a run shares with an unchanged recipe."""
+        """Return the entries that a run's record shares with an unchanged recipe."""
         return {"recipe": self.name, "flags": self.flags, "test": self.test, "rerank": self.rerank}
 
 

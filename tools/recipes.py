@@ -18,7 +18,7 @@ from person_reid.run_folder import read_yaml
 from tools.docs.results import RECIPES, is_of
 from tools.recipe_file import Recipe
 
-# Flags that choose which network is measured and which files are written. This program sets them.
+# Flags that choose the measured network and the written files. This program sets them.
 OF_TRAINING = ("name", "seed", "config", "resume", "dry_run")
 OF_TEST = (
     "name", "from_run", "backbone", "weights", "engine", "seed", "test_dir", "result", "json",
@@ -30,7 +30,7 @@ OF_RERANKING = ("result", "multi_query", "ap", "json", "save_per_query", "gpu_id
 class PlannedRun(NamedTuple):
     """A recipe with a seed.
 
-    words: its flags of train.py.
+    words: its flags for train.py.
     config: the training that they describe.
     changes: {flag: value} that the user changed in the recipe's training.
     """
@@ -43,11 +43,11 @@ class PlannedRun(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return the entries that a record shares with its run."""
+        """Return the entries that a run's record shares with the run."""
         return {**self.recipe.identity, "seed": self.seed, "changes": self.changes}
 
     def done(self, records: Iterable[dict[str, Any]]) -> bool:
-        """Return whether a record of this run has all rankings of its recipe."""
+        """Return whether a record of this run has all rankings of the recipe."""
         own = [record for record in records if is_of(record, self.identity)]
         return any(self.recipe.published.keys() <= record["figures"].keys() for record in own)
 
@@ -67,7 +67,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> PlannedRun:
-    """Return the Run of a recipe's file with a seed.
+    """Return the PlannedRun of a recipe's file with a seed.
 
     further: flags of train.py, which override the recipe's options.
     """
@@ -119,7 +119,7 @@ def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
 
 
 def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str) -> None:
-    """Raise UserError if a script does not take the flags in a text, or one of them is reserved."""
+    """Raise UserError if a script does not accept the flags in a text, or if one is reserved."""
     try:
         given = vars(build(kind).parse_args(shlex.split(text)))
     except (SystemExit, ValueError) as error:
@@ -129,6 +129,6 @@ def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str)
 
 
 def known_recipes(further: Iterable[Path]) -> list[Recipe]:
-    """Return the recipes of this repository and those given, each once, by source and name."""
+    """Return this repository's and the given recipes, each once, by source and name."""
     paths = {real(path) for path in [*RECIPES.glob("*/*.yaml"), *further]}
     return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))

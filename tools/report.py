@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a tested run on one page: network, metrics, curves, thresholds, rankings and heat maps.
+"""Write a page about a tested run: network, metrics, curves, thresholds, rankings and heat maps.
 
     python tools/report.py --name ft_ResNet50
     python tools/report.py --name ft_ResNet50 --result market.mat --save report.html
     python tools/report.py --name ft_ResNet50 --test_dir ../Market/pytorch  # images that have moved
     python tools/report.py --backbone osnet_x0_25 --weights osnet.pth       # a weight file
 
-The page is a single file that refers to nothing outside it: it can be mailed, and read offline, on
-a phone or a dark screen. It contains small photographs of people unless --no_images is given. The
-features are those that test.py wrote.
+The page is a single file without external references: it can be mailed, and read offline, on a
+phone or a dark screen. It contains small photographs of people unless --no_images is given. The
+features come from test.py.
 """
 
 import sys
@@ -76,7 +76,7 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
     """All options of tools/report.py."""
 
     def fault(self) -> str:
-        """Return the options about something that the page omits."""
+        """Return the options that concern something that the page omits."""
         if self.no_rerank and (ignored := self.not_default(RerankOptions.declared())):
             return f"{listed(ignored)} would be ignored beside {{no_rerank}}: leave them out."
         if self.no_images and (ignored := self.not_default(("queries", "worst", "test_dir"))):
@@ -161,7 +161,7 @@ def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
 
 
 def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return network, image size, parameters and checkpoint, or nothing without a network.
+    """Return network, image size, parameters and checkpoint; empty without a network.
 
     history: the epochs of the run; empty for a weight file.
     """
@@ -169,7 +169,7 @@ def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) ->
         tested = tested_network(config)
     except (reid.UserError, FileNotFoundError):
         return {}
-    with torch.device("meta"):  # shapes without values
+    with torch.device("meta"):  # tensors have shapes but no values
         network = reid.build_network(tested.spec, tested.num_classes, "none")
     label = Path(tested.weights).name
     if reid.run_of(config):
@@ -186,7 +186,7 @@ def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) ->
 
 
 def subtitle(config: ReportConfig, query: reid.FeatureSet, gallery: reid.FeatureSet) -> str:
-    """Return what was tested, with which flags of test.py, and when the page was made."""
+    """Return what was tested, with which flags of test.py, and when the page was written."""
     people = len(np.unique(query.labels))
     images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
     flags = read_note(config.result, FEATURE_FLAGS)

@@ -8,7 +8,7 @@
     python tools/reproduce.py --table                                # write the page, train nothing
 
 Recipes come first. Unknown flags are passed to train.py and override the recipe. The data set is
-laid out if necessary. Every finished run is a line of --results and is not repeated; an interrupted
+laid out if necessary. Every finished run is a line in --results and is not repeated; an interrupted
 run resumes. Failed runs are reported at the end. Networks are in model/. The results fill the
 tables of docs/results.md; in a checkout, python tools/docs/pages.py then updates the other pages.
 """
@@ -50,14 +50,14 @@ from tools.recipes import PlannedRun, known_recipes, plan
 
 ROOT = PACKAGE.parent
 RESULTS = ROOT / "docs" / "results.jsonl"
-SHOWN_OUTPUT = 600  # characters to show of a failed script's output, from its end
+SHOWN_OUTPUT = 600  # last characters to show of a failed script's output
 log = logging.getLogger("person_reid.reproduce")
 
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Run the recipes that have no results yet, and update the page of results."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends a training also
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # also ends a training
     config, further = parse_known(ReproduceConfig, argv, __doc__)
     check_table(config, further)
     recipes = [shipped(path) for path in config.recipes]
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         raise reid.UserError(f"--results {results}: expected a name that ends in .jsonl.")
     check_outputs(config, recipes, results=[results, results.with_suffix(".md")])
     read_results(results)
-    results.open("a").close()  # what cannot be written is known before hours of work
+    results.open("a").close()  # fails before hours of work if it is not writable
     page, failed = write_page(results, recipes), []
     try:
         for run in runs:
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("To continue: the same command.")
         raise
-    finally:  # the finished runs of an interrupted program also count
+    finally:  # finished runs of an interrupted program also count
         write_page(results, recipes)
         print(printable(f"The table is in {page}."))
         if results == RESULTS:
@@ -99,9 +99,9 @@ def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
 
 
 def attempt(run: PlannedRun, results: Path) -> str:
-    """Do a run without a record, add its record and print its metrics.
+    """Do a run that has no record, add its record and print its metrics.
 
-    Returns the message of the error that ended it, or "".
+    Returns the message of the error that ended the run, or "".
     """
     name = f"{run.recipe.name} seed {run.seed}"
     if run.done(read_results(results)):
@@ -139,7 +139,8 @@ def reproduce(run: PlannedRun) -> dict[str, Any]:
 def prepare(run: PlannedRun) -> None:
     """Lay out the data set if necessary.
 
-    Raises UserError if the folder holds another data set, whose results are not comparable.
+    Raises UserError if the folder holds another data set, because its results would not be
+    comparable.
     """
     folder, data_set = run.config.roots[0], DATA_SETS[run.recipe.dataset]
     if (folder / "pytorch" / TRAIN).is_dir():
@@ -149,7 +150,7 @@ def prepare(run: PlannedRun) -> None:
         )
     if not (folder / TRAIN).is_dir():
         words: list[str | Path] = ["--dataset", run.recipe.dataset, "--save_dir", folder]
-        with contextlib.suppress(reid.UserError):  # prepare.py then looks in the usual places
+        with contextlib.suppress(reid.UserError):  # prepare.py then searches the usual places
             words += ["--data_dir", reid.find_data_set(folder.parent, run.recipe.dataset)[1]]
         call("prepare.py", *words, show=True)
     for split in (TRAIN, QUERY, GALLERY):
@@ -164,7 +165,7 @@ def prepare(run: PlannedRun) -> None:
 
 
 def train(run: PlannedRun) -> None:
-    """Train the network from the beginning, or resume an interrupted training of the same options.
+    """Train the network anew, or resume an interrupted training with the same options.
 
     A finished training is not repeated.
     """
@@ -243,7 +244,7 @@ def call(script: str, *words: str | int | Path, show: bool = False, hide: str = 
     show: also log each line as it arrives, unless it begins with `hide`.
 
     An exception here, such as an interruption, first ends the script with SIGTERM, so that a
-    training keeps its current epoch. Raises UserError if the script fails.
+    training saves its current epoch. Raises UserError if the script fails.
     """
     own = [str(ROOT / script)] if "/" in script else ["-m", "person_reid", Path(script).stem]
     printed = []

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a network to a folder with its weights, its configuration, and a card with its accuracy.
+"""Write a network to a folder: its weights, its configuration, and a card with its accuracy.
 
     python tools/save_pretrained.py --name ft_ResNet50 --output resnet50_market
     python tools/save_pretrained.py --name market --output osnet_market \\

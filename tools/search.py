@@ -23,9 +23,9 @@ similarity is unknown.
 Identity, camera and time come from --about, or else from the name, by --pattern. If neither gives
 the time, EXIF or the file's modification time does. A filter skips images whose value is unknown.
 identify searches for people instead of images, among all images with an identity. people groups
-images without one. After forget, no file of the index contains the paths or features; the table
-"forgotten" records when images were forgotten, with which flag and how many, but not whom they
-show. By their hashes, index and enroll recognise forgotten images, which only return with
+images without an identity. After forget, no file of the index contains the paths or features. The
+table "forgotten" records when images were forgotten, by which flag and how many, but not whom they
+show. index and enroll recognise forgotten images by their hashes, and add them only with
 --allow_forgotten.
 """
 
@@ -88,8 +88,8 @@ from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.text import as_command, counted, near_names, printable
 
-MOST_FAULTS = 20  # damages that are printed
-LEAST_ASKED = 5  # queries before their first answers are compared with their cameras
+MOST_FAULTS = 20  # the most faults to print
+LEAST_ASKED = 5  # queries needed to compare the cameras of first answers
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
 
@@ -115,7 +115,7 @@ def index(config: IndexConfig) -> None:
     with growing_gallery(config.index, config.codes) as gallery:
         new = not_forgotten(gallery, gallery.missing(paths), config.allow_forgotten)
         added = {Path(path) for path in new}
-        # What is there already keeps its time, unless the list gives another.
+        # Images already in the index keep their time, unless the list gives another.
         told = bool(config.about or config.pattern)
         listed = Path(config.about) if config.about else None
         folders = [real(place) for place in config.images]
@@ -160,7 +160,7 @@ def print_added(gallery: reid.Gallery, count: int, known: int) -> None:
 
 
 def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
-    """Raise UserError if a person with nearly the same name is known, without --another."""
+    """Raise UserError, without --another, if a person with nearly the same name is known."""
     for name, other in near_names([config.person], index.values("identity")):
         if not config.another:
             raise reid.UserError(
@@ -170,7 +170,7 @@ def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
 
 
 def tell_renamed(index: reid.Gallery, paths: list[Path], person: str) -> None:
-    """Print how many images had another identity before."""
+    """Print how many images previously had another identity."""
     names = [about.identity for about in index.abouts(paths).values()]
     for name, count in Counter(names).items():
         if name and name != person:
@@ -286,7 +286,7 @@ def identify(config: IdentifyConfig) -> None:
     check_outputs(config, queries, json=[config.json])
     index, which = open_gallery(config.index, new=False), filter_of(config)
     threshold = measured_threshold(config.threshold, index, "person", config.normalized)
-    known_people(index, which)  # so that no image is read in vain
+    known_people(index, which)  # fails before reading images if nobody is known
 
     features = reid.open_network(index, config)(queries)
     shown, features = compared(index, queries, features, config)
@@ -306,7 +306,7 @@ def identify(config: IdentifyConfig) -> None:
 
 
 def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, list[Path]]]:
-    """Return the images of each track, with its name, and the others as one person."""
+    """Return the images of each track, with its name, and all other images as one person."""
     tracks = one_person_each(queries, index.abouts(queries))
     if len(tracks) > 1:
         others = ", and other images of one person" if "" in tracks else ""
@@ -329,7 +329,7 @@ def answered(track: str, images: list[Path], person: Identification) -> dict[str
 
 
 def asked_of(config: AnswerOptions, score: str, threshold: float | None) -> dict[str, Any]:
-    """Return what a JSON file records of the comparison: its kind, and the threshold."""
+    """Return what a JSON file records about the comparison: its kind, and the threshold."""
     found = {"index": config.index, "score": score, "threshold": threshold}
     return found | {"threshold_from": config.threshold, "camera_norm": config.normalized}
 
@@ -348,7 +348,7 @@ def people(config: PeopleConfig) -> None:
     cameras = [about.camera or "" for about in abouts]
     known = [about.identity or "" for about in abouts]
 
-    # No new group gets the name of a person whom a filter skipped.
+    # A new group never gets the name of a person whom a filter skipped.
     others = {*index.values("identity")} if which != EVERYTHING else set()
     resembles, remark = resemblance(config, index, features, known)
     found = group_people(
@@ -405,7 +405,7 @@ def for_people(about: reid.About, identity: str) -> reid.About:
 
 
 def write_list(path: Path, rows: dict[str, reid.About]) -> None:
-    """Write a list of images. An earlier one, perhaps with corrections, is renamed."""
+    """Write a list of images. An earlier list, which may have corrections, is renamed."""
     target = real(path)
     earlier = set_aside(target) if target.is_file() else None
     further = sorted({name for about in rows.values() for name in about.more or ()})
@@ -468,7 +468,7 @@ def forget(config: ForgetConfig) -> None:
 
 
 def filter_of(config: FilterOptions) -> reid.Filter:
-    """Return the Filter that the options describe: EVERYTHING without any."""
+    """Return the Filter that the options describe, EVERYTHING without options."""
     where = dict(each.split("=", 1) for each in config.where) or None
     return reid.Filter(**{name: getattr(config, name) for name in FILTERS}, where=where)
 
@@ -478,7 +478,7 @@ def check_not_indexed(index: reid.Gallery, config: FilterOptions, name: str) -> 
     picture = Path(getattr(config, name) or "")
     if not picture.is_file():
         return
-    several = picture.stat().st_nlink > 1  # prepare.py lays out a data set in hard links
+    several = picture.stat().st_nlink > 1  # prepare.py lays out a data set as hard links
     which = EVERYTHING if several else reid.Filter(image=os.fsencode(real(picture)))
     paths = (path for images in index.images(which) for path, _ in images)
     check_outputs(config, paths, **{name: [picture]})

@@ -41,7 +41,7 @@ BACKLOG = 64  # connections that wait to be accepted
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
-    """Serve until Ctrl-C or SIGTERM, and complete the requests that have begun."""
+    """Serve until Ctrl-C or SIGTERM, and complete the requests in progress."""
     config = parse(ServeConfig, argv, __doc__)
     try:
         import uvicorn
@@ -71,14 +71,14 @@ def main(argv: list[str] | None = None) -> None:
             service = Service(*places, config.batchsize, config.audit)
             cameras = open_cameras(service, index, config) if config.camera else None
         count = len(index)
-        index.close()  # which would keep its log
+        index.close()  # an open index would keep its log
         scheme = "https" if config.certificate else "http"
         host, port = listening.getsockname()[:2]
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         print(f"{config.index}: {count:,} images. Listening at {address}/v1")
         if config.tokens:
             print(f"In a browser: {address} (it asks for a token of {config.tokens})", flush=True)
-        else:  # a browser sends nothing that follows #
+        else:  # a browser does not send what follows #
             token = next(iter(tokens))
             print(f"In a browser: {address}/#token={token}")
             print(f"Token, for everything, until this ends: {token}", flush=True)
@@ -131,7 +131,7 @@ def open_port(host: str, port: int) -> socket.socket:
         listening = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise reid.UserError(f"{host}:{port}: {error.strerror}. Another --port?") from None
-    # Otherwise an answer waits 40 milliseconds for the client's acknowledgement of its head.
+    # Otherwise, an answer waits 40 milliseconds for the client to acknowledge its head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 

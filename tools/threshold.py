@@ -7,15 +7,16 @@
     python tools/threshold.py --rule 1e-3 --save market_threshold  # and a plot in .png
 
 A pair is a query and a gallery image from different cameras: genuine if both show the same person,
-else an impostor. --rule eer takes the threshold at which the share of impostors accepted equals the
-share of genuine pairs rejected; 1e-3 and 1e-4 accept that share of impostors; hardest is eer on
-each query's least similar genuine pair and most similar impostor.
+otherwise an impostor. --rule eer chooses the threshold at which the share of accepted impostors
+equals the share of rejected genuine pairs; 1e-3 and 1e-4 accept that share of impostors; hardest is
+eer for each query's least similar genuine pair and most similar impostor.
 
     python tools/threshold.py --for person                 # for search.py identify
     python tools/threshold.py --for track                  # for across.py and people.py
 
 identify compares an image with all images of a person, and across.py compares whole tracks. These
-are other scores, so each needs its own threshold, and a command rejects one for another score.
+are different scores, so each needs its own threshold, and a command rejects a threshold for another
+score.
 
     python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95    # for pairs
     python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000  # for searches
@@ -124,8 +125,8 @@ def stored(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, S
 
 
 def extracted(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
-    """Return the same of a folder and a network."""
-    # only now: a result is measured without torch
+    """Return the same for a folder and a network."""
+    # imported only here, as a result is measured without torch
     from person_reid.deploy.network_names import feature_flags
     from person_reid.deploy.publish import query_and_gallery
 
@@ -173,7 +174,7 @@ def protocol(config: ThresholdConfig) -> str:
 def bounds(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> dict[str, Any]:
-    """Print the bound, for pairs also by two cameras; return its entries of the file."""
+    """Print the bound, for pairs also for any two cameras; return its entries for the file."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or len(people_of(query, gallery)[1])
@@ -202,7 +203,7 @@ def bounds(
 def of_cameras(
     query: reid.FeatureSet, gallery: reid.FeatureSet, rate: float, confidence: float
 ) -> Iterator[tuple[str, Bound | str]]:
-    """Yield each pair of cameras, such as "1-2", and the Bound for images from the two.
+    """Yield each pair of cameras, such as "1-2", and the Bound for images from these two.
 
     A bound that cannot be computed is replaced by the reason.
     """

@@ -40,9 +40,9 @@ CHAPTERS = {
 OTHER_NAMES = "Devices, processes, runs and errors"
 GUIDES = ("api.md", "extending.md", "evaluation.md")
 CODE = [re.compile(r"^```python$.*?^```$", re.M | re.S), re.compile(r"^ {4}.*|`[^`\n]+`", re.M)]
-# The first line of a docstring, without an argument that is described in it.
+# The first line of a docstring, up to any argument that it describes.
 SUMMARY = re.compile(r".+?(?=$|(?<=\.) \w+: )", re.M)
-LONGEST_DEFAULT = 20  # letters
+LONGEST_DEFAULT = 20  # characters
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def page() -> str:
 def arguments(public: Any) -> str:
     """Return the arguments of a call, such as `(index, k=10)`, without their types.
 
-    They are empty for a class that does not define its own, such as a protocol.
+    The result is empty for a class without its own arguments, such as a protocol.
     """
     if inspect.isclass(public):
         if issubclass(public, Options):
@@ -88,7 +88,7 @@ def arguments(public: Any) -> str:
 
 
 class Default:
-    """A default value, which a signature shows by its repr: in short, and alike on every system."""
+    """A default value whose repr is short and the same on every system, for signatures."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -103,7 +103,7 @@ class Default:
 def examples() -> list[tuple[str, set[str]]]:
     """Return a link to each section of the guides, and the words of its code.
 
-    Sections whose blocks of Python have a name precede those whose text mentions it.
+    Sections that use a name in blocks of Python precede those that mention it in their text.
     """
     found = []
     for guide in GUIDES:

@@ -1,6 +1,6 @@
 """The system's Chromium without a window, driven by Playwright.
 
-It takes screenshots of pages, and tests click in it.
+It takes screenshots of pages, and tests use it to click on pages.
 
 with Browser() as browser:
     browser.open("look/index.html")
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Without internet, a download would wait half a minute for servers that judge files.
+# Without internet, a download would wait half a minute for servers that check files.
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
-BROWSER_PATIENCE = 30  # seconds for anything the browser is asked
+BROWSER_PATIENCE = 30  # seconds for each request to the browser
 SHOWN = "document.readyState === 'complete' && document.body.dataset.shown !== undefined"
 
 
@@ -30,7 +30,7 @@ def chromium() -> str | None:
 
 
 class Browser:
-    """A browser with one page, which is `page`, Playwright's own."""
+    """A browser with one page; `page` is Playwright's object for it."""
 
     def __init__(self, width: int = 1360, height: int = 900, dark: bool = False) -> None:
         from playwright.sync_api import sync_playwright
@@ -41,7 +41,7 @@ class Browser:
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
         self.page.set_default_timeout(1000 * BROWSER_PATIENCE)
-        self.complaints: list[str] = []  # the exceptions and errors of the page so far
+        self.complaints: list[str] = []  # the page's exceptions and errors so far
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._listen)
 
@@ -57,7 +57,7 @@ class Browser:
         self.driver.stop()
 
     def open(self, page: str | Path, fragment: str = "") -> None:
-        """Open a page, by its file or address, and wait until it reports that it has been drawn."""
+        """Open a page by its file or address, and wait until it reports that it has been drawn."""
         address = str(page) if "://" in str(page) else Path(page).resolve().as_uri()
         self.page.goto("about:blank")
         self.page.goto(address + fragment)
@@ -84,7 +84,7 @@ class Browser:
         self.page.set_viewport_size({"width": width, "height": height})
 
     def click(self, selector: str, number: int = 0) -> None:
-        """Click an element once it is there, visible, still and under the mouse."""
+        """Click an element once it exists, is visible, stands still and is under the mouse."""
         self.page.locator(selector).nth(number).click()
 
     def key(self, *keys: str) -> None:
@@ -93,7 +93,7 @@ class Browser:
             self.page.keyboard.press(key)
 
     def choose(self, selector: str, value: object) -> None:
-        """Set a field or a choice of any kind, as a person would."""
+        """Set a field or choice of any kind, as a person would."""
         self.value(
             f"(() => {{ const field = document.querySelector({json.dumps(selector)});"
             f" field.value = {json.dumps(str(value))};"

@@ -1,7 +1,7 @@
 """Compare the cost of networks with their accuracy on Market-1501.
 
-benchmarks/speed/costs.py measures the networks of recipes. For other networks, the authors'
-figures are used.
+benchmarks/speed/costs.py measures the networks of recipes. For other networks, the page gives the
+authors' numbers.
 """
 
 import re
@@ -17,10 +17,10 @@ from tools.recipe_file import Recipe
 
 
 class Cost(NamedTuple):
-    """A network: its Rank@1 and mAP in percent, and its cost.
+    """A network: its Rank@1 and mAP in %, and its cost.
 
-    measured: the accuracy comes from this repository's runs; otherwise it is published. definition:
-        the mAP's.
+    measured: whether the accuracy comes from this repository's runs; otherwise, it is published.
+        definition: the definition of the mAP.
     float32: milliseconds per image on one core, None if not measured. minutes: training time, None
         if not trained.
     """
@@ -51,8 +51,8 @@ def costs(
 ) -> list[Cost]:
     """Return the networks that have a cost and an accuracy, by their multiply-adds.
 
-    lines: of docs/costs.jsonl. The accuracy is the mean over the seeds of a recipe's last runs, or
-    published if it was never run.
+    lines: the lines of docs/costs.jsonl. The accuracy is the mean over the seeds of a recipe's last
+    runs, or the published accuracy if the recipe was never run.
     """
     known = {recipe.name: recipe for recipe in recipes}
     found = list(FOREIGN_NETWORKS)
@@ -90,7 +90,7 @@ def cost_table(rows: Iterable[Cost]) -> str:
 
 
 def cost_panels(rows: Iterable[Cost]) -> dict[tuple[str, str], list[Point]]:
-    """Return what draw_panels draws: mAP against multiply-adds, and against time if it is known."""
+    """Return the panels to draw: mAP against multiply-adds, and against time if it is known."""
     rows = list(rows)
     timed = [row for row in rows if row.float32 is not None]
     return {

@@ -1,11 +1,11 @@
-"""Numbers in the prose of the pages: a mark names each one, and the results fill it in.
+"""Numbers in the prose of the pages: a mark names each number, and the results fill it in.
 
     <!-- = networks -->49<!-- / -->
         the number of networks that python model.py lists
     <!-- = published -->228<!-- / -->, <!-- = downloaded -->20<!-- / -->
-        the number of published networks, and of those whose files the hub has
+        the number of published networks, and how many of their files the hub has
     <!-- = market/osnet_x0_25_laptop single rank1 -->92.6<!-- / -->
-        the mean over the seeds, in percent
+        the mean over the seeds, in %
     <!-- = market/osnet_x0_25_laptop single mAP ± -->81.13 ± 0.01<!-- / -->
         and their sample standard deviation
     <!-- = market/osnet_x0_25_laptop seeds -->2<!-- / -->
@@ -20,7 +20,7 @@
     <!-- = results.md: Accuracy and cost: ResNet-50: mAP -->71.6<!-- / -->
         the cell of a table below a heading of a page in docs/: its row, its column
 
-The runs of a recipe that count have the flags, and the changes to them, of its last run.
+The runs of a recipe that count are those with the same flags and changes as its last run.
 """
 
 import json
@@ -52,7 +52,7 @@ ALIKE = ("flags", "test", "rerank", "changes")
 
 
 def fill(text: str, records: list[dict[str, Any]]) -> str:
-    """Fill a page's marked figures in from the records. Raises UserError if a figure is unknown."""
+    """Fill in a page's marked figures from the records. Raises UserError if a figure is unknown."""
     return MARKED_FIGURES.sub(lambda match: match[1] + value(match[2], records) + match[4], text)
 
 
@@ -96,7 +96,7 @@ def differences() -> list[float]:
 
 
 def cell(page: str, heading: str, row: str, column: str) -> str:
-    """Return a cell of the first table below a heading that has this row and this column."""
+    """Return a cell of the first table below a heading that has this row and column."""
     head: list[str] | None = None
     text = (DOCS / page).read_text(encoding="utf-8")
     section = re.split(rf"^#+ {re.escape(heading)}$", text, flags=re.M)[1]

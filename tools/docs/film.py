@@ -10,8 +10,8 @@ FOLDER contains the output of these commands:
       $W/cam3/img1=$W/cam3/tracks.txt --start $W/cam1/img1=2026-01-05T09:00:00 \\
       $W/cam2/img1=2026-01-05T09:00:05 $W/cam3/img1=2026-01-05T09:00:10
 
-The upper part shows the cameras at one moment, the lower part who was where until then. Boxes,
-numbers and colours are from the track files of people.py.
+The upper part shows the cameras at one moment; the lower part shows who was where until then.
+Boxes, numbers and colours come from the track files of people.py.
 """
 
 import sys
@@ -35,7 +35,7 @@ RATE = 5  # frames per second of the videos
 BEGIN, LENGTH, STEP = 62.0, 36.0, 0.4  # seconds of the walks
 PACE = 100  # milliseconds for which a picture is shown
 WIDTH, GAP, LEFT = 960, 12, 62
-ROWS, ROW = 3, 14  # of bars in a lane, and the height of each
+ROWS, ROW = 3, 14  # rows of bars in a lane, and the height of each
 LANE = ROWS * ROW + 4
 
 Boxes = dict[int, list[tuple[int, list[float]]]]  # {frame: [(person, left top right bottom)]}

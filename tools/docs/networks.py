@@ -1,6 +1,6 @@
-"""Write the list of networks, and the tables of the published ones into docs.
+"""Write the list of networks, and the tables of published networks for docs.
 
-The list is person_reid/models/networks.txt, which `python model.py` prints. The tables are those of
+The list is person_reid/models/networks.txt, which `python model.py` prints. The tables are in
 docs/published-networks.md. Every network of the list is built to count its parameters and
 multiply-adds.
 

@@ -1,8 +1,8 @@
-"""A page of the documentation as a notebook: text cells, and commands in cells that run.
+"""Turn a page of the documentation into a notebook: text cells, and commands in code cells.
 
 A page's fenced blocks of `bash` and `python` become code, and so does a file shown under `<!--
 file: NAME -->`. A block under `<!-- not run: WHY -->` stays text, as does the output of programs.
-SET_UP replaces what is between `<!-- page only -->` and `<!-- notebook too -->`.
+SET_UP replaces the text between `<!-- page only -->` and `<!-- notebook too -->`.
 """
 
 import json
@@ -16,7 +16,7 @@ FENCED = re.compile(
     r"(?:^<!-- (?P<remark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 PAGE_ONLY = re.compile(r"<!-- page only -->\n.*?<!-- notebook too -->\n\n?", re.S)
-LINK_WITHIN = re.compile(r"\[([^\[\]]*)\]\(#[^()]*\)")  # notebooks name their anchors differently
+LINK_WITHIN = re.compile(r"\[([^\[\]]*)\]\(#[^()]*\)")  # anchors have other names in notebooks
 SAVED_PICTURE = re.compile(r"--save (\S+\.(?:png|jpg))")
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -53,7 +53,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 
 def notebook(page: str) -> str:
-    """Return the notebook of a page, both as text. The same page gives the same notebook."""
+    """Return the notebook for a page, both as text. The same page gives the same notebook."""
     cells: list[dict[str, Any]] = []
     for kind, text in _pieces(PAGE_ONLY.sub("", without_marks(page))):
         cell = {
@@ -70,7 +70,8 @@ def notebook(page: str) -> str:
 def _pieces(page: str) -> Iterator[tuple[str, str]]:
     """Yield (kind, text) of each cell.
 
-    The text before the first section comes first, then SET_UP, then sections cut at their code.
+    The text before the first section comes first, then SET_UP, then the sections, divided at their
+    code.
     """
     text, end = "", 0
     for match in FENCED.finditer(page):
@@ -106,7 +107,7 @@ def _code(match: re.Match[str]) -> str:
         return ""
     if match["language"] == "python":
         return text
-    commands = re.sub(r"(?<!\\\n)^", "!", text, flags=re.M)  # a continued line is one command
+    commands = re.sub(r"(?<!\\\n)^", "!", text, flags=re.M)  # continued lines are one command
     return "\n".join(
         [commands, *(f'display(Image("{name}"))' for name in SAVED_PICTURE.findall(text))]
     )

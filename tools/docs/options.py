@@ -52,7 +52,7 @@ NETWORK = "Also the options of `test.py` that name a network."
 
 
 class Section(NamedTuple):
-    """The options of a script. Known ones are not listed again, but mentioned in a remark."""
+    """The options of a script. Options already listed are only mentioned in a remark."""
 
     script: str
     kind: type[Options]
@@ -88,7 +88,7 @@ def page() -> str:
 
 
 def sections() -> list[Section]:
-    """Return what the page lists, in order."""
+    """Return the sections of the page, in order."""
     reranking, network = RerankOptions.declared(), TrainedNetwork.declared()
     of_test = TestConfig.declared()
     evaluate = "Also the options of `evaluate.py`, but those that choose the ranking."
@@ -134,7 +134,7 @@ def sections() -> list[Section]:
 
 
 def in_words(scripts: list[str]) -> str:
-    """Return the names of scripts, with the commands of one in brackets."""
+    """Return the names of scripts, each with its commands in brackets."""
     names: dict[str, list[str]] = {}
     for each in scripts:
         script, _, command = each.removeprefix("tools/").partition(" ")

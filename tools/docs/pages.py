@@ -2,8 +2,8 @@
 
 python tools/docs/pages.py
 
-docs/results.jsonl holds the figures, and tools/docs/figures.py shows how prose marks them. The
-table of runs in docs/results.md is written by python tools/reproduce.py --table.
+docs/results.jsonl holds the figures, and tools/docs/figures.py explains how prose marks them.
+python tools/reproduce.py --table writes the table of runs in docs/results.md.
 """
 
 import sys
@@ -61,10 +61,10 @@ def update(records: list[dict[str, Any]]) -> None:
 
 
 def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> str:
-    """Return the table of the README: our networks beside published ones, by their mAP.
+    """Return the table of the README: our networks beside published ones, sorted by mAP.
 
-    Parameters are those of docs/costs.jsonl, without the classifier. The minutes are the first
-    seed's.
+    Numbers of parameters are from docs/costs.jsonl, without the classifier. The minutes are for the
+    first seed.
     """
     known = {recipe.name: recipe for recipe in recipes}
     sizes = {line["network"]: line["parameters"] for line in read_records(COSTS)}
@@ -94,14 +94,14 @@ def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> 
 
 
 def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
-    """Fill the marked figures in.
+    """Fill in the marked figures.
 
-    A page with an unknown one does not change, and is reported.
+    A page with an unknown figure does not change, and is reported.
     """
     for page in pages:
         try:
             replace(page, fill(page.read_text(encoding="utf-8"), records))
-        # The last runs of a recipe need not have every seed that a page speaks of.
+        # The last runs of a recipe need not have every seed that a page mentions.
         except UserError as error:
             print(printable(f"{page} does not change: {error}"), file=sys.stderr)
 

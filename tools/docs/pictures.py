@@ -1,4 +1,4 @@
-"""Draw all pictures in docs/images/ anew: of synthetic people, and of the costs of the networks.
+"""Redraw all pictures in docs/images/: of synthetic people, and of the costs of networks.
 
 python tools/docs/pictures.py FOLDER
 
@@ -11,9 +11,9 @@ network trained with three seeds and validation, tested on the same people:
       --data_dir people/pytorch
     python ../test.py --name demo_0 --test_dir people/pytorch --result osnet_x0_25_0.mat
 
-Run the last two commands for the seeds 1 and 2 as well, then `python tools/docs/pictures.py demo`
-in the root. The folder also holds walks.index and data/walks, as docs/your-tracker.md makes them.
-The pictures of the explorer need Chromium, and do not change without it.
+Run the last two commands also for the seeds 1 and 2, then `python tools/docs/pictures.py demo` in
+the root. The folder also holds walks.index and data/walks, created as in docs/your-tracker.md. The
+pictures of the explorer need Chromium, and do not change without it.
 """
 
 import os
@@ -47,7 +47,7 @@ WIDTH = 1400
 PICTURE_GAP = 12
 PICTURE_QUALITY = 88
 PICTURED_PEOPLE = Path("people", "pytorch")
-PICTURED_QUERY, EACH = 4, 12  # people of the data set, and images of each
+PICTURED_QUERY, EACH = 4, 12  # people in the data set's picture, and images of each
 SEEDS = [f"osnet_x0_25_{seed}.mat" for seed in range(3)]
 PICTURED_NETWORK = ["--name", "demo_0", "--result", SEEDS[0]]
 SHEET = [  # rows of (script, its command line)
@@ -67,7 +67,7 @@ SHEET = [  # rows of (script, its command line)
 ]
 SCREEN_SIZE = (1360, 760)
 LASSO = "[[470, 60], [600, 20], [680, 90], [650, 150], [600, 200], [480, 190]]"
-SCREENS = [  # name, explorer, address, what is done in the page, whether the screen is dark
+SCREENS = [  # name, explorer, address, action in the page, whether the screen is dark
     ("ranking", "look", "#view=ranking&image=2&beside=1", "", False),
     (
         "map",
@@ -79,7 +79,7 @@ SCREENS = [  # name, explorer, address, what is done in the page, whether the sc
     ("threshold", "look", "#view=threshold&threshold=0.55", "", True),
     ("labels", "labels", "", "decide(0, true); decide(1, false)", False),
 ]
-WRONG_PICTURE = 8  # images that get a wrong label, for the view of labels
+WRONG_PICTURE = 8  # images with a wrong label, for the view of labels
 WALKS = ["--index", "walks.index", "--travel", "data/walks/travel.csv"]
 AUGMENTED = ["--data_dir", str(PICTURED_PEOPLE), "--people", "10"]
 
@@ -109,7 +109,7 @@ def draw(script: Any, words: Sequence[str], place: str) -> Image.Image:
 
 
 def keep_features() -> None:
-    """Write the first query, its right answers and its nearest images to RANKED."""
+    """Write the first query, its right answers and its nearest images to the file RANKED."""
     query, gallery = load_result(RESULT, paths=True)
     nearest = np.argsort(-(gallery.features @ query.features[0]), kind="stable")[:20]
     right = np.flatnonzero(gallery.labels == query.labels[0])
@@ -123,7 +123,7 @@ def ranking(result: Path, place: str) -> Image.Image:
 
 
 def people(layout: Path) -> Image.Image:
-    """Return images of the first people of a layout, a row for each."""
+    """Return images of the first people in a layout, with a row for each person."""
     rows = []
     for person in islice(sorted((layout / "train_all").iterdir()), PICTURED_QUERY):
         files = sorted(person.iterdir())
@@ -155,7 +155,7 @@ def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
 
 
 def mislabelled(place: Path) -> Path:
-    """Return a layout whose gallery has some images of other people, as copies."""
+    """Return a layout in whose gallery some images are copies that show other people."""
     folders = sorted((PICTURED_PEOPLE / "gallery").glob("0[1-9]*"))
     for folder in folders:
         shutil.copytree(folder, place / "mislabelled" / "gallery" / folder.name)
@@ -180,7 +180,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def stacked(rows: Sequence[Image.Image]) -> Image.Image:
-    """Return rows of one width below one another."""
+    """Return rows of equal width below one another."""
     height = sum(row.height for row in rows) + PICTURE_GAP * (len(rows) - 1)
     sheet = Image.new("RGB", (WIDTH, height), "white")
     top = 0
@@ -197,7 +197,7 @@ def scaled(picture: Image.Image, width: int) -> Image.Image:
 
 
 def save(picture: Image.Image, name: str) -> None:
-    """Write a picture of modest size to docs/images."""
+    """Write a picture to docs/images, in a modest size."""
     picture.save(IMAGES / name, quality=PICTURE_QUALITY, optimize=True)
 
 

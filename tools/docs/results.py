@@ -1,4 +1,4 @@
-"""The file of results, with a line for every run, and the tables of runs and of recipes."""
+"""The results file, with a line for every run, and the tables of runs and recipes."""
 
 import json
 import shlex
@@ -40,9 +40,9 @@ def update_page(
 
 
 def put(page: str | Path, begin: str, end: str, text: str) -> None:
-    """Write text between the lines `begin` and `end` of a page, keeping what is around them.
+    """Write text between the lines `begin` and `end` of a page, and keep the rest of the page.
 
-    A missing page is created with the text alone. Raises UserError if the page lacks the lines.
+    A missing page is created with only the text. Raises UserError if the page lacks the lines.
     """
     text = f"{begin}\n\n{text}\n{end}\n"
     if Path(page).exists():
@@ -59,7 +59,7 @@ def results_table(
 ) -> str:
     """Return a row for each recipe that was run, and for each set of changes to it.
 
-    A record of a recipe that has changed since does not count. Empty columns are omitted.
+    The record of a recipe that has changed since does not count. Empty columns are omitted.
     """
     rows = [row for recipe in recipes for row in recipe_rows(recipe, records, linked)]
     if not rows:
@@ -99,7 +99,7 @@ def recipe_rows(
 
 
 def recipe_tables(recipes: Sequence[Recipe]) -> str:
-    """Return the recipes with published figures, a table for each source of these."""
+    """Return the recipes with published metrics, in a table for each source."""
     by_source: dict[str, list[list[str]]] = {}
     for recipe in recipes:
         if figures := published(recipe):
@@ -138,7 +138,7 @@ def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
 
 
 def figure(figures: dict[str, Any], name: str, definition: str) -> float:
-    """Return one metric of a ranking, in percent. definition: that of an mAP."""
+    """Return one metric of a ranking, in %. definition: the definition of an mAP."""
     return float(figures[name][definition] if name == "mAP" else figures[name])
 
 
@@ -161,7 +161,7 @@ def comparison(
 
 
 def _measured(recipe: Recipe, runs: Sequence[dict[str, Any]], ranking: str) -> str:
-    """Return `92.64 ± 0.04 / 81.13 ± 0.01`, Rank@1 and mAP over the runs."""
+    """Return Rank@1 and mAP over the runs, such as `92.64 ± 0.04 / 81.13 ± 0.01`."""
     found = [run["figures"][ranking] for run in runs if ranking in run["figures"]]
     return " / ".join(
         with_deviation([figure(one, key, recipe.average_precision) for one in found])
@@ -175,7 +175,7 @@ def _link(name: str, folder: str = "") -> str:
     return f"[{name}]({folder}{name}.yaml)" if (RECIPES / f"{name}.yaml").exists() else name
 
 
-# ----- the file of results: a line for every run
+# ----- the results file: a line for every run
 
 RESULTS_RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
     "recipe": (str,), "flags": (dict,), "test": (str,), "rerank": (str,), "seed": (int,),
@@ -185,9 +185,9 @@ RESULTS_RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """Return the records of finished runs; an empty list without a file.
+    """Return the records of finished runs, or an empty list without a file.
 
-    Raises UserError if one of them does not have the form of `reproduce`.
+    Raises UserError if a record does not have the form that `reproduce` writes.
     """
     records = read_records(path)
     for number, record in enumerate(records, 1):
@@ -201,7 +201,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def are_figures(figures: Any) -> bool:
-    """Return whether these are the metrics of one ranking, in percent."""
+    """Return whether these are the metrics of one ranking, in %."""
     try:
         by_definition = [figures["mAP"][name] for name in AVERAGE_PRECISION_NAMES]
         percents = [figures["rank1"], figures["mINP"], *by_definition]
@@ -211,7 +211,7 @@ def are_figures(figures: Any) -> bool:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Return the records of a results file; an empty list without a file."""
+    """Return the records of a results file, or an empty list without a file."""
     return read_json_lines(path) if Path(path).exists() else []
 
 
@@ -223,5 +223,5 @@ def append_record(path: str | Path, record: dict[str, Any]) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(("" if end in b"\n" else "\n") + json.dumps(record) + "\n")
-    except OSError as error:  # writing does not say where
+    except OSError as error:  # an error of writing does not name the file
         raise OSError(error.errno, error.strerror, str(path)) from error

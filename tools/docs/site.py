@@ -14,7 +14,7 @@ from pymdownx.slugs import slugify
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# The pages and their pictures; what they link to is published with them.
+# The pages and their pictures; files to which they link are also published.
 PUBLISHED = ("*.md", "docs/*.md", "docs/*.css", "docs/images/*", "benchmarks/*.md", "recipes/*.md")
 LINK = re.compile(r"\]\(([^()\s#]+)")
 LISTED_NAME = re.compile(r"^\| `(\w+)", re.M)
@@ -23,13 +23,13 @@ EXAMPLE = re.compile(r"(?:^>>> .*\n(?:^(?!$).*\n?)*)", re.M)
 
 
 def on_config(config: Any) -> Any:
-    """Name headings as GitHub does, so that links to them lead there in both."""
+    """Name headings as GitHub does, so that links to them work in both places."""
     config.mdx_configs["toc"]["slugify"] = slugify(case="lower")
     return config
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Replace the files of docs/ by all that is published, each with its path in the repository."""
+    """Replace the files of docs/ with all published files, each at its path in the repository."""
     theirs = [file for file in files if file.src_dir != config.docs_dir]
     paths = {path for pattern in PUBLISHED for path in ROOT.glob(pattern)}
     for page in sorted(paths):
@@ -45,7 +45,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let Markdown inside <details> be rendered, as on GitHub, and complete the reference."""
+    """Render Markdown inside <details>, as GitHub does, and complete the reference."""
     if page.file.src_uri == "docs/reference.md":
         markdown = with_docstrings(markdown)
     return markdown.replace("<details>", '<details markdown="1">')
@@ -54,7 +54,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def with_docstrings(markdown: str) -> str:
     """Return the list of public names with their docstrings, which mkdocstrings fills in.
 
-    Those of a chapter follow its table.
+    The docstrings of a chapter follow its table.
     """
     chapters = re.split(r"^(?=## )", markdown, flags=re.M)
     return "\n\n".join(
@@ -64,7 +64,7 @@ def with_docstrings(markdown: str) -> str:
 
 
 class Docstrings(Extension):
-    """Turn plain docstrings into Markdown: `name: what it is` is an item, `>>>` an example."""
+    """Turn plain docstrings into Markdown: `name: text` becomes an item, `>>>` an example."""
 
     def on_instance(self, *, obj: Any, **_: Any) -> None:
         """Rewrite the docstring of an object that griffe has read."""

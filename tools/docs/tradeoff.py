@@ -23,12 +23,12 @@ from person_reid.show.style import (
 from person_reid.text import printable
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.4, 4.8  # inches of a panel
-LEAST_PANEL = 3  # inches of a panel on paper, which has to hold the names
-FRONT = "#94a3b8"  # colour of the line that connects the best
+LEAST_PANEL = 3  # inches of a panel on paper, so that the names fit
+FRONT = "#94a3b8"  # colour of the line that connects the best networks
 
 
 class Point(NamedTuple):
-    """A network in a panel: cost, mAP in percent, whether the dot is full, and family."""
+    """A network in a panel: cost, mAP in %, whether the dot is filled, and family."""
 
     name: str
     cost: float
@@ -46,7 +46,8 @@ def draw_panels(
     """Draw mAP against cost, with a panel for each (title, name of the cost).
 
     A line connects the networks that are the best for their cost.
-    kinds: what a full dot and a ring are called in the legend.
+
+    kinds: the names of a filled dot and a ring in the legend.
     """
     points = [point for each in found.values() for point in each]
     names = list(dict.fromkeys(point.name for point in points))
@@ -111,9 +112,10 @@ def _along(front: Any) -> Any:
 
 
 def _keys(colours: Mapping[str, str], kinds: Sequence[str], ink: ColorType) -> list[Line2D]:
-    """Return the entries of the legend: families, kinds of dots, and the line of the best.
+    """Return the entries of the legend: families, kinds of dots, and the line of the best networks.
 
-    colours: {family: colour}. kinds: the meaning of a dot and a ring; empty if there are only dots.
+    colours: {family: colour}. kinds: the meanings of a dot and a ring; empty if there are only
+    dots.
     ink: the colour of the axes' names.
     """
     dot = partial(Line2D, [], [], marker="o", linestyle="")

@@ -1,5 +1,5 @@
 "use strict";
-// What the scripts in data/ hand over, and questions that all views ask. Images are numbered: the queries, then the gallery.
+// The content of the scripts in data/, and functions for all views. Images are numbered: the queries, then the gallery.
 
 const DATA = { features: [] };
 
@@ -37,18 +37,18 @@ const nameOf = (image) => DATA.images.names[image];
 const furtherOf = (image) => Object.entries(DATA.images.further[image] ?? {});
 const pairsOf = (image) => furtherOf(image).map((pair) => pair.join("="));
 
-// What the wall shows: the queries, or all images if there are none.
+// The images on the wall: the queries, or all images if there are no queries.
 const wallLength = () => DATA.images.queries || DATA.images.names.length;
 const inWords = (number) => (DATA.images.queries ? (number === 1 ? "query" : "queries") : number === 1 ? "image" : "images");
 
-// The caption of an image, "" for what is not known: `0012 · c3`.
+// The caption of an image, such as `0012 · c3`, without unknown parts.
 const whoAndWhere = (image) => [personOf(image), cameraShort(image)].filter(Boolean).join(" · ");
 
-// `c3` of camera 3; a camera that has a name, such as hall, is called by it.
+// `c3` for camera 3; a camera with a name, such as hall, gets its name.
 const cameraShort = (image) => (/^\d+$/.test(cameraOf(image)) ? `c${cameraOf(image)}` : cameraOf(image));
 
-// "right", "wrong", "unknown"; or "junk" and "own", the same person by the same camera, which no figure counts: as
-// person_reid/retrieval/metrics.py has it. On the page of across.py identities are computed, so that nothing is known.
+// "right", "wrong" or "unknown"; or "junk" or "own" (the same person by the same camera), which no metric counts, as in
+// person_reid/retrieval/metrics.py. On the page of across.py, identities are computed, so all are unknown.
 function kindOf(asked, image) {
   if (DATA.tracks) return "unknown";
   const { person, camera, junk, distractor, unknown } = DATA.images;
@@ -59,7 +59,7 @@ function kindOf(asked, image) {
   return camera[asked] === camera[image] && cameraOf(image) ? "own" : "right";
 }
 
-const UNCOUNTED = { junk: "junk", own: "own camera" }; // what stands in place of a rank
+const UNCOUNTED = { junk: "junk", own: "own camera" }; // shown in place of a rank
 const isCounted = (kind) => !(kind in UNCOUNTED);
 
 // A query's ranking as Python computed it: {listed, similarities, missed, count, precision, penalty, first}.
@@ -84,7 +84,7 @@ function storedAnswer(ranking, query) {
   };
 }
 
-// The place in a ranking's list of the query's first image that counts, or -1.
+// The place in a ranking's list of the first image that counts, or -1.
 function firstAnswer(ranking, query) {
   for (let i = query * ranking.width; i < (query + 1) * ranking.width; i++) {
     if (isCounted(kindOf(query, ranking.listed[i] + DATA.images.queries))) return i;
@@ -93,7 +93,7 @@ function firstAnswer(ranking, query) {
 }
 
 // Returns the places 0…length - 1 by ascending value(place), a number from -1 to 1. Plain numbers sort ten times as fast as
-// by a comparison: each holds the value, in steps of 2^-24, and the place below.
+// with a comparison function: each holds the value, in steps of 2^-24, and the place in its lower digits.
 function ascending(length, value) {
   const keys = Float64Array.from({ length }, (_, place) => Math.round((value(place) + 2) * 2 ** 24) * 2 ** 24 + place);
   return Array.from(keys.sort(), (key) => key % 2 ** 24);

@@ -1,5 +1,5 @@
 "use strict";
-// Doubtful labels: each proposal beside the images that speak for and against it. Decisions stay in the browser.
+// Doubtful labels: each proposal beside the images for and against it. Decisions stay in the browser.
 
 const STRIPS = { nearest: () => "nearest", own: ({ own }) => `labelled ${own}`, new: (proposal) => `${proposal.new}, proposed`,
   coming: (proposal) => `proposed for ${proposal.new} as well` };
@@ -11,7 +11,7 @@ const DECISIONS = {
 };
 const labels = { decisions: [], shown: [] };
 
-// Takes the decisions that this browser kept of an earlier visit, or from another tab.
+// Reads the decisions that this browser stored on an earlier visit, or in another tab.
 function recall() {
   const decisions = kept(DATA.labels.key);
   if (Array.isArray(decisions) && decisions.length === labels.decisions.length) labels.decisions = decisions;
@@ -39,7 +39,7 @@ function showDecisions() {
   byId("export").disabled = !number(true);
 }
 
-// Writes the accepted lines, as prepare.py --corrections reads them.
+// Writes the accepted lines in the form that prepare.py --corrections reads.
 function exportAccepted() {
   const accepted = DATA.labels.proposals.filter(({ number }) => labels.decisions[number]);
   const lines = accepted.flatMap((proposal) => proposal.lines.map((line) => [...line, "yes"]));
@@ -65,7 +65,7 @@ function prepareLabels() {
     const button = target.closest("button");
     if (!button) return;
     const number = Number(button.closest("article").dataset.number), wanted = button.value === "true";
-    decide(number, labels.decisions[number] === wanted ? null : wanted); // a second click takes it back
+    decide(number, labels.decisions[number] === wanted ? null : wanted); // a second click undoes it
   });
   byId("suspects").addEventListener("focusin", ({ target }) => {
     const { number } = target.closest("article").dataset;
@@ -91,7 +91,7 @@ function showLabels(now) {
   showDecisions();
 }
 
-// The place, among the shown proposals, of the one that the address names, or -1.
+// The place, among the shown proposals, of the proposal that the address names, or -1.
 const doubtOf = (now) => labels.shown.findIndex(({ number }) => String(number) === now.doubt);
 
 // Gives a place of the list the focus, if there is such a place.
@@ -102,10 +102,10 @@ function lookAt(place) {
   row().focus({ preventScroll: true });
   const scroll = () => row()?.scrollIntoView({ block: row().offsetHeight > window.innerHeight ? "start" : "nearest" });
   scroll();
-  requestAnimationFrame(scroll); // rows that come into sight get their height only now
+  requestAnimationFrame(scroll); // rows get their height only when they become visible
 }
 
-// Does what a key means in this view; returns whether it means anything.
+// Performs a key's action in this view; returns whether the key has one.
 function answerLabelKey(key) {
   const place = doubtOf(state()), answers = { a: true, r: false, u: null };
   if (key in answers && place >= 0) decide(labels.shown[place].number, answers[key]);

@@ -1,5 +1,5 @@
 "use strict";
-// The page: shows what the address says, and answers clicks and keys.
+// The page: shows what the address specifies, and responds to clicks and keys.
 
 const VIEWS = { queries: showQueries, ranking: showRanking, map: showMap, threshold: showThreshold, compare: showCompare, labels: showLabels, tracks: showTracks };
 
@@ -34,7 +34,7 @@ function show() {
 function answerKey(event) {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (byId("help").open) return; // Escape closes it; no other key may change what it covers
+  if (byId("help").open) return; // Escape closes it; no other key may change the page behind it
   if (target.matches("input, select")) {
     if (key === "Escape") target.blur();
     return;

@@ -1,11 +1,11 @@
 "use strict";
-// The map: a point for each image, which lie close together if the network finds the images similar.
+// The map: a point for each image. Points are close together if the network finds the images similar.
 
-const SIDE = 65535; // of the square that holds the points
+const SIDE = 65535; // side of the square that holds the points
 const REACH = 12; // pixels from the pointer to a point
 const map = { image: -1, dragged: null };
 
-// The part of the square in sight: its centre, and how many times it is enlarged.
+// The visible part of the square: its centre and magnification.
 function placeOf(now) {
   const [x, y, zoom] = now.place.split(",").map(Number);
   return Number.isFinite(zoom) && zoom > 0 ? { x, y, zoom } : { x: SIDE / 2, y: SIDE / 2, zoom: 1 };
@@ -13,7 +13,7 @@ function placeOf(now) {
 
 const written = ({ x, y, zoom }) => `${Math.round(x)},${Math.round(y)},${Number(zoom.toFixed(3))}`;
 
-// Returns the pixels, from the canvas's centre, of a unit of the square.
+// Returns how many pixels a unit of the square takes.
 const scaleOf = (canvas, zoom) => (0.94 * zoom * Math.min(canvas.clientWidth, canvas.clientHeight)) / SIDE;
 
 function showMap(now) {
@@ -68,7 +68,7 @@ const LEGENDS = {
   error: "Queries are green if their first answer is right, else red. Red gallery images are a wrong first answer.",
 };
 
-// Returns the function image → colour of a way to colour the map.
+// Returns the function image → colour for a way to colour the map.
 function colourOf(way) {
   const { person, camera, junk, distractor, unknown, palette, queries } = DATA.images;
   const style = getComputedStyle(document.documentElement);

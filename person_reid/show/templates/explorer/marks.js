@@ -1,5 +1,5 @@
 "use strict";
-// The images that a lasso on the map selects, their tags, and the lists of them that other commands read.
+// The images that a lasso on the map selects, their tags, and lists of these images for other commands.
 
 const marks = { selected: new Set(), tags: {}, lasso: false, version: 0 };
 
@@ -7,7 +7,7 @@ const tagOf = (image) => marks.tags[image] ?? "";
 const tagsHere = () => [...new Set(Object.values(marks.tags))].sort();
 const isMarked = (image, wanted) => (wanted === "selected" ? marks.selected.has(image) : `=${tagOf(image)}` === wanted);
 
-// Shows the page after a change of what is selected or tagged.
+// Redraws the page after a change of selection or tags.
 function remark() {
   marks.version++;
   show();
@@ -23,7 +23,7 @@ function holdLasso(held) {
   byId("lasso").setAttribute("aria-pressed", held);
 }
 
-// Gives the selected images a tag in place of the one that they have; "" takes it away.
+// Gives the selected images a tag, replacing their old one; "" removes it.
 function giveTag(tag) {
   for (const image of marks.selected) {
     if (tag) marks.tags[image] = tag; else delete marks.tags[image];
@@ -32,13 +32,13 @@ function giveTag(tag) {
   remark();
 }
 
-// What the lists are about: the selection or, if there is none, the images with a tag.
+// The images of the lists: the selection or, without one, the images with a tag.
 const listedImages = () => (marks.selected.size ? [...marks.selected] : Object.keys(marks.tags).map(Number)).sort((a, b) => a - b);
 
-// The number or the name of an identity, as lists have it.
+// The number or name of an identity, as lists contain it.
 const listedAs = (person) => (person === "junk" ? "-1" : person);
 
-// The selection as prepare.py --csv reads it. In an index, a tag names a person, as tools/search.py apply reads it.
+// The selection in the form that prepare.py --csv reads. In an index, a tag names a person, for tools/search.py apply.
 function selectionRows() {
   const { listed } = DATA.images;
   return listedImages().map((image) => {
@@ -47,7 +47,7 @@ function selectionRows() {
   });
 }
 
-// The images of a layout whose tag is the number of another person, or junk, as prepare.py --corrections reads them.
+// The images of a layout whose tag is the number of another person, or junk, for prepare.py --corrections.
 function correctionRows() {
   if (DATA.images.listed.length) return [];
   const number = (person) => listedAs(person).replace(/^0+(?=\d)/, "");
@@ -59,7 +59,7 @@ function correctionRows() {
     });
 }
 
-// Shows the choice of tags, and what can be done with the selection.
+// Shows the tags to choose from, and the actions for the selection.
 function showMarks(now) {
   const tags = tagsHere(), images = listedImages().length, { size } = marks.selected;
   byId("marks").hidden = byId("tag").parentElement.hidden = !images && !now.tag;

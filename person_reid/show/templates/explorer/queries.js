@@ -1,5 +1,5 @@
 "use strict";
-// The wall of queries, or of all images if there are none, and the filters that choose among them.
+// The wall of queries, or of all images if there are no queries, and the filters that choose among them.
 
 const FIRSTS = {
   "": ["any", () => true],
@@ -27,7 +27,7 @@ function similarity(ranking, query) {
   return ranking.firstSimilarities[query];
 }
 
-// Returns a function that says whether an image passes the filters; rank and similarity are of queries alone.
+// Returns a function that tells whether an image passes the filters; only queries have a rank and a similarity.
 function filterOf(now) {
   const ranking = rankingOf(now);
   const [, first] = FIRSTS[now.first] ?? FIRSTS[""];
@@ -45,7 +45,7 @@ function filterOf(now) {
   };
 }
 
-const CHOICE = ["by", "sort", "person", "camera", "where", "tag", "first", "low", "high"]; // what decides which queries are shown, and where
+const CHOICE = ["by", "sort", "person", "camera", "where", "tag", "first", "low", "high"]; // these determine which queries are shown, and where
 const choiceOf = (now) => [...CHOICE.map((name) => now[name]), marks.version].join("|");
 const chosen = { key: null, queries: [] };
 
@@ -68,16 +68,16 @@ function queryTile(query, ranking) {
 
 function showQueries(now) {
   const wall = byId("wall");
-  if (wall.dataset.key === choiceOf(now)) return; // the wall keeps its place while something else is looked at
+  if (wall.dataset.key === choiceOf(now)) return; // the wall keeps its scroll position while another view is shown
   wall.dataset.key = choiceOf(now);
   const queries = chosenQueries(now), ranking = rankingOf(now);
   fill(wall, queries.length, (i) => queryTile(queries[i], ranking), 150);
   if (!queries.length) wall.prepend(element("p", { className: "faint", textContent: `No ${inWords()} pass the filters.` }));
 }
 
-const MOST_PAIRS = 200; // values of further columns that are offered; others can be typed
+const MOST_PAIRS = 200; // offered values of further columns; others can be typed
 
-// Fills the bar of filters with its choices and makes them work.
+// Fills the filter bar with choices, and connects them.
 function prepareFilters() {
   const choices = {
     by: DATA.rankings.map(({ name }, i) => [i, name]),
@@ -103,7 +103,7 @@ function prepareFilters() {
   document.querySelector("[name=person]").parentElement.hidden = !DATA.images.people.some(Boolean);
 }
 
-// Shows the filters, which a narrow window folds away, or folds them again.
+// Shows or hides the filters, which are hidden at first in a narrow window.
 function unfold(open) {
   byId("filters").classList.toggle("open", open);
   byId("unfold").setAttribute("aria-expanded", open);

@@ -1,5 +1,5 @@
 "use strict";
-// The ranking of one image: what was asked, and the gallery, nearest first; a second ranking beside it if there is one.
+// The ranking of one image: the query, and the gallery, nearest first; a second ranking beside it if there is one.
 
 function showRanking(now) {
   const asked = imageOf(now), threshold = thresholdOf(now);
@@ -48,7 +48,7 @@ function describeAsked(asked, now) {
   ];
 }
 
-// How to search these images with a picture that is not among them: a network has to look at it first.
+// How to search these images with another picture, which a network must process first.
 const ownPicture = () => element("details", {},
   element("summary", { textContent: "Search with your own picture" }),
   element("p", { className: "faint", textContent: "In a terminal, in the folder from which this page was written:" }),
@@ -57,7 +57,7 @@ const ownPicture = () => element("details", {},
 function describeAnswer(name, asked, answer, threshold, remark = "") {
   const about = remark ? "≈ " : "";
   const figures = [`AP ${about}${answer.precision.toFixed(4)}`, `INP ${about}${answer.penalty.toFixed(4)}`];
-  const words = answer.count // images of unknown people may be right, so they allow no figures
+  const words = answer.count // images of unknown people may be right, so there are no metrics
     ? [...(DATA.images.unknown < 0 ? figures : []), `first match at ${answer.first + 1}`, `${answer.count} right in the gallery`]
     : [personOf(asked) && !DATA.tracks ? "no right image in the gallery" : ""];
   const made = element("section", { className: "answer" },

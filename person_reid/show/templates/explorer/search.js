@@ -1,7 +1,7 @@
 "use strict";
-// The ranking of an image that is no query: cosines of features that were rounded to 8 bits, so they are approximate.
+// The ranking of an image that is not a query. Its cosines are approximate, because features are rounded to 8 bits.
 
-// Loads the features, a script after the other, and calls done() when all are there.
+// Loads the features, one script after another, and calls done() when all are loaded.
 function loadFeatures(done, number = 0) {
   if (number === DATA.images.pieces) return done();
   if (DATA.features[number]) return loadFeatures(done, number + 1); // a page in one file has them already
@@ -34,7 +34,7 @@ function similaritiesWith(asked) {
   return found;
 }
 
-// The same as storedAnswer, of any image; the image itself is left out.
+// The same as storedAnswer, for any image; the image itself is skipped.
 function computedAnswer(asked, width) {
   const { queries } = DATA.images;
   const similarities = similaritiesWith(asked);

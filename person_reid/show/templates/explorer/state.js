@@ -1,7 +1,7 @@
 "use strict";
-// What the address says by default, and what is shown of it.
+// The defaults of the address, and what it shows.
 
-// Colours say who is who for a few people only; for many, what went wrong, or which camera it was, says more.
+// Colours can distinguish only a few people; for many, errors or cameras are more informative.
 const FEW = 40;
 function usualColour() {
   const { people, junk, distractor, unknown, queries, cameras } = DATA.images ?? { people: [] };
@@ -15,7 +15,7 @@ const DEFAULTS = {
   person: "", camera: "", where: "", tag: "", first: "", low: "", high: "", threshold: "", proposal: "", decision: "", doubt: "",
 };
 
-// The ranking that is shown, and the one beside it, or undefined.
+// The shown ranking, and the ranking beside it, or undefined.
 const rankingOf = (now) => DATA.rankings[now.by] ?? DATA.rankings[0];
 const besideOf = (now) => (now.beside === "" ? undefined : DATA.rankings[now.beside]);
 

@@ -1,16 +1,16 @@
 "use strict";
-// A threshold, and what it accepts, rejects and gets wrong: counts of all pairs, the ROC, and the pairs next to it.
+// A threshold, and what it accepts, rejects and gets wrong: counts of all pairs, the ROC, and the pairs nearest to it.
 
 const PLOT = { width: 520, height: 260, left: 58, bottom: 50, top: 12, right: 26 };
 const LEAST_RATE = 1e-5; // where the ROC begins; its axis is logarithmic
 const SHOWN_PAIRS = 8;
 
-// Position in the histograms and similarity; a pair is accepted from its threshold's position on.
+// Conversion between positions in the histograms and similarities; pairs at or above the threshold's position are accepted.
 const binOf = (threshold) => Math.min(DATA.thresholds.bins, Math.max(0, Math.ceil((threshold + 1) * DATA.thresholds.steps - 0.01)));
 const edgeOf = (bin) => bin / DATA.thresholds.steps - 1;
 const chosenThreshold = (now) => thresholdOf(now) ?? DATA.thresholds.rules.eer;
 
-// genuine, impostor: how many pairs the threshold of each of bins + 1 positions accepts, as Python counts them.
+// genuine, impostor: how many pairs the threshold at each of bins + 1 positions accepts, as Python counts them.
 function prepareThresholds() {
   const { bins, genuine, impostor } = DATA.thresholds;
   const full = (i) => genuine[i] > genuine[i + 1] || impostor[i] > impostor[i + 1];
@@ -124,7 +124,7 @@ function drawRoc() {
   return parts;
 }
 
-// All right pairs, and the wrong ones among the listed images, from different cameras, each {query, image, order} with
+// All right pairs, and the wrong pairs among the listed images, from different cameras, each as {query, image, order};
 // order: places sorted by similarity.
 function sortedPairs() {
   if (DATA.thresholds.pairs) return DATA.thresholds.pairs;
@@ -148,7 +148,7 @@ function sortedPairs() {
   return DATA.thresholds.pairs;
 }
 
-// The pairs next to the threshold: false matches just above it, of all `matches` those that are listed; misses just below.
+// The pairs nearest to the threshold: false matches just above it, as far as they are listed, and misses just below.
 function showPairs(threshold, matches) {
   const { right, wrong } = sortedPairs();
   const split = (pairs) => lowerBound(pairs.length, (i) => pairs[i].similarity, threshold);

@@ -1,5 +1,5 @@
 "use strict";
-// The tiles of the explorer, and what a person saves or this browser keeps.
+// The tiles of the explorer, and the files and values that a person or this browser saves.
 
 // The photograph of an image: a part of a sheet, which the browser loads once it is in sight.
 function photograph(image) {
@@ -39,7 +39,7 @@ function answerTiles(asked, { listed, similarities }, threshold, most = Infinity
   return tiles;
 }
 
-// As harmless in person_reid/files.py: a spreadsheet would compute what begins like a formula.
+// Like `harmless` in person_reid/files.py: a spreadsheet would compute text that begins like a formula.
 const harmless = (text) => (/^'*(?:[=+@\t\r\n]|-(?![0-9.]*$))/.test(text) ? `'${text}` : text);
 
 // Offers a table, rows of cells, as a CSV file.
@@ -51,7 +51,7 @@ function download(name, rows) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// Keeps a value in this browser; where that cannot be, the page says so, and asks before it is left.
+// Stores a value in this browser. If that fails, the page shows a message, and asks before it is closed.
 function keep(name, value) {
   try {
     localStorage.setItem(`person-reid-explorer ${name}`, JSON.stringify(value));
@@ -61,7 +61,7 @@ function keep(name, value) {
   }
 }
 
-// What this browser kept, or null.
+// The value that this browser stored, or null.
 function kept(name) {
   try {
     return JSON.parse(localStorage.getItem(`person-reid-explorer ${name}`));

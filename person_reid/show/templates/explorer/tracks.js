@@ -1,19 +1,19 @@
 "use strict";
-// People across cameras: the tracks of each along time, doubtful links first. What is cut, joined, named or confirmed by hand
-// stays in the browser until it is exported.
+// People across cameras: the tracks of each person along time, doubtful links first. Manual cuts, joins, names and
+// confirmations stay in the browser until they are exported.
 
-// people: the person of each track, NOBODY for what is not a person; names: those of people; checked: the people that somebody
-// has looked at; past: earlier states of the three.
+// people: the person on each track, NOBODY if it does not show a person; names: the names of people; checked: the people
+// that somebody has checked; past: earlier states of these three.
 const NOBODY = -1, across = { people: [], names: {}, checked: [], past: [] };
 const tracksOf = (person) => across.people.flatMap((each, track) => (each === person ? [track] : []));
-const numberedName = (person) => `person ${String(person + 1).padStart(4, "0")}`; // as search.py people calls new ones
+const numberedName = (person) => `person ${String(person + 1).padStart(4, "0")}`; // as search.py people names new people
 const personName = (person) => (person === NOBODY ? "not a person" : across.names[person] ?? numberedName(person));
 const listedName = (person) => (person === NOBODY ? "-1" : personName(person));
 const marginOf = (tracks) => Math.min(...tracks.map((track) => DATA.tracks.tracks[track].margin ?? Infinity));
 const nameOfTrack = (track) => `${DATA.tracks.tracks[track].camera} ${DATA.tracks.tracks[track].name}`;
 
-// The first of some tracks that shares a moment with a track of a person, and that track. kind: "apart" if nobody can be both,
-// "twice" if it may be one person whom the detector saw twice.
+// The first of some tracks that overlaps in time with a track of a person, and that track. kind: "apart" if they cannot
+// be one person, "twice" if they may be one person whom the detector saw twice.
 function clashOf(tracks, person, kind) {
   const rivals = (track) => DATA.tracks.tracks[track][kind].find((other) => across.people[other] === person && !tracks.includes(other));
   const first = tracks.find((track) => rivals(track) !== undefined);
@@ -38,7 +38,7 @@ function countAcross() {
   byId("undo").disabled = !across.past.length;
 }
 
-// Puts some tracks to a person; both this one and those that lose tracks count as checked.
+// Assigns some tracks to a person; this person and those who lose tracks count as checked.
 function move(tracks, person) {
   across.past.push(JSON.stringify(stateOfAcross()));
   const before = tracks.map((track) => across.people[track]);
@@ -50,7 +50,7 @@ function move(tracks, person) {
   return before;
 }
 
-// The track becomes a person of its own, whom nobody else is. The numbers of people count from 1.
+// The track becomes a separate new person. Numbers of people count from 1.
 const cut = (track) => move([track], Math.max(DATA.tracks.highest, ...across.people.map((person) => person + 1)));
 const join = (person, other) => move(tracksOf(person), other);
 const dismiss = (track) => move([track], NOBODY);
@@ -62,8 +62,8 @@ function confirmPerson(person) {
   keepAcross();
 }
 
-// Calls a person by a name, or by its number again if the name is empty; the person then counts as checked.
-// Returns why that cannot be, or "".
+// Gives a person a name, or the number again if the name is empty; the person then counts as checked.
+// Returns why that is impossible, or "".
 function callPerson(person, text) {
   const name = text.trim(), same = Object.entries(across.names).find(([other, known]) => known === name && Number(other) !== person);
   if (same) return `Person ${Number(same[0]) + 1} has this name. If they are one, join them.`;
@@ -76,8 +76,8 @@ function callPerson(person, text) {
   return "";
 }
 
-// All images of the people that were checked, now or in the corrections that were given, as across.py --corrections,
-// search.py apply and prepare.py --csv read them.
+// All images of the people that were checked, now or in the given corrections, in the form that across.py --corrections,
+// search.py apply and prepare.py --csv read.
 function checkedRows() {
   const { tracks, columns, identity } = DATA.tracks;
   const lines = tracks.flatMap(({ rows, given }, track) => given || across.checked.includes(across.people[track])
@@ -121,7 +121,7 @@ function act(button) {
   } else article.remove();
 }
 
-// Asks whether two tracks of one moment, whose boxes touch, are one person. "Same person twice" does what the button was to do.
+// Asks whether two simultaneous tracks whose boxes touch are one person. "Same person twice" then does the button's action.
 function askTwice(button, both) {
   button.closest("article").querySelector(".twice")?.remove();
   const sure = actButton("Same person twice", { ...button.dataset, twice: "yes" });

@@ -1,10 +1,10 @@
 "use strict";
-// Asks the service, as any other program does: by /v1, with a token.
+// Calls the service as any other program does: through /v1, with a token.
 
 const TOKEN = "person-reid token";
 const KEPT_PICTURES = 400, TILE = 512; // pixels of a tile's longer side on a fine screen
 
-// Takes the token out of the address, where others could read it, and keeps it as long as this tab is open.
+// Removes the token from the address, where others could read it, and keeps it for as long as this tab is open.
 function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!given) return;
@@ -12,7 +12,7 @@ function takeToken() {
   history.replaceState(null, "", location.pathname);
 }
 
-// Returns the answer to a request; without a right token, asks for one. Raises Error with what the service says.
+// Returns the answer to a request; asks for a token if a valid one is missing. Throws an Error with the service's message.
 async function send(method, path, parameters = {}, body = undefined, further = {}) {
   const given = Object.entries(parameters).filter(([, value]) => value !== "");
   const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}`, ...further };
@@ -36,7 +36,7 @@ async function send(method, path, parameters = {}, body = undefined, further = {
 
 const ask = async (...request) => (await send(...request)).json();
 
-let entering = null; // one question for all requests that wait
+let entering = null; // one prompt for all waiting requests
 function enterToken() {
   entering ??= question("A token of this service: the one that it printed, or one of the file that --tokens names:", "Go on", "").then((token) => {
     entering = null;
@@ -46,7 +46,7 @@ function enterToken() {
   return entering;
 }
 
-// The pictures that were fetched last, as promises of addresses.
+// The most recently fetched pictures, as promises of addresses.
 const pictures = new Map();
 
 function pictureOf(image) {
@@ -69,7 +69,7 @@ const inSight = new IntersectionObserver((seen) => {
   }
 }, { rootMargin: "400px" });
 
-// The photograph of an image, which is fetched once it is in sight.
+// The photograph of an image, which is fetched once it is visible.
 function photograph(image) {
   const photo = element("img", { className: "photo", alt: "" });
   photo.dataset.picture = image;
@@ -77,7 +77,7 @@ function photograph(image) {
   return photo;
 }
 
-// Does something that may be refused, and says so.
+// Does something that the service may reject, and shows its message in that case.
 async function attempt(act) {
   try {
     return await act();
@@ -95,7 +95,7 @@ function tell(text, bad = false) {
   silence = setTimeout(() => (said.hidden = true), bad ? 15_000 : 5_000);
 }
 
-// Asks a person; returns null if they refuse, and otherwise what they type, if a text is to be typed, or true.
+// Asks the user; returns null if they refuse, and otherwise the typed text, if one is requested, or true.
 function question(words, button, typed = undefined) {
   const dialog = byId("question"), reply = byId("reply");
   byId("asking").textContent = words;

@@ -1,8 +1,8 @@
 "use strict";
-// Who appears before the cameras that the service follows, the latest first, as it happens.
+// Who appears in front of the cameras that the service follows, as it happens, the latest first.
 
-const MOST_EVENTS = 200, LONGEST_PAUSE = 30; // seconds before a stream that broke is asked for again
-const live = { events: [], last: "0", following: false }; // 0: all that the service remembers
+const MOST_EVENTS = 200, LONGEST_PAUSE = 30; // seconds until a broken stream is requested again
+const live = { events: [], last: "0", following: false }; // 0: all events that the service remembers
 
 function showEvents(now) {
   if (!live.following) follow();
@@ -30,7 +30,7 @@ function tellEvent(event) {
   while (byId("appeared").children.length > MOST_EVENTS) byId("appeared").lastElementChild.remove();
 }
 
-// Reads the events for as long as the page is open; what was missed while a stream was broken comes first.
+// Reads the events for as long as the page is open; events missed during an interruption come first.
 async function follow() {
   live.following = true;
   for (let pause = 1; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {

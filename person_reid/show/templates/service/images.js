@@ -1,17 +1,17 @@
 "use strict";
-// Images of the gallery: their tiles, the wall of all, and what the filters say.
+// Images of the gallery: their tiles, the wall of all images, and the filters.
 
-// The filters, as the service has them.
+// The filters, as the service names them.
 function filters(now) {
   const instant = (local) => (local && !Number.isNaN(Date.parse(local)) ? new Date(local).toISOString() : "");
   return { identity: now.person.trim(), camera: now.camera, where: now.where.trim(), after: instant(now.after), before: instant(now.before) };
 }
 
-// "2026-11-01 09:30:00", here, of a time as the service has it, or of seconds since 1970.
+// The local time, "2026-11-01 09:30:00", for a time from the service or seconds since 1970.
 const localTime = (time) => new Date(typeof time === "number" ? 1000 * time : time.replace(" ", "T")).toLocaleString("sv-SE");
 const cameraWords = (camera) => (camera ? `camera ${camera}` : "");
 
-// A framed photograph that leads to the images like it. kind: "asked", "right" or "own"; lines: its caption.
+// A framed photograph that links to similar images. kind: "asked", "right" or "own"; lines: its caption.
 function tile(image, kind, lines, above = "", faint = false) {
   const made = element("a", { className: `tile ${kind}${faint ? " faded" : ""}`, href: linkTo({ view: "ranking", image }) });
   if (above !== "") made.append(element("span", { className: "above", textContent: above }));

@@ -1,9 +1,9 @@
 "use strict";
-// What the live cameras see, with who is who drawn into it, for as long as it can be seen here.
+// What the live cameras see, annotated with people's names, for as long as this view is visible.
 
-const MOST_WATCHED = 4; // at once: a browser opens six connections, and events and questions need some
+const MOST_WATCHED = 4; // at once: a browser opens six connections, and events and requests need some
 const LIVE = 960; // pixels of a picture's longer side
-const LOOK_AGAIN = 2; // seconds after a stream of pictures broke
+const LOOK_AGAIN = 2; // seconds until a broken stream of pictures is requested again
 const watched = new Map(); // the figure of each camera
 
 async function showCameras(now) {
@@ -20,7 +20,7 @@ async function showCameras(now) {
   for (const { camera } of wanted.slice(0, MOST_WATCHED)) watch(camera, watched.get(camera).firstChild);
 }
 
-// Why no frames of a camera come.
+// Why a camera sends no frames.
 function troubleOf(camera, trouble) {
   const again = element("button", { type: "button", className: "button", textContent: "Try again" });
   again.addEventListener("click", () => attempt(() => ask("POST", "live", {}, { camera })));
@@ -44,7 +44,7 @@ async function watch(camera, photo) {
   photo.watching = false;
 }
 
-// Yields the pictures of a stream of them, each after a head that says its length.
+// Yields the pictures of a stream, in which each follows a header with its length.
 async function* picturesOf(stream) {
   const reader = stream.getReader();
   try {

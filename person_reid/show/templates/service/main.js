@@ -1,13 +1,13 @@
 "use strict";
-// The page: shows what the address says, and answers clicks and keys.
+// The page: shows what the address specifies, and responds to clicks and keys.
 
 const VIEWS = { ranking: showRanking, images: showImages, people: showPeople, tracks: showTracks, events: showEvents };
 const DEFAULTS = { view: "ranking", image: "", person: "", camera: "", where: "", after: "", before: "", threshold: "", link: "" };
 const NOTHING_CHOSEN = { person: "", camera: "", where: "", after: "", before: "", threshold: "" };
 const known = { people: [], cameras: [] };
-let version = 0; // of the gallery, as far as this page has changed it
+let version = 0; // counts this page's changes to the gallery
 
-// Returns whether a pane shows something else than this, which it will show now.
+// Returns whether a pane shows something other than this, which it then shows.
 function changed(pane, what) {
   const key = JSON.stringify([version, what]);
   if (pane.dataset.key === key) return false;
@@ -33,7 +33,7 @@ function show() {
   document.body.dataset.shown = address(); // for tests: this address has been drawn
 }
 
-// Reads the names of people and cameras again, and shows the page as the gallery is now.
+// Reads the names of people and cameras again, and shows the gallery's current state.
 async function renew() {
   version++;
   const [{ people }, { cameras }] = await Promise.all([ask("GET", "people"), ask("GET", "cameras")]);
@@ -96,7 +96,7 @@ function begin() {
   window.addEventListener("hashchange", arrive);
   document.addEventListener("click", writeAddress); // a link may leave it
   document.addEventListener("keydown", answerKey);
-  document.addEventListener("visibilitychange", () => document.hidden || show()); // live pictures go on
+  document.addEventListener("visibilitychange", () => document.hidden || show()); // live pictures resume
   attempt(renew);
 }
 

@@ -1,5 +1,5 @@
 "use strict";
-// The people of the gallery, each along time; they are renamed, merged and forgotten here.
+// The people of the gallery, each along time; here they can be renamed, merged and forgotten.
 
 const MOST_STRIPS = 12; // sightings of a person that are shown with images
 
@@ -31,7 +31,7 @@ function personRow(name, which) {
   return row;
 }
 
-// The lanes and strips of sightings or tracks. part: what to add below the images of each; span: of the axis, by default theirs.
+// The lanes and strips of sightings or tracks. part: what to add below each one's images; span: the axis's, by default theirs.
 function alongTime(all, part = () => [], span = []) {
   const timed = all.filter(({ first }) => first !== undefined).map((each) => ({
     ...each, camera: each.camera ?? "", name: each.track ? `track ${each.track}` : counted(each.count, "image", "images"), times: timesOf(each) }));

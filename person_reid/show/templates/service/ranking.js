@@ -1,8 +1,8 @@
 "use strict";
-// The search: your own photograph, or an image of the gallery, and the images that are most like it.
+// The search: your own photograph or an image of the gallery, and the images most similar to it.
 
 const MOST = 60; // answers
-const own = { photo: null, address: "", features: null }; // the photograph that was sent last
+const own = { photo: null, address: "", features: null }; // the latest photograph
 
 // Searches with your own photograph.
 async function search(photo) {
@@ -41,10 +41,10 @@ async function similarToOwn(which) {
   return { about: describeOwn(person), answer: queries[0] };
 }
 
-// Returns whom the photograph is most like, or nothing if nobody among the images that pass the filters has a name.
+// Returns the most similar person, or nothing if none of the images that pass the filters has a name.
 async function identifyOwn(which, features) {
   try {
-    return (await ask("POST", "identify", { ...which, threshold: "" }, features)).people[0]; // its threshold would be of another score
+    return (await ask("POST", "identify", { ...which, threshold: "" }, features)).people[0]; // this threshold is for another score
   } catch (error) {
     if (error.status !== 422) throw error;
     return undefined;
@@ -131,7 +131,7 @@ async function forgetImage(image) {
 
 async function takePhotograph() {
   const dialog = byId("viewfinder"), video = byId("video");
-  if (!navigator.mediaDevices) return byId("snap").click(); // without TLS, a browser gives no camera to a page
+  if (!navigator.mediaDevices) return byId("snap").click(); // without TLS, a page gets no camera
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   dialog.addEventListener("close", () => stream.getTracks().forEach((track) => track.stop()), { once: true });
   video.srcObject = stream;

@@ -1,7 +1,7 @@
 "use strict";
-// People across cameras: the tracks of the index, linked as tools/across.py links them, the doubtful first.
+// People across cameras: the tracks of the index, linked as by tools/across.py, the doubtful ones first.
 
-const DOUBTFUL = 0.05; // a margin
+const DOUBTFUL = 0.05; // links with a lower margin are doubtful
 
 async function showTracks(now) {
   const pane = byId("walkers");
@@ -44,7 +44,7 @@ function linkedRow(tracks, span) {
 
 const isDoubtful = ({ margin }) => margin !== null && margin < DOUBTFUL;
 
-// Tracks of one name are one person from now on, and those of two names are two.
+// From now on, tracks with the same name are one person, and tracks with different names are different people.
 async function nameTracks(tracks, before) {
   const identity = await question(`Whom ${tracks.length > 1 ? "do these tracks" : "does this track"} show?`, "Name", before);
   if (!identity) return;
@@ -52,7 +52,7 @@ async function nameTracks(tracks, before) {
   renew();
 }
 
-// A track of a cart, of a reflection, or of half of somebody is in no people, here and in the commands.
+// A track of a cart, a reflection, or half of somebody belongs to nobody, here and in the commands.
 async function dismiss([{ source, track }]) {
   if (!(await question("Is this track not of a person?", "Not a person"))) return;
   await ask("PATCH", "images", { source, track }, { identity: "-1" });

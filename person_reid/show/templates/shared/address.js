@@ -1,9 +1,9 @@
 "use strict";
-// What is shown, all of it in the address: #view=ranking&image=12. Every change goes through `go` or `adjust`.
-// The page has DEFAULTS, which names all that an address can say, and show().
+// The address determines all that is shown: #view=ranking&image=12. Every change goes through `go` or `adjust`.
+// The page defines DEFAULTS, which names everything that an address can contain, and show().
 
-// A browser refuses more than 100 or 200 changes of the address in ten seconds, and a slider makes 60 a second. So the
-// address may be behind what is shown, `ahead`, for a moment.
+// A browser rejects more than 100 or 200 changes of the address in ten seconds, and a slider makes 60 per second. The
+// address may therefore lag behind what is shown, `ahead`, for a moment.
 const REST = 300; // milliseconds between two changes
 let ahead = null, resting = null;
 const address = () => ahead ?? location.hash;
@@ -13,7 +13,7 @@ function state() {
   return Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, given.get(name) ?? value]));
 }
 
-// The address of what is shown now, but for these changes.
+// The address of what is shown now, with these changes.
 function linkTo(changes) {
   const wanted = new URLSearchParams();
   for (const [name, value] of Object.entries({ ...state(), ...changes })) {
@@ -29,13 +29,13 @@ function go(changes) {
   location.hash = link; // the event hashchange calls `arrive`
 }
 
-// Shows what the address says since a link, the browser's "back" or a person changed it.
+// Shows what the address contains after a link, the browser's "back" or a person changed it.
 function arrive() {
   ahead = null;
   show();
 }
 
-// Shows the same in another way, as a slider does while it moves: no step for "back".
+// Shows the same in another way, as a slider does while it moves, without a step for "back".
 function adjust(changes) {
   ahead = linkTo(changes);
   if (resting === null) writeAddress();

@@ -20,13 +20,13 @@ function drawing(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Fills a container as one scrolls: more() returns the next items, or a promise of them; without any, the end is reached.
+// Fills a container during scrolling: more() returns the next items, or a promise of them; no items mean the end.
 function grow(container, more) {
   container.filling?.disconnect();
   const end = element("div", { className: "end" });
   const filling = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && next(), { rootMargin: "600px" });
   const put = (items) => {
-    if (container.filling !== filling) return; // filled with something else by now
+    if (container.filling !== filling) return; // it now shows something else
     end.before(...items);
     if (items.length) filling.observe(end); // anew: on a large screen the end may still be in sight
   };
@@ -51,10 +51,10 @@ function fill(container, length, make, batch) {
   });
 }
 
-// A line of a list of facts.
+// A line in a list of facts.
 const fact = (name, value) => [element("dt", { textContent: name }), element("dd", { textContent: value })];
 
-// Moves the focus between tiles, or to the first of the view. Returns false for other keys, and where there is no tile.
+// Moves the focus between tiles, or to the first tile of the view. Returns false for other keys, and without tiles.
 function moveByArrow({ key, target }) {
   if (!key.startsWith("Arrow")) return false;
   const first = () => document.querySelector("main > section:not([hidden]) a.tile");
@@ -77,13 +77,13 @@ function tileBeside(from, key) {
   return inRow.sort(([, a], [, b]) => Math.abs(a.left - box.left) - Math.abs(b.left - box.left))[0][0];
 }
 
-// The seconds of the first and the last moment of tracks or sightings, and when these were, in words.
+// The first and the last second of tracks or sightings, and their times as text.
 function spanOfAll(all) {
   const [from] = all.toSorted((a, b) => a.first - b.first), [to] = all.toSorted((a, b) => b.last - a.last);
   return [from.first, to.last, from.times[0], to.times[1]];
 }
 
-// A line for each camera, on which bars show when the person was there, and an axis of time. See spanOfAll.
+// A line for each camera, with bars that show when the person was there, and a time axis. See spanOfAll.
 function lanes(tracks, cameras, start, end, from, to) {
   const share = (seconds) => `${(100 * (seconds - start)) / Math.max(end - start, 1e-3)}%`;
   return element("div", { className: "lanes" }, ...cameras.flatMap((camera) => {
