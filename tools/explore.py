@@ -186,7 +186,7 @@ def images_in(place: str) -> ExplorerImages:
 def images_below(config: ExploreConfig) -> ExplorerImages:
     """Return images in folders, with the features of a network.
 
-    Raises UserError if there are none, or more than a page can compare.
+    Raises UserError if there are no images, or more than a page can compare.
     """
     paths = find_images(config.images)
     check_count(config.images[0], len(paths))

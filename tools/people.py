@@ -93,7 +93,7 @@ WHOLE = "frag_keyframe+empty_moov"  # so that the video of a killed call can be 
 
 @dataclass(frozen=True)
 class Shot:
-    """A video as the command line names it: its camera, its start, and its tracks if it has any."""
+    """A video from the command line: its camera, its start, and its track file if one is given."""
 
     video: Path
     camera: str

@@ -77,8 +77,8 @@ class Preparation:
 class DeclaredInterface(NamedTuple):
     """The declarations of an ONNX or OpenVINO file.
 
-    shape, dtype: of the input; None is a variable length. remark: which of several outputs is used,
-    "" if there is no doubt.
+    shape, dtype: the input's; None means a variable length. remark: which of several outputs is
+    used, "" if there is no doubt.
     """
 
     shape: Sequence[int | None]

@@ -39,7 +39,7 @@ def image_key(path: bytes, state: str) -> bytes:
 
 
 def track_key(source: str, track: str) -> bytes:
-    """Return the key of a track of a source."""
+    """Return the key of a source's track."""
     return b"\0".join((b"track", source.encode(), track.encode(errors="surrogatepass")))
 
 

@@ -325,7 +325,7 @@ class ImageTable:
         return int(self.db.rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
     def latest(self) -> tuple[str, int]:
-        """Return (token, last id) of the latest addition, or ("", 0) if there was none."""
+        """Return (token, last id) of the latest addition, or ("", 0) without additions."""
         rows = self.db.rows("SELECT token, last FROM additions ORDER BY last DESC LIMIT 1")
         return (self._named(rows[0][0]), rows[0][1]) if rows else ("", 0)
 

@@ -89,7 +89,8 @@ class NetworkRef:
     def contradicted(self, asked: Mapping[str, Any]) -> list[str]:
         """Describe which of the options {option: value} contradict this network.
 
-        A new place is no contradiction: the feature of the synthetic image identifies the network.
+        A new place is not a contradiction: the feature of the synthetic image identifies the
+        network.
         """
         own = self.to_json()
         return [

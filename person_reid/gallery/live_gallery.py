@@ -7,8 +7,8 @@
 
 Each image of a track is stored beside the index, and its feature in the index. As for a video, a
 track file lists the tracks of a stream; it has a line for each image and counts time in frames of a
-hundredth of a second. The identity of an image is that of its person, such as "person 0007", until
-a user gives another name, which the person then keeps.
+hundredth of a second. An image has the identity of its person, such as "person 0007", until a user
+gives another name, which the person then keeps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -121,7 +121,7 @@ class LiveGallery:
         write: Callable[[Callable[[Gallery], None]], None],
         look: Callable[[Frame, float, str], FrameResult | None] | None = None,
     ) -> Iterator[FrameResult]:
-        """Yield the results to store: of each frame, and finally of the people still in view.
+        """Yield each frame's result to store, and finally the results for people still in view.
 
         frames: (camera, frame, seconds), such as Streams. write: calls a function with the gallery.
         look: replaces LivePeople.feed; it returns None to skip a frame.

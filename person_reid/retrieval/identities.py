@@ -90,7 +90,7 @@ def common_areas(
 ) -> tuple[Integers, Boxes, Boxes]:
     """Return the indices (P, 2) of all pairs of boxes in one frame, and their areas.
 
-    The areas, (P,) each, are the areas of intersection and union. See matching_boxes.
+    Returns the areas of intersection and of union, (P,) each. See matching_boxes.
     """
     frames, others_frames = np.asarray(frames), np.asarray(others_frames)
     order = np.argsort(others_frames, kind="stable")

@@ -73,8 +73,8 @@ def register_detector(name: str, open_one: OpenDetector) -> None:
 def open_detector(options: DetectorOptions, device: torch.device) -> CheckedDetector:
     """Return the detector that the options name.
 
-    Raises UserError for an unknown name, for missing weights or a missing file, and for options
-    that apply only to a file if there is none.
+    Raises UserError for an unknown name, for missing weights or a missing file, and for options of
+    a detector file without such a file.
     """
     detector, least = _opened(options, device), options.detector_score
     if isinstance(detector, DetectorFile):
@@ -173,7 +173,7 @@ class CheckedDetector:
         return boxes, scores
 
     def left_out(self) -> str:
-        """Describe irregularities since the last call; "" if there were none."""
+        """Describe irregularities since the last call, "" without any."""
         words = [
             (
                 self.unusable,

@@ -155,7 +155,7 @@ def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
 
 
 def mislabelled(place: Path) -> Path:
-    """Return a layout in whose gallery some images are copies that show other people."""
+    """Return a layout with some wrong images in the gallery: copies that show other people."""
     folders = sorted((PICTURED_PEOPLE / "gallery").glob("0[1-9]*"))
     for folder in folders:
         shutil.copytree(folder, place / "mislabelled" / "gallery" / folder.name)
