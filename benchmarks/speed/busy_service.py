@@ -128,8 +128,12 @@ async def ask(client, query, seconds):
         while time.perf_counter() < end or len(found) < len(questions):
             for name, (method, path, request) in [*questions.items()][turn:]:
                 began = time.perf_counter()
-                (await client.request(method, path, **request)).raise_for_status()
+                answer = await client.request(method, path, **request)
                 found[name].append(time.perf_counter() - began)
+                if answer.status_code == 503:
+                    print(f"{name}: {answer.json()['detail']}")
+                else:
+                    answer.raise_for_status()
                 await asyncio.sleep(PAUSE)
             turn = 0
 
