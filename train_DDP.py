@@ -9,7 +9,7 @@
 
 The flags are the same as for train.py, which does the work. --batchsize counts per process: two
 processes with 16 train the same network as one with 32. A process that torchrun restarts
-(--max_restarts) continues after the last finished epoch.
+(--max_restarts) continues from the last saved state.
 """
 
 import runpy
