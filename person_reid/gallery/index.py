@@ -68,6 +68,7 @@ class SearchIndex:
         self.store = ImageTable(path, codes)
         self.path = self.file = self.store.path
         self.new = self.store.db.new
+        self.search_prepares = True  # False: another thread calls `prepare`, and no search waits
         self._lists: InvertedLists | None = None
         self._blocks: FeatureBlocks | None = None
         if network is not None:
@@ -322,16 +323,25 @@ class SearchIndex:
 
         Otherwise, the next search has to do so.
         """
-        if self._is_large() and faiss_is_installed():
-            self.lists()
+        if self._is_large() and faiss_is_installed() and not self._fit(self._lists):
+            self._lists = InvertedLists(self.store)
 
     def _is_large(self) -> bool:
         """Return whether there are more than MOST_COMPARED images."""
         return len(self.store) > MOST_COMPARED
 
-    def lists(self) -> InvertedLists:
-        """Return the InvertedLists, up to date."""
-        lists = self._lists
-        if lists is None or not self.store.knows(lists.token) or lists.is_behind(self.store):
-            lists = self._lists = InvertedLists(self.store)
-        return lists
+    def lists(self) -> InvertedLists | None:
+        """Return the InvertedLists, up to date; or the newest, if a search need not prepare them.
+
+        They are None as long as there are none.
+        """
+        if not self._fit(self._lists):
+            lists = InvertedLists(self.store, renew=self.search_prepares)
+            self._lists = lists if lists.index is not None else None
+        return self._lists
+
+    def _fit(self, lists: InvertedLists | None) -> bool:
+        """Return whether lists are of this state of the index, and not behind."""
+        return (
+            lists is not None and self.store.knows(lists.token) and not lists.is_behind(self.store)
+        )

@@ -85,7 +85,7 @@ def codec_of(source: ImageTable) -> Codec:
 
 
 class InvertedLists:
-    """The up-to-date lists of an ImageTable.
+    """The lists of an ImageTable, brought up to date unless `renew` is False.
 
     They are read from `NAME.TOKEN-ADDITION.lists` beside the index, where ADDITION is the token of
     the last addition in them. Outdated lists get the newer images and lose the replaced ones; if
@@ -94,10 +94,11 @@ class InvertedLists:
     before it was restored from a copy.
 
     The lists then hold all images with ids up to `last`, whatever other processes do, because no id
-    is used twice. They are loaded into memory only to be changed.
+    is used twice. They are loaded into memory only to be changed. Without `renew`, `index` is None
+    if there is no file that fits.
     """
 
-    def __init__(self, source: ImageTable) -> None:
+    def __init__(self, source: ImageTable, renew: bool = True) -> None:
         file, self.last = latest_file(source)
         self.token = _token(file) if file else ""
         self.index = _read(file, mapped=True)
@@ -106,8 +107,10 @@ class InvertedLists:
             and self.index.d == source.width()
             and not _outgrown(self.index, source)
         )
-        if not fits or self.is_behind(source):
+        if renew and (not fits or self.is_behind(source)):
             self._renew(source, _read(file, mapped=False) if fits else None)
+        elif not fits:
+            self.index = None
 
     def _renew(self, source: ImageTable, index: Any) -> None:
         """Update lists in memory, or create them, and write them."""

@@ -1,4 +1,8 @@
-"""The gallery of a service: several threads read, each with its own connection, and one writes."""
+"""The gallery of a service: several threads read, each with its own connection, and one writes.
+
+Another thread prepares what searches read, such as inverted lists, after each change. Searches do
+not wait for it: meanwhile they compare the images one by one.
+"""
 
 import asyncio
 import threading
@@ -11,6 +15,7 @@ import numpy as np
 
 from person_reid.errors import StoreError, UserError
 from person_reid.gallery.gallery import Gallery, open_gallery
+from person_reid.gallery.index import SearchIndex
 from person_reid.serve.problems import too_busy
 
 T = TypeVar("T")
@@ -27,6 +32,7 @@ class Galleries:
         self._count = readers
         self._readers = ThreadPoolExecutor(readers, "reading")
         self._writer = ThreadPoolExecutor(1, "writing")
+        self._preparer, self._prepares = ThreadPoolExecutor(1, "preparing"), False
         self._opened = threading.local()
         self._probe: Any = None  # the feature by which a gallery recognises its network
         self.waiting = 0
@@ -50,11 +56,17 @@ class Galleries:
 
     async def write(self, act: Callable[[Gallery], T]) -> T:
         """Return act(gallery), called in the writer thread; its changes are then on the disk."""
-        return await self._run(self._writer, act)
+        try:
+            return await self._run(self._writer, act)
+        finally:
+            if not self._prepares:
+                self._prepares = True
+                self._preparer.submit(self._prepare)
 
     def close(self) -> None:
         """Finish the calls in progress, close the gallery, and end every thread."""
-        for pool, count in ((self._readers, self._count), (self._writer, 1)):
+        pools = (self._preparer, 1), (self._readers, self._count), (self._writer, 1)
+        for pool, count in pools:
             in_every_thread(pool, count, self._close)
             pool.shutdown()
 
@@ -67,12 +79,25 @@ class Galleries:
         finally:
             self.waiting -= 1
 
+    def _prepare(self) -> None:
+        """Prepare what the next searches of an index read. Answers report faults of the gallery."""
+
+        def prepared(gallery: Gallery) -> None:
+            if isinstance(gallery, SearchIndex):
+                gallery.prepare()
+
+        self._prepares = False  # a change from here on needs it again
+        with suppress(UserError):
+            self._called(prepared)
+
     def _open(self) -> Gallery:
         """Open the gallery. Raises StoreError if that fails, or if its network has changed."""
         try:
             gallery = open_gallery(self.address)
         except UserError as error:
             raise StoreError(str(error)) from error.__cause__
+        if isinstance(gallery, SearchIndex):
+            gallery.search_prepares = False
         probe = gallery.recall("probe")
         self._probe = probe if self._probe is None else self._probe
         if probe != self._probe:

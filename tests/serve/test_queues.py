@@ -14,8 +14,11 @@ from tests.serve.conftest import picture, sent
 pytest.importorskip("starlette")
 
 from person_reid.errors import UserError
+from person_reid.gallery import index as index_module
 from person_reid.gallery.image_table import ImageTable
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.inverted_lists import InvertedLists
+from person_reid.gallery.metadata import About, Filter
 from person_reid.serve.embedding_queue import EmbeddingQueue
 from person_reid.serve.galleries import Galleries
 from person_reid.serve.problems import Problem
@@ -177,3 +180,40 @@ def test_an_index_that_cannot_be_searched_opens_and_says_so(tmp_path):
         galleries.close()
 
     asyncio.run(ask())
+
+
+def test_no_search_waits_for_inverted_lists(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(index_module, "MOST_COMPARED", 100)
+    features = np.random.default_rng(0).normal(size=(300, 8))
+    names = [f"{number}.png" for number in range(300)]
+    with closing(SearchIndex(tmp_path / "people.index")) as index:
+        index.add(names, features, {names[0]: About(identity="Anna")})
+        index.prepare()
+    go = threading.Event()
+
+    def slow(source, renew=True):
+        if renew:
+            go.wait(60)
+        return InvertedLists(source, renew)
+
+    def lists(gallery):
+        assert isinstance(gallery, SearchIndex)
+        return gallery.lists()
+
+    async def ask():
+        galleries = Galleries(str(tmp_path / "people.index"), 2, 10)
+        await galleries.open()
+        assert await galleries.read(lists)
+        await galleries.write(lambda gallery: gallery.forget(Filter(identity="Anna"), "Anna"))
+        assert await galleries.read(lists) is None
+        found = await galleries.read(lambda gallery: gallery.search(features[:2], 1))
+        assert found[0][0].path.name != names[0]
+        assert found[1][0].path.name == names[1]
+        go.set()
+        while not await galleries.read(lists):
+            await asyncio.sleep(0.05)
+        galleries.close()
+
+    monkeypatch.setattr(index_module, "InvertedLists", slow)
+    asyncio.run(asyncio.wait_for(ask(), 60))
