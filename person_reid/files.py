@@ -293,7 +293,7 @@ def check_target(path: str | Path) -> None:
 
 
 def _written_at(path: str | Path) -> Path:
-    """Return the real path, or a device or pipe as it is named.
+    """Return the real path, except that a device or pipe keeps the path given.
 
     Raises IsADirectoryError for a folder, and FileNotFoundError for a link to a disk or folder that
     is gone.

@@ -102,7 +102,7 @@ def write_file(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
 
 
 def write_for_client(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
-    """Write the file that the program of --for loads, and print the settings for it.
+    """Write the file that the program named by --for loads, and print the settings for it.
 
     Returns the file's path.
     """

@@ -297,18 +297,18 @@ def facts(family: Family) -> str:
     """Describe the common facts of a family's networks."""
     normalised = "Pixels are normalised with"
     pixels = {
-        IMAGENET: f"{normalised} ImageNet's mean and deviation",
-        HALF: f"{normalised} a mean and deviation of 0.5",
-        LUPERSON: f"{normalised} ImageNet's mean and deviation in place of LUPerson's",
+        IMAGENET: f"{normalised} ImageNet's mean and standard deviation",
+        HALF: f"{normalised} a mean and standard deviation of 0.5",
+        LUPERSON: f"{normalised} ImageNet's mean and standard deviation in place of LUPerson's",
         BYTE_RANGE: "Pixels range from 0 to 255",
-        None: "The mean and deviation of the pixels are unknown",
+        None: "The mean and standard deviation of the pixels are unknown",
     }
     pads = f"pads images by {family.padding} pixels" if family.padding else "does not pad images"
     return " ".join(
         [
             f"The licence is {family.licence or 'unknown'}.",
-            f"The results use {f'{family.ap} AP' if family.ap else 'an unknown definition of AP'},",
-            f"{'with' if family.flip else 'without'} the mirrored image.",
+            f"The results use {f'{family.ap} AP' if family.ap else 'an unknown definition of AP'}",
+            f"{'and' if family.flip else 'but not'} the mirrored image.",
             pixels[family.pixels] + ("." if family.padding is None else f", and training {pads}."),
         ]
     )

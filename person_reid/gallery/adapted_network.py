@@ -1,4 +1,4 @@
-"""Adapt the network of an index to the images of its tracks, and describe them with the result.
+"""Adapt the network of an index to the images of its tracks, and recompute their features.
 
 config = with_adapted(index, config)                  # an adapted index keeps its network
 if options := adaptation_of(index, config, "shop"):   # None if already adapted to these

@@ -134,7 +134,7 @@ def multi_similarity_pairs(
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` under `mask`, of the same shape.
+    """Return the mean of `values` where `mask`, of the same shape, is true.
 
     If the mask is empty, the mean and its gradient are zero.
     """

@@ -83,7 +83,7 @@ register_loss("lifted", LiftedLoss, "generalised lifted structure (Song 2016, He
 
 
 class MultiSimilarityLoss(FeatureLoss):
-    """Multi-similarity loss: weigh each pair by its own similarity and the anchor's other pairs.
+    """Multi-similarity loss: weight each pair by its own similarity and the anchor's other pairs.
 
         L = mean over i of 1/α log(1 + Σₚ exp(−α (s(i, p) − λ)))
                          + 1/β log(1 + Σₙ exp(β (s(i, n) − λ)))

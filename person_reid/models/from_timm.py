@@ -168,7 +168,7 @@ def find_timm(name: str) -> TimmArchitecture:
 
 
 def _person_size(name: str) -> tuple[int, int] | None:
-    """Return the size of images of people that suits a network.
+    """Return the image size that suits a network for images of people.
 
     It is None for a network of fixed size without a grid.
     """

@@ -108,7 +108,7 @@ class OmniScaleBlock(nn.Module):
         self.IN = norm(outputs)
 
     def add_streams(self, channels: int) -> None:
-        """Add F_1 to F_4."""
+        """Add the four streams, F_1, F_2, F_3 and F_4."""
         self.conv2a = LiteConv3x3(channels)
         self.conv2b, self.conv2c, self.conv2d = (_stack(channels, depth) for depth in (2, 3, 4))
 

@@ -92,7 +92,7 @@ def within(tracks: Sequence[Track], frames: FrameFolder | Video) -> list[Track]:
 
 
 def _until(track: Track, last: int) -> Track:
-    """Return a track without its boxes after a frame."""
+    """Return a track without its boxes after frame `last`."""
     inside = track.frames <= last
     return replace(track, frames=track.frames[inside], boxes=track.boxes[inside])
 

@@ -178,5 +178,5 @@ class FastReIDMGN(nn.Module):
 
 
 def _stripes(maps: Tensor, count: int) -> tuple[Tensor, ...]:
-    """Cut a map (B, C, h, w) into stripes of ⌈h / count⌉ rows, the last one perhaps lower."""
+    """Cut a map (B, C, h, w) into stripes of ⌈h / count⌉ rows, the last one perhaps of fewer."""
     return torch.split(maps, -(-maps.shape[2] // count), dim=2)
