@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from person_reid.config.forms import listed_numbers
-from person_reid.config.option import LARGEST_SETTING, OptionError
+from person_reid.config.option import LARGEST_SETTING
 from person_reid.config.prepare import TRACK_FORMAT_NAMES
 from person_reid.errors import UserError
 from person_reid.files import content_of
@@ -117,7 +117,7 @@ class Format(NamedTuple):
         if named is None:
             return {UNKNOWN_VALUE, *self.people}
         if not (wanted := listed_numbers(named, int)):
-            raise UserError(f"--class {named}: expected numbers of classes, such as 0 or 1,2,7.")
+            raise UserError(f"class={named}: expected numbers of classes, such as 0 or 1,2,7.")
         return {*wanted}
 
     def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
@@ -140,28 +140,14 @@ def _column(files: Files, name: int) -> list[float]:
     return [value for value in values if value != UNKNOWN_VALUE]
 
 
-def _are_certain(files: Files) -> bool:
-    """Return whether no confidence is between 0 and 1, as a detector's would be."""
-    return not any(value % 1 for value in _column(files, 6))
-
-
 def _have_places(files: Files) -> bool:
     """Return whether world coordinates, in metres, follow the confidence."""
     return any(value % 1 for value in _column(files, 7))
 
 
 def _number_detections(files: Files) -> bool:
-    """Return whether the last of nine columns numbers the detections of each frame, from 0.
-
-    A visibility is between 0 and 1. If it is 0 or 1 in all lines, two boxes of a frame share it.
-    """
-    rows = [(place, row) for place, rows in enumerate(files) for row in rows]
-    if _are_certain(files) or not all(len(row.values) == 9 for _, row in rows):
-        return False
-    found = [row.values[8] for _, row in rows]
-    alone = len({(place, row.frame, row.values[8]) for place, row in rows}) == len(rows)
-    whole = all(value >= 0 and not value % 1 for value in found)
-    return whole and alone and {*found} != {1} and 0 not in _column(files, 7)
+    """Return whether the ninth column exceeds 1, as a number does and a visibility does not."""
+    return any(value > 1 for value in _column(files, 8))
 
 
 def _count_classes_from_zero(files: Files) -> bool:
@@ -173,7 +159,8 @@ def _count_classes_from_zero(files: Files) -> bool:
     kinds = _column(files, 7)
     if any(kind == 0 or kind > MOT_CLASSES for kind in kinds):
         return True
-    return bool(kinds) and not _are_certain(files) and not _column(files, 8)
+    fractions = any(value % 1 for value in _column(files, 6))
+    return bool(kinds) and fractions and not _column(files, 8)
 
 
 def _have_confidence(files: Files) -> bool:
@@ -240,9 +227,8 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
             found, expected = "a folder", "a file"
             if TRACK_FORMATS[name].labels:
                 found, expected = expected, found
-            raise OptionError(
-                f"{path}: {found}; {{format}} is about {expected}. Leave {{format}} out.",
-                format=name,
+            raise UserError(
+                f"{path}: {found}; format={name} is about {expected}. Leave format out."
             )
     if name:
         return [_with_labels(path, TRACK_FORMATS[name]) for path in files]
