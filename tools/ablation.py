@@ -23,9 +23,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.tools import AblationConfig, listed_seeds
+from person_reid.config.forms import file_ending_in
+from person_reid.config.look import TableForm
+from person_reid.config.option import option
+from person_reid.config.run import PluginOptions
 from person_reid.config.train import TrainConfig
-from person_reid.console import run_script, spelled_as_flags
+from person_reid.console import run_script
 from person_reid.console.options import parse_known, plugins_named
 from person_reid.console.outputs import check_outputs
 from person_reid.files import shipped
@@ -34,6 +37,7 @@ from person_reid.retrieval.metric_tables import with_deviation, written_table
 from person_reid.run_folder import read_yaml
 from person_reid.text import did_you_mean, parse_json, printable
 from tools.docs.results import append_record, read_records
+from tools.recipes import listed_seeds, seeds
 from tools.reproduce import call
 
 ABLATION_PARTS = ("train", "test", "rows")
@@ -46,7 +50,25 @@ ABLATION_HEAD = ("row", "seeds", *ABLATION_FIGURES, "parameters", "training", "e
 Record = dict[str, Any]
 
 
-@spelled_as_flags()
+class AblationConfig(TableForm, PluginOptions, title="runs"):
+    """All options of tools/ablation.py."""
+
+    table: str = option(
+        "",
+        "a YAML file: train, test, and rows, each with flags of train.py",
+        positional=True,
+        metavar="TABLE",
+    )
+    seeds: str = option("2", "how many (3), or which (4,7; default: 0,1)", form=seeds)
+    rows: tuple[str, ...] = option((), "these rows alone", several="+", metavar="ROW")
+    results: str | None = option(
+        None,
+        "one line per run (default: model/TABLE.jsonl)",
+        form=file_ending_in(".jsonl"),
+        metavar="FILE.jsonl",
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Train and test the rows that have no result yet, and print the table."""
     config, further = parse_known(AblationConfig, argv, __doc__)
@@ -95,7 +117,7 @@ def read_table(file: Path) -> dict[str, Any]:
 def chosen(rows: Mapping[str, str], names: Sequence[str], file: Path) -> dict[str, str]:
     """Return the rows with these names, or all. Raises UserError for an unknown name."""
     if unknown := [name for name in names if name not in rows]:
-        raise reid.UserError(f"--rows {unknown[0]}: {file} has {', '.join(rows)}.")
+        raise reid.UserError(f"rows={unknown[0]}: {file} has {', '.join(rows)}.")
     return {name: flags for name, flags in rows.items() if name in names or not names}
 
 

@@ -19,8 +19,11 @@ import numpy.typing as npt
 import torch
 
 import person_reid as reid
-from person_reid.config.tools import AugmentationsConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.config.forms import picture_file
+from person_reid.config.look import PaperLook
+from person_reid.config.option import POSITIVE, SEED, SIDE, option
+from person_reid.config.run import PluginOptions
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.images.augment import AUGMENTATIONS, MEAN, STD, Augment
 
@@ -30,7 +33,17 @@ ALWAYS = {  # every augmentation, with probability 1, in the order of applicatio
 }  # fmt: skip
 
 
-@spelled_as_flags()
+class AugmentationsConfig(PaperLook, PluginOptions, title="picture"):
+    """All options of tools/augmentations.py."""
+
+    data_dir: str = option("../Market/pytorch", "folder that prepare.py laid out")
+    people: int = option(10, "number of identities, one image each", range=POSITIVE)
+    height: int = option(128, "height of the images in pixels", range=SIDE)
+    width: int = option(64, "width of the images in pixels", range=SIDE)
+    seed: int = option(0, "another seed draws other changes", range=SEED)
+    save: str = option("augmentations.jpg", "picture to write", form=picture_file, metavar="FILE")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Draw the sheet and save it."""
     config = parse(AugmentationsConfig, argv, __doc__)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import person_reid as reid
 from person_reid.config import TrainConfig
 from person_reid.config.evaluate import EvaluateRerankConfig
-from person_reid.config.option import Options, as_flag
+from person_reid.config.option import SEED, Options, as_flag, checked_number
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import build
@@ -25,6 +25,7 @@ OF_TEST = (
     "gpu_ids",
 )  # fmt: skip
 OF_RERANKING = ("result", "multi_query", "ap", "json", "save_per_query", "gpu_ids")
+MOST_SEEDS = 1000
 
 
 class PlannedRun(NamedTuple):
@@ -132,3 +133,17 @@ def known_recipes(further: Iterable[Path]) -> list[Recipe]:
     """Return this repository's and the given recipes, each once, by source and name."""
     paths = {real(path) for path in [*RECIPES.glob("*/*.yaml"), *further]}
     return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))
+
+
+def listed_seeds(text: str) -> list[int]:
+    """Return the seeds that a text counts or lists: [0, 1, 2] for "3" and [4, 7] for "4,7"."""
+    numbers = [checked_number(int, part, SEED) for part in text.split(",") if part]
+    if not numbers or ("," not in text and not 1 <= numbers[0] <= MOST_SEEDS):
+        raise ValueError(f"{text}: expected how many seeds, such as 3, or which, such as 4,7")
+    return numbers if "," in text else list(range(numbers[0]))
+
+
+def seeds(text: str) -> str:
+    """Check the form of seeds; listed_seeds reads it."""
+    listed_seeds(text)
+    return text

@@ -33,20 +33,21 @@ import torch
 
 import person_reid as reid
 from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
-from person_reid.config.option import changed, on_command_line
-from person_reid.config.tools import ReproduceConfig, listed_seeds
-from person_reid.console import run_script, spelled_as_flags
+from person_reid.config.forms import output_path
+from person_reid.config.option import Options, changed, option
+from person_reid.console import run_script
 from person_reid.console.options import build, parse_known
 from person_reid.console.outputs import check_outputs
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.device import dtype_of, emulates
+from person_reid.errors import describe_error
 from person_reid.files import PACKAGE, importable, real, shipped
 from person_reid.text import parse_json, printable
 from person_reid.training.writers import recorded_options
 from person_reid.versions import versions
 from tools.docs.results import append_record, comparison, read_results, update_page
-from tools.recipes import PlannedRun, known_recipes, plan
+from tools.recipes import PlannedRun, known_recipes, listed_seeds, plan, seeds
 
 ROOT = PACKAGE.parent
 RESULTS = ROOT / "docs" / "results.jsonl"
@@ -54,7 +55,22 @@ SHOWN_OUTPUT = 600  # last characters to show of a failed script's output
 log = logging.getLogger("person_reid.reproduce")
 
 
-@spelled_as_flags()
+class ReproduceConfig(Options, title="runs"):
+    """All options of tools/reproduce.py."""
+
+    recipes: tuple[str, ...] = option(
+        (), "files in recipes/", several="*", positional=True, metavar="RECIPE"
+    )
+    seeds: str = option("1", "how many (3), or which (4,7; default: 0)", form=seeds)
+    table: bool = option(False, "only write the page of results")
+    results: str | None = option(
+        None,
+        "one line per run; its page is beside it (default: docs/results.jsonl, docs/results.md)",
+        form=output_path,
+        metavar="FILE.jsonl",
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the recipes that have no results yet, and update the page of results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # also ends a training
@@ -65,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
 
     results = Path(config.results or RESULTS)
     if results.suffix != ".jsonl":
-        raise reid.UserError(f"--results {results}: expected a name that ends in .jsonl.")
+        raise reid.UserError(f"results={results}: expected a name that ends in .jsonl.")
     check_outputs(config, recipes, results=[results, results.with_suffix(".md")])
     read_results(results)
     results.open("a").close()  # fails before hours of work if it is not writable
@@ -94,7 +110,7 @@ def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
     if config.table and (given or further):
         ignored = " ".join([*given, *further])
         raise reid.UserError(
-            f"{ignored} would be ignored beside --table, which trains nothing: leave it out."
+            f"{ignored} would be ignored beside table, which trains nothing: leave it out."
         )
 
 
@@ -111,8 +127,8 @@ def attempt(run: PlannedRun, results: Path) -> str:
     try:
         record = reproduce(run)
     except (reid.UserError, OSError) as error:
-        print(printable(f"error: {on_command_line(error)}"), file=sys.stderr, flush=True)
-        return on_command_line(error)
+        print(printable(f"error: {describe_error(error)}"), file=sys.stderr, flush=True)
+        return describe_error(error)
     append_record(results, record)
     lines = comparison(run.recipe, run.seed, record["figures"], run.changes)
     print(printable("\n".join(lines)), flush=True)
@@ -146,7 +162,7 @@ def prepare(run: PlannedRun) -> None:
     if (folder / "pytorch" / TRAIN).is_dir():
         inner = folder / "pytorch"
         raise reid.UserError(
-            f"--data_dir {folder}: not a layout, but {inner} is one: pass that folder instead."
+            f"data_dir={folder}: not a layout, but {inner} is one: pass that folder instead."
         )
     if not (folder / TRAIN).is_dir():
         words: list[str | Path] = ["--dataset", run.recipe.dataset, "--save_dir", folder]

@@ -40,8 +40,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.threshold import ThresholdConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.config.forms import output_path, rates
+from person_reid.config.look import Look
+from person_reid.config.option import ANY, SHARE, WHOLE, Options, option
+from person_reid.config.zoo import PACKAGED_NETWORK
+from person_reid.console import parse, run_script
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.files import with_ending, write_json
@@ -60,8 +63,75 @@ from person_reid.retrieval.thresholds import (
 )
 from person_reid.show.charts import draw_similarities
 
+COMPARED = ("pair", "person", "track")
+RULE_NAMES = ("eer", "1e-3", "1e-4", "hardest")
+BOUND = {"false_match_rate": ANY}
 
-@spelled_as_flags()
+
+class ThresholdOptions(Options, title="threshold"):
+    """The pairs to measure, the rule, and where the result goes."""
+
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    test_dir: str | None = option(
+        None, "folder that holds query and gallery, to measure instead of a result", metavar="DIR"
+    )
+    network: str = option(
+        PACKAGED_NETWORK,
+        "network to measure there, as for compare_networks.py",
+        needs={"test_dir": ANY},
+    )
+    rule: str | None = option(
+        None, "how the threshold is chosen (default: eer)", choices=RULE_NAMES
+    )
+    rates: str = option(
+        "1e-3,1e-4", "false positive rates at which the TPR is printed", form=rates, metavar="R,R"
+    )
+    compared: str = option(
+        "pair",
+        "what is compared: two images, an image and a person (identify), two tracks (across.py)",
+        choices=COMPARED,
+        flags=("--for",),
+    )
+    camera_norm: bool = option(False, "give the features of every camera the same mean")
+    ignore_cameras: bool = option(False, "also count pairs from the same camera")
+    save: str = option("threshold", "name of the .json and .png to write", form=output_path)
+
+
+class BoundOptions(Options, title="a threshold with a bound"):
+    """How often strangers may be accepted, and with what confidence."""
+
+    false_match_rate: float | None = option(
+        None, "largest share of strangers accepted", range=SHARE, metavar="RATE"
+    )
+    confidence: float = option(0.95, "probability that the rate is kept", range=SHARE, needs=BOUND)
+    gallery_size: int | None = option(
+        None,
+        "count searches among N images that accept a stranger, not pairs; without N, or for 0, "
+        "among as many as were tested",
+        range=WHOLE,
+        bare=0,
+        needs=BOUND,
+    )
+
+
+class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
+    """All options of tools/threshold.py."""
+
+    def fault(self) -> str:
+        """Return why the options conflict; empty if they do not."""
+        if self.test_dir and self.not_default(("result",)):
+            return "test_dir replaces result: leave one out."
+        if self.compared == "track" and self.camera_norm:
+            return f"camera_norm would be ignored: for={self.compared} always levels the cameras."
+        if self.rule and self.false_match_rate is not None:
+            return "rule and false_match_rate both choose the threshold: leave one out."
+        if self.compared != "pair" and self.false_match_rate is not None:
+            return (
+                f"false_match_rate is about images, not about for={self.compared}: leave one out."
+            )
+        return ""
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write SAVE.json and SAVE.png."""
     config = parse(ThresholdConfig, argv, __doc__)
@@ -70,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
     check_beside("save", figures, plot)
     if figures.is_file() and not holds_threshold(figures):
         raise reid.UserError(
-            f"--save {figures}: not a file of this program. Move it, or choose another name."
+            f"save={figures}: not a file of this program. Move it, or choose another name."
         )
 
     pairs, report = on_labels(config)
@@ -93,7 +163,7 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
     threshold = found[kind]["rules"][rule]["threshold"]
     if threshold > 1 and config.false_match_rate is None:
         raise reid.UserError(
-            f"--rule {asked}: no threshold keeps it, because images of different people have a "
+            f"rule={asked}: no threshold keeps it, because images of different people have a "
             "similarity of 1. Check the labels and the network, or take another rule."
         )
     report = {
@@ -139,9 +209,11 @@ def tell_rates(pairs: PairSimilarities, config: ThresholdConfig) -> dict[str, An
     """Print the error rates, and return them."""
     rates_asked = {name: float(name) for name in config.rates.split(",")}
     found = error_rates(pairs, FALSE_POSITIVE_RATES | rates_asked)
-    for name, rates in found.items():
-        rules = rates["rules"]
-        print(f"{name.replace('_', ' ')}: {rates['genuine']} genuine, {rates['impostor']} impostor")
+    for name, errors in found.items():
+        rules = errors["rules"]
+        print(
+            f"{name.replace('_', ' ')}: {errors['genuine']} genuine, {errors['impostor']} impostor"
+        )
         print(f"  EER {rules['eer']['error']:.4f} at threshold {rules['eer']['threshold']:.4f}")
         for rate in rates_asked:
             kept = rules[rate]

@@ -13,7 +13,6 @@ import torch
 import yaml
 
 import prepare
-from person_reid.config.tools import listed_seeds
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
 from person_reid.training.writers import recorded_options
@@ -32,7 +31,7 @@ from tools.docs.results import (
     update_page,
 )
 from tools.recipe_file import RECIPE_KEY
-from tools.recipes import known_recipes, plan, read_recipe
+from tools.recipes import known_recipes, listed_seeds, plan, read_recipe
 from tools.reproduce import ROOT, call
 
 ABOUT: dict[str, Any] = {
@@ -146,7 +145,7 @@ def test_the_folder_above_a_layout_is_named(tiny, tmp_path, capsys):
             [str(tiny), "--seeds", "1", "--results", "out.jsonl", "--data_dir", "people"]
         )
     assert (
-        "--data_dir people: not a layout, but people/pytorch is one"
+        "data_dir=people: not a layout, but people/pytorch is one"
         in capsys.readouterr().err.replace("\\", "/")
     )
 
@@ -184,7 +183,7 @@ def test_sigterm_ends_it_like_an_error_so_that_its_training_ends(tmp_path):
 def test_flags_of_a_training_are_refused_beside_the_table(tmp_path):
     results = str(tmp_path / "out.jsonl")
     for words, named in ((["--seeds", "3"], "--seeds"), (["--bf16"], "--bf16")):
-        with pytest.raises(UserError, match=f"^{named} would be ignored beside --table"):
+        with pytest.raises(UserError, match=f"^{named} would be ignored beside table"):
             reproduce.main(["--table", "--results", results, *words])
     assert not list(tmp_path.iterdir())
 

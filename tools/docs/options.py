@@ -27,14 +27,16 @@ from person_reid.config.people import VideosConfig
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.serve import ServeConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
-from person_reid.config.threshold import ThresholdConfig
-from person_reid.config.tools import AblationConfig, AugmentationsConfig, ReproduceConfig
 from person_reid.files import write_text
+from tools.ablation import AblationConfig
+from tools.augmentations import AugmentationsConfig
 from tools.compare import CompareConfig
 from tools.compare_networks import CompareNetworksConfig
 from tools.explore import ExploreConfig
 from tools.heatmap import HeatmapConfig
 from tools.report import ReportConfig
+from tools.reproduce import ReproduceConfig
+from tools.threshold import ThresholdConfig
 
 OPTIONS_PAGE = ROOT / "docs" / "options.md"
 OPTIONS_HEAD = """# Options
