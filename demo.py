@@ -19,7 +19,7 @@ from pathlib import Path
 import person_reid as reid
 from person_reid.config.demo import DemoConfig
 from person_reid.config.look import own_or
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
 from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, read_notes
@@ -29,7 +29,6 @@ QUERIES_OF_SHEET = 10  # queries per sheet
 USUAL_QUERY = 777  # the query shown by default; the first if there are fewer
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Print and draw the requested rankings."""
     config = parse(DemoConfig, argv, __doc__)

@@ -29,7 +29,7 @@ from person_reid.config.evaluate import (
     RankingOptions,
 )
 from person_reid.config.forms import listed_numbers
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.own.labels import words_beside
 from person_reid.files import write_json
@@ -53,7 +53,6 @@ def main(argv: list[str] | None = None) -> None:
     report(parse(EvaluateConfig, argv, __doc__))
 
 
-@spelled_as_flags()
 def report(
     config: EvaluationOptions,
     device: "torch.device | None" = None,
@@ -70,7 +69,7 @@ def report(
     ranked, leads = ranking_options(config), world is None or world.is_main
     if world and (ranked.single_shot or ranked.gap or config.by):
         raise reid.UserError(
-            "--single_shot, --gap and --by do not work with torchrun: start one process."
+            "single_shot, gap and by do not work with torchrun: start one process."
         )
     written = {"json": [config.json], "save_per_query": [config.save_per_query]}
     check_outputs(config, [reid.multi_query_file(config.result)], **written)

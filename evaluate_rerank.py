@@ -12,10 +12,9 @@ Prints one line for single queries and, if --multi_query names a file, one for m
 import person_reid as reid
 from evaluate import report
 from person_reid.config.evaluate import EvaluateRerankConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Re-rank and evaluate."""
     config = parse(EvaluateRerankConfig, argv, __doc__)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import person_reid as reid
 from person_reid.config.prepare import PrepareConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.data.datasets import DATA_SETS, KnownDataSet
 from person_reid.data.downloads import fetch_data_set, with_flags
 from person_reid.data.layout import next_command
@@ -34,7 +34,6 @@ from person_reid.files import check_way, real
 from person_reid.text import as_command, printable, quoted
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Lay out the data set that the options name, or draw one."""
     config = parse(PrepareConfig, argv, __doc__)

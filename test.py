@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import person_reid as reid
 from person_reid.config.tested import TestConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.files import write_json
 from person_reid.retrieval.results import PLAIN, RESULT
@@ -40,7 +40,6 @@ def main(argv: list[str] | None = None) -> None:
     test(parse(TestConfig, argv, __doc__))
 
 
-@spelled_as_flags()
 def test(config: TestConfig) -> None:
     """Test the network that the options name on the images of test_dir."""
     multi = reid.multi_query_file(config.result) if config.multi else None

@@ -15,10 +15,9 @@ and, every ten epochs, net_010.pth, net_020.pth, …
 
 import person_reid as reid
 from person_reid.config import TrainConfig
-from person_reid.console import launched, parse, run_script, share_batch, spelled_as_flags
+from person_reid.console import launched, parse, run_script, share_batch
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None, text: str | None = __doc__) -> None:
     """Train in this process, in one for each GPU, or as one of those that torchrun started."""
     config = parse(TrainConfig, argv, text)  # defaults < --config FILE < flags; without torch

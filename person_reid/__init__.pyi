@@ -2,7 +2,6 @@
 # docs/reference.md lists them with their arguments.
 
 from .config import FitOptions as FitOptions
-from .config import OptionError as OptionError
 from .config.detector import DetectorOptions as DetectorOptions
 from .config.detector import TrackerOptions as TrackerOptions
 from .config.evaluate import RerankOptions as RerankOptions

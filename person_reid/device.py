@@ -18,7 +18,6 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from person_reid.config.option import OptionError
 from person_reid.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -141,18 +140,15 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
         if number < -1:
             raise ValueError
     except ValueError:
-        raise OptionError(
-            "{gpu_ids}: expected the number of one GPU, such as 0, or -1 for the CPU.",
-            gpu_ids=gpu_ids,
+        raise UserError(
+            f"gpu_ids={gpu_ids}: expected the number of one GPU, such as 0, or -1 for the CPU."
         ) from None
     if number == -1:
         return _cpu()
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         if number >= count:
-            raise OptionError(
-                f"{{gpu_ids}}: this machine has {count} GPU(s), numbered from 0.", gpu_ids=gpu_ids
-            )
+            raise UserError(f"gpu_ids={gpu_ids}: this machine has {count} GPU(s), numbered from 0.")
         return torch.device("cuda", number)
     return torch.device("mps") if torch.backends.mps.is_available() else _cpu()
 

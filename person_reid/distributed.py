@@ -27,7 +27,6 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from person_reid.config.option import OptionError
 from person_reid.device import select_device
 from person_reid.errors import UserError, first_line
 from person_reid.files import importable
@@ -66,7 +65,7 @@ class World:
         A single number stands for as many GPUs as this machine has processes; -1 is the CPU. A
         single process takes the first GPU, and logs it if there are others.
 
-        Raises OptionError if several GPUs are named, but fewer than there are processes.
+        Raises UserError if several GPUs are named, but fewer than there are processes.
         """
         numbers = gpu_ids.split(",")
         if self.size == 1 or gpu_ids.strip() == "-1":
@@ -80,11 +79,10 @@ class World:
         if len(numbers) == 1:
             return str(self.local_rank)
         if self.local_rank >= len(numbers):
-            raise OptionError(
-                f"{{gpu_ids}}: {len(numbers)} GPUs for at least {self.local_rank + 1} "
+            raise UserError(
+                f"gpu_ids={gpu_ids}: {len(numbers)} GPUs for at least {self.local_rank + 1} "
                 "processes. Name one for each process, or start fewer: --nproc_per_node "
-                f"{len(numbers)}.",
-                gpu_ids=gpu_ids,
+                f"{len(numbers)}."
             )
         return numbers[self.local_rank]
 

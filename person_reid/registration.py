@@ -73,16 +73,14 @@ def load_plugin(name: str) -> None:
     if module in sys.modules:
         known = getattr(sys.modules[module], "__file__", None)
         if file and not (known and Path(known).exists() and file.samefile(known)):
-            raise UserError(
-                f"--plugin {name}: Python has another module {module}. Rename the file."
-            )
+            raise UserError(f"plugin={name}: Python has another module {module}. Rename the file.")
         PLUGINS[module] = sys.modules[module]
         return
     if file and str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
     spec = spec_from_file_location(module, file) if file else _found(name)
     if spec is None or spec.loader is None:
-        raise UserError(f"--plugin {name}: no such file, and no module of that name.")
+        raise UserError(f"plugin={name}: no such file, and no module of that name.")
     sys.modules[module] = plugin = module_from_spec(spec)
     try:
         spec.loader.exec_module(plugin)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from person_reid.config import OptionError, TrainConfig
+from person_reid.config import TrainConfig
 from person_reid.config.files import options_in
 from person_reid.config.network import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.option import resolve, text_options
@@ -144,9 +144,9 @@ class RunFolder:
             # The run may have stopped while its first epoch was saved.
             begun = self.versions_file.exists() and not self.log.exists()
             if any(self.path.glob("*.pth")) and not begun:
-                raise OptionError(
+                raise UserError(
                     f"{self.state_file}: no such file, so the run cannot be resumed. "
-                    "Without {resume} it begins anew, "
+                    "Without resume it begins anew, "
                     f"and what is in {self.path} is kept beside it."
                 )
             return None
@@ -225,7 +225,7 @@ class RunFolder:
         values = {**unsaid, **values, "name": self.name}
         try:
             return resolve(TrainConfig, values, given=())
-        except OptionError as error:
+        except UserError as error:
             raise UserError(f"{self.options_file}: {error}") from None
 
     def num_classes(self, options: Mapping[str, Any]) -> int:
@@ -447,14 +447,14 @@ def check_run_name(name: str) -> None:
     forbidden = set("/\\") if here else set('/\\<>:"|?*')
     if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":
         raise UserError(
-            f'--name {name!r}: expected a plain name, without any of / \\ < > : " | ? '
+            f'name={name!r}: expected a plain name, without any of / \\ < > : " | ? '
             "* and control characters, that does not begin with a dot, dash or space, "
             "nor end with a dot or space."
         )
     if DEVICE.match(name) and not here:
-        raise OptionError("{name}: is a reserved name on Windows. Choose another name.", name=name)
+        raise UserError(f"name={name}: is a reserved name on Windows. Choose another name.")
     if len(os.fsencode(name)) > LONGEST_NAME:
-        raise OptionError(
-            f"{{name}}…: expected at most {LONGEST_NAME} bytes, found {len(os.fsencode(name))}.",
-            name=name[:20],
+        raise UserError(
+            f"name={name[:20]}…: expected at most {LONGEST_NAME} bytes, "
+            f"found {len(os.fsencode(name))}."
         )

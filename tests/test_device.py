@@ -19,7 +19,7 @@ from person_reid.files import importable
 
 @pytest.mark.parametrize("gpu_ids", ["0,1", "first", "", "1.5", "-2"])
 def test_a_device_is_one_number(gpu_ids):
-    with pytest.raises(UserError, match=f"gpu_ids='{gpu_ids}': expected the number of one GPU"):
+    with pytest.raises(UserError, match=f"gpu_ids={gpu_ids}: expected the number of one GPU"):
         select_device(gpu_ids)
 
 
@@ -41,7 +41,7 @@ def test_more_processes_than_gpus_use_none_that_nobody_named():
     worlds = [World(rank, 4, rank) for rank in range(4)]
     assert [world.gpu("4,5") for world in worlds[:2]] == ["4", "5"]
     for world in worlds[2:]:
-        with pytest.raises(UserError, match="gpu_ids='4,5': 2 GPUs for at least [34] processes"):
+        with pytest.raises(UserError, match="gpu_ids=4,5: 2 GPUs for at least [34] processes"):
             world.gpu("4,5")
 
 

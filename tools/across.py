@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.across import AcrossConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.files import check_folder, real
 from person_reid.gallery.gallery import open_gallery
@@ -55,7 +55,6 @@ from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Read tracks and features, link them, and write the people."""
     config = parse(AcrossConfig, argv, __doc__)
@@ -91,7 +90,7 @@ def check_places(config: AcrossConfig) -> None:
     check_folder(config.save, PEOPLE_MARK)
     if config.sheet and real(config.sheet).is_relative_to(real(config.save)):
         raise reid.UserError(
-            f"--sheet {config.sheet}: the folder {config.save} is replaced as a whole. Write the "
+            f"sheet={config.sheet}: the folder {config.save} is replaced as a whole. Write the "
             "picture beside it."
         )
 

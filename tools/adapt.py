@@ -24,10 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.adapt import AdaptConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Adapt, in one process or under torchrun."""
     from person_reid.training.adaptation import started

@@ -19,7 +19,7 @@ import person_reid as reid
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.option import Options, option
 from person_reid.config.tested import UsedNetwork, parse_scales
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.deploy.find import own_threshold, tested_network
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import DIGITS, accepts, measured_flags, with_bound
@@ -45,7 +45,6 @@ class CompareConfig(UsedNetwork, CompareOptions):
 OF_AN_IMAGE = re.compile("(--ms (?P<ms>[^ ]+))? ?(?P<no_flip>--no_flip)?")
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Compare two images and print the verdict."""
     config = parse(CompareConfig, argv, __doc__).or_packaged()

@@ -34,10 +34,10 @@ from person_reid.config.evaluate import BOOTSTRAP_DRAWS, CONFIDENCE, EvaluationO
 from person_reid.config.export import READABLE
 from person_reid.config.forms import file_ending_in, picture_file
 from person_reid.config.look import Look, TableForm, own_or
-from person_reid.config.option import listed, option, redeclared
+from person_reid.config.option import option, redeclared
 from person_reid.config.run import DeviceOptions
 from person_reid.config.tested import TestConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
@@ -82,14 +82,14 @@ class CompareNetworksConfig(Look, TableForm, DeviceOptions):
     )
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options do not go together; empty if they do."""
         ignored = self.not_default(("networks", "test_dirs", "gpu_ids", "save"))
         if self.results and ignored:
-            return f"{listed(ignored)} would be ignored: {{results}} are compared as they are."
+            return f"{', '.join(ignored)} would be ignored: results are compared as they are."
         if len(self.results) == 1:
-            return "{results}: expected two files or more."
+            return "results: expected two files or more."
         if not self.results and not (self.networks and self.test_dirs):
-            return "Expected {networks} and {test_dirs}, or {results}."
+            return "Expected networks and test_dirs, or results."
         return "" if self.save else self.ignored_without("save")
 
 
@@ -98,7 +98,6 @@ Row = dict[str, Any]
 Rankings = dict[str, reid.Metrics]  # {test set: its ranking}
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Measure every network on every test set; print, write and draw the result."""
     config = parse(CompareNetworksConfig, argv, __doc__)
@@ -126,7 +125,7 @@ def of_networks(config: CompareNetworksConfig) -> tuple[list[Row], list[Rankings
     check_test_sets(config.test_dirs)
     texts = named_here(config.networks)
     if config.bootstrap and len(texts) < 2:
-        raise reid.OptionError("{bootstrap}: expected two {networks} or more.")
+        raise reid.UserError("bootstrap: expected two networks or more.")
     networks = [network_named(text, "networks", config.gpu_ids) for text in texts]
     names = own_or(short_names(texts), config.labels)
     measured = [
@@ -156,7 +155,7 @@ def named_here(texts: Sequence[str]) -> list[str]:
     found = on_disk() if PUBLISHED_COLUMN in texts else []
     if PUBLISHED_COLUMN in texts and not found:
         raise reid.UserError(
-            f"--networks {PUBLISHED_COLUMN}: no file of a published network is on this machine. "
+            f"networks={PUBLISHED_COLUMN}: no file of a published network is on this machine. "
             f"`{as_command('model.py')} --published` lists them; "
             "--weights NAME says where a file belongs."
         )

@@ -28,11 +28,11 @@ import person_reid as reid
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.forms import output_path
-from person_reid.config.option import ANY, as_flag, listed, option, redeclared
+from person_reid.config.option import ANY, as_flag, option, redeclared
 from person_reid.config.run import PluginOptions
 from person_reid.config.tested import NAMING
 from person_reid.config.zoo import PACKAGED_NETWORK
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import DISTRACTOR, some_of
@@ -110,23 +110,21 @@ class ExploreConfig(RerankOptions, ExploreOptions):
         return bool(self.result or not (self.images or self.index or self.label_errors))
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options do not go together; empty if they do."""
         given = self.not_default(RerankOptions.declared())
         if given and not self.rerank:
-            return f"{listed(given)} would be ignored without {{rerank}}."
+            return f"{', '.join(given)} would be ignored without rerank."
         if self.index and (self.result or self.label_errors):
-            return "{index} replaces {result} and {label_errors}: give one or the other."
+            return "index replaces result and label_errors: give one or the other."
         if self.images and (self.result or self.label_errors or self.index):
-            return "Images replace {result}, {label_errors} and {index}: give one or the other."
+            return "Images replace result, label_errors and index: give one or the other."
         if not self.has_queries and (self.rerank or self.other or self.ignore_cameras):
             return (
-                "{rerank}, {other} and {ignore_cameras} are about rankings of queries: "
-                "give {result} FILE."
+                "rerank, other and ignore_cameras are about rankings of queries: give result=FILE."
             )
         return ""
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Rank, draw and write the folder."""
     config = parse(ExploreConfig, argv, __doc__)
@@ -268,7 +266,7 @@ def rank_all(
     result = config.result or RESULT
     others = reid.load_result(config.other, paths=True) if config.other else None
     if others:
-        check_same_images((query, gallery), result, others, f"--other {config.other}")
+        check_same_images((query, gallery), result, others, f"other={config.other}")
     name, *more = run_names([Path(path) for path in (result, config.other) if path])
     ignored = config.ignore_cameras
     rankings = [rank(name, query, gallery, ignore_cameras=ignored)]

@@ -20,11 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config import OptionError
 from person_reid.config.export import EXPORT_FORMATS, ExportConfig
-from person_reid.config.option import listed
 from person_reid.config.tested import TestConfig, TrainedNetwork
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
@@ -48,7 +46,6 @@ DECIDED_BY_CLIENT = (
 )
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Export a network, and compare its accuracy before and after if --test_dir is given."""
     config = parse(ExportConfig, argv, __doc__)
@@ -63,11 +60,9 @@ def main(argv: list[str] | None = None) -> None:
 def check(config: ExportConfig) -> None:
     """Raise an error for options that exclude each other, or for a missing test set."""
     if config.client and (decided := config.not_default(DECIDED_BY_CLIENT)):
-        raise OptionError(
-            f"{{client}} decides {listed(decided)}: leave that out.", client=config.client
-        )
+        raise reid.UserError(f"for={config.client} decides {', '.join(decided)}: leave that out.")
     if config.fp16 and config.int8:
-        raise OptionError("{fp16} and {int8} exclude each other: choose one.", fp16=True, int8=True)
+        raise reid.UserError("fp16 and int8 exclude each other: choose one.")
     check_test_sets([config.test_dir] if config.test_dir else [])
 
 
@@ -111,9 +106,7 @@ def write_for_client(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
     backbone = Path(tested.spec.backbone or "").name
     path = Path(config.output or f"{backbone}_{client}{ending}")
     if path.suffix != ending:
-        raise reid.UserError(
-            f"--output {path}: expected a name that ends in {ending}, for {client}."
-        )
+        raise reid.UserError(f"output={path}: expected a name that ends in {ending}, for {client}.")
     beside = path.with_suffix(".bin") if ending == ".xml" else None  # the weights
     check_outputs(config, [tested.weights], output=[path, beside])
     if beside:
@@ -144,9 +137,9 @@ def chosen_format(config: ExportConfig) -> tuple[str, Path]:
     kind = EXPORT_FORMATS.get(path.suffix.lower())
     if kind is None or config.format not in (None, kind):
         expected = suffixes[config.format] if config.format else ", ".join(EXPORT_FORMATS)
-        raise reid.UserError(f"--output {path}: expected a name that ends in {expected}.")
+        raise reid.UserError(f"output={path}: expected a name that ends in {expected}.")
     if kind != "onnx" and (config.int8 or config.tensorrt):
-        raise reid.UserError(f"--format {kind}: --int8 and --tensorrt need --format onnx.")
+        raise reid.UserError(f"format={kind}: int8 and tensorrt need format=onnx.")
     return kind, path
 
 

@@ -33,7 +33,7 @@ from person_reid.config.figures import (
 )
 from person_reid.config.forms import listed_numbers
 from person_reid.config.look import own_or
-from person_reid.console import parse_command, run_script, spelled_as_flags
+from person_reid.console import parse_command, run_script
 from person_reid.console.options import load_plugins
 from person_reid.console.outputs import check_outputs
 from person_reid.retrieval import metric_tables
@@ -43,7 +43,6 @@ from person_reid.run_folder import default_name, read_history
 from person_reid.text import printable
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Draw the picture that the command names, or print the table."""
     load_plugins(argv)  # plugins may register figures
@@ -71,7 +70,7 @@ def cmc(config: CmcConfig) -> None:
     from person_reid.show.charts import draw_cmc
 
     if config.ranks < 2:
-        raise reid.OptionError("{ranks}: expected 2 or more.", ranks=config.ranks)
+        raise reid.UserError(f"ranks={config.ranks}: expected 2 or more.")
     draw_cmc(compared(config), config.save, config.ranks, config)
 
 
@@ -110,7 +109,7 @@ def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]
     if len(together) == len(runs):
         apart = ", ".join(map(printable, runs))
         raise reid.UserError(
-            f"--seeds: no two of these are seeds of one network: {apart}. "
+            f"seeds: no two of these are seeds of one network: {apart}. "
             "Call them NET_seed3.mat and NET_seed7.mat, or NET_0.mat and NET_1.mat."
         )
     return together

@@ -29,7 +29,7 @@ from person_reid.config.search import (
     ReindexConfig,
     RelocateConfig,
 )
-from person_reid.console import parse_command, run_script, spelled_as_flags
+from person_reid.console import parse_command, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.files import real, write_json
 from person_reid.gallery.forgetting import FORGOTTEN_AT_ONCE
@@ -50,7 +50,6 @@ from person_reid.text import as_command, counted, printable
 MOST_FAULTS = 20  # the most faults to print
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Run a command."""
     name, config = parse_command(GALLERY_COMMANDS, argv, __doc__)

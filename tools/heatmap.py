@@ -20,9 +20,9 @@ import person_reid as reid
 from person_reid.config.demo import ShownFiles, ShownRanking
 from person_reid.config.forms import indices, numbers_in, picture_file
 from person_reid.config.look import PaperLook
-from person_reid.config.option import POSITIVE, Options, listed, option, redeclared
+from person_reid.config.option import POSITIVE, Options, option, redeclared
 from person_reid.config.tested import TrainedNetwork
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
@@ -55,14 +55,13 @@ class HeatmapConfig(PaperLook, HeatmapOptions, TrainedNetwork):
     """All options of tools/heatmap.py."""
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options do not go together; empty if they do."""
         ignored = self.not_default(("query_index", "top", "result", "test_dir"))
         if self.images and ignored:
-            return f"{listed(ignored)} would be ignored beside images: leave one of them out."
+            return f"{', '.join(ignored)} would be ignored beside images: leave one of them out."
         return ""
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Draw the heat maps."""
     config = parse(HeatmapConfig, argv, __doc__)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.label_errors import CHECKED_SPLITS, LabelErrorsConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import JUNK
 from person_reid.data.own.corrections import CORRECTION_COLUMNS
@@ -44,7 +44,6 @@ from person_reid.text import as_command, printable, quoted
 PRINTED = 10  # images to print
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Extract the features, find the errors, write the list and draw the sheet."""
     config = parse(LabelErrorsConfig, argv, __doc__)
@@ -134,7 +133,7 @@ def holds_decisions(table: Path) -> bool:
         lines = read_table(table, CORRECTION_COLUMNS, may_be_empty=True)
     except reid.UserError as error:
         raise reid.UserError(
-            f"--save {table} exists, cannot be read as a list of label errors, and is not "
+            f"save={table} exists, cannot be read as a list of label errors, and is not "
             f"replaced. Move it, or choose another name. {error}"
         ) from error
     return any(line["accept"] for _, line in lines)

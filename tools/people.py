@@ -40,11 +40,10 @@ from PIL.Image import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.option import listed
 from person_reid.config.people import VideosConfig
 from person_reid.config.search import IndexConfig, NetworkOfIndex
 from person_reid.config.times import EPOCH, parsed, written
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.video.frames import (
     FrameFolder,
@@ -101,7 +100,6 @@ class Shot:
     tracks: str | None
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Track each video, add its people to a gallery, link them, and write the results."""
     config = parse(VideosConfig, argv, __doc__)
@@ -158,7 +156,7 @@ def named_videos(config: VideosConfig) -> list[tuple[str, str]]:
 
 
 def list_shots(config: VideosConfig) -> list[Shot]:
-    """Return the videos that the options name. Raises OptionError if they contradict each other."""
+    """Return the videos that the options name. Raises UserError if they contradict each other."""
     named = named_videos(config)
     videos = [video for _, video in named]
     if len({real(video) for video in videos}) < len(videos):
@@ -166,7 +164,7 @@ def list_shots(config: VideosConfig) -> list[Shot]:
     starts = of_videos(config.start, videos)
     tracks = of_videos(config.tracks, videos)
     if tracks.get("") and len(videos) > 1:
-        raise reid.OptionError("{tracks}: of which video? VIDEO=FILE", tracks=tracks[""])
+        raise reid.UserError(f"tracks={tracks['']}: of which video? --tracks VIDEO=FILE")
 
     shots = [
         Shot(Path(video), camera, *(each.get(video) or each.get("") for each in (starts, tracks)))
@@ -174,9 +172,7 @@ def list_shots(config: VideosConfig) -> list[Shot]:
     ]
     unused = ("every", *reid.DetectorOptions.declared(), *reid.TrackerOptions.declared())
     if all(shot.tracks for shot in shots) and (ignored := config.not_default(unused)):
-        raise reid.OptionError(
-            f"{listed(ignored)} would be ignored: all videos have tracks.", **ignored
-        )
+        raise reid.UserError(f"{', '.join(ignored)} would be ignored: all videos have tracks.")
     return shots
 
 
@@ -198,7 +194,7 @@ def check_places(config: VideosConfig, shots: list[Shot], live: bool) -> None:
     there = [path for path in folder.glob("*") if not path.name.startswith(".")]
     if there and not (folder / VIDEOS_MARK).exists():
         raise reid.UserError(
-            f"--save {folder}: holds something that this command did not write. "
+            f"save={folder}: holds something that this command did not write. "
             "Choose another folder."
         )
     read = [path for shot in shots for path in (shot.video, shot.tracks) if path]
@@ -206,7 +202,7 @@ def check_places(config: VideosConfig, shots: list[Shot], live: bool) -> None:
     check_outputs(config, read, save=written)
     unknown = [shot.video for shot in shots if not (shot.start or live)]
     if config.travel and unknown:
-        raise reid.UserError(f"--travel: nobody knows when {unknown[0]} begins. Say it: --start")
+        raise reid.UserError(f"travel: nobody knows when {unknown[0]} begins. Say it: --start")
     for file in (config.travel, config.corrections, *(shot.tracks for shot in shots)):
         if file and not Path(file).exists():
             raise reid.UserError(f"{file}: no such file.")
@@ -284,7 +280,7 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
     """Report who appears in live cameras until Ctrl-C, SIGTERM, or the end of all videos."""
     unused = ("tracks", "per_track", "corrections", "adapt")
     if given := config.not_default(unused):
-        raise reid.OptionError(f"{listed(given)} would be ignored: cameras are live.", **given)
+        raise reid.UserError(f"{', '.join(given)} would be ignored: cameras are live.")
     addresses = dict(named_videos(config))
     if len(addresses) < len(shots):
         raise reid.UserError("Two cameras have one name. Name them: --camera NAME=ADDRESS")

@@ -29,9 +29,9 @@ from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import EvaluationOptions, RerankOptions
 from person_reid.config.files import check_plugins
 from person_reid.config.forms import file_ending_in
-from person_reid.config.option import WHOLE, Options, listed, option, redeclared
+from person_reid.config.option import WHOLE, Options, option, redeclared
 from person_reid.config.tested import TrainedNetwork
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
@@ -78,17 +78,15 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
     def fault(self) -> str:
         """Return the options that concern something that the page omits."""
         if self.no_rerank and (ignored := self.not_default(RerankOptions.declared())):
-            return f"{listed(ignored)} would be ignored beside {{no_rerank}}: leave them out."
+            return f"{', '.join(ignored)} would be ignored beside no_rerank: leave them out."
         if self.no_images and (ignored := self.not_default(("queries", "worst", "test_dir"))):
-            return (
-                f"{listed(ignored)} would be ignored beside {{no_images}}: leave one of them out."
-            )
+            return f"{', '.join(ignored)} would be ignored beside no_images: leave one out."
         if (self.no_images or self.no_heatmaps) and (
             ignored := self.not_default(("height", "width"))
         ):
-            beside = "{no_images}" if self.no_images else "{no_heatmaps}"
+            beside = "no_images" if self.no_images else "no_heatmaps"
             return (
-                f"{listed(ignored)} would be ignored beside {beside}: "
+                f"{', '.join(ignored)} would be ignored beside {beside}: "
                 "heat maps alone need the size. Leave it out."
             )
         return ""
@@ -105,7 +103,6 @@ def described(run: reid.RunFolder) -> dict[str, Any]:
         raise
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Measure, draw and write the page."""
     config = parse(ReportConfig, argv, __doc__)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import person_reid as reid
 from person_reid.config.export import SavePretrainedConfig
 from person_reid.config.tested import CONFIG_FILE
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.find import own_threshold, tested_network
@@ -29,7 +29,6 @@ from person_reid.retrieval.results import PLAIN
 from person_reid.text import as_command, quoted
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Measure the network on every test set, and write the folder."""
     config = parse(SavePretrainedConfig, argv, __doc__)

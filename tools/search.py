@@ -56,7 +56,7 @@ from person_reid.config.search import (
     QueryConfig,
 )
 from person_reid.config.times import ago, written
-from person_reid.console import parse_command, run_script, spelled_as_flags
+from person_reid.console import parse_command, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.facts import listed_images, one_person_each
@@ -93,7 +93,6 @@ LEAST_ASKED = 5  # queries needed to compare the cameras of first answers
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Run a command: index images, search for them, or for the people in them."""
     words = sys.argv[1:] if argv is None else argv

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.serve import ServeConfig
-from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.gallery.gallery import file_at, growing_gallery
 from person_reid.gallery.indexed_network import open_onnx_network
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 BACKLOG = 64  # connections that wait to be accepted
 
 
-@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM, and complete the requests in progress."""
     config = parse(ServeConfig, argv, __doc__)
@@ -107,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
 def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -> "LiveCameras":
     """Return the live cameras, with their detector. Raises UserError for a fault."""
     if not find_spec("torch"):
-        raise reid.OptionError("{camera} needs PyTorch: python -m pip install torch")
+        raise reid.UserError("Live cameras need PyTorch: python -m pip install torch")
     from person_reid.serve.cameras import LiveCameras
 
     device = reid.select_device(config.gpu_ids)

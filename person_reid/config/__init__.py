@@ -8,6 +8,5 @@ translated into the options that they stand for; opts.yaml keeps both.
 This package imports only the standard library.
 """
 
-from person_reid.config.option import OptionError as OptionError
 from person_reid.config.train import FitOptions as FitOptions
 from person_reid.config.train import TrainConfig as TrainConfig

@@ -9,7 +9,6 @@ from person_reid.config.option import (
     WHOLE,
     Options,
     Range,
-    listed,
     option,
     redeclared,
 )
@@ -118,16 +117,15 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
     """All options of evaluate.py."""
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
-        other = "euclidean" if self.distance == "cosine" else self.distance
+        """Return why the options conflict; empty if they do not."""
         if self.single_shot and (self.save_per_query or self.distance != "cosine"):
-            return f"{{single_shot}} does not work with {{save_per_query}} or {{distance}} {other}."
+            return "single_shot does not work with save_per_query, nor with another distance."
         if self.single_shot and (self.by or self.gap):
-            return "{single_shot} does not work with {by} or {gap}."
+            return "single_shot does not work with by or gap."
         if self.scores and (given := self.not_default(("distance", "single_shot", "multi_query"))):
-            return f"{listed(given)} would be ignored: {{scores}} are of the queries' features."
+            return f"{', '.join(given)} would be ignored: scores are of the queries' features."
         if self.gap and (given := self.not_default(OF_GALLERY)):
-            return f"{listed(given)} would be ignored: {{gap}} ranks the people of one frame."
+            return f"{', '.join(given)} would be ignored: gap ranks the people of one frame."
         return ""
 
 

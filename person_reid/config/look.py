@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from person_reid.config.forms import texts
-from person_reid.config.option import OptionError, Options, listed, option, redeclared
+from person_reid.config.option import Options, option, redeclared
+from person_reid.errors import UserError
 from person_reid.text import printable
 
 WIDTHS = {"column": 3.3, "page": 6.9}  # inches of a paper with two columns
@@ -26,7 +27,7 @@ class Look(Options, title="look"):
     def ignored_without(self, save: str) -> str:
         """Return, for `fault`, the options that have no effect without `save`."""
         ignored = self.not_default(Look.declared())
-        return f"{listed(ignored)} would be ignored without {{{save}}}." if ignored else ""
+        return f"{', '.join(ignored)} would be ignored without {save}." if ignored else ""
 
 
 class PaperLook(Options, title="look"):
@@ -52,8 +53,8 @@ class TableForm(Options, title="table"):
     csv: bool = option(False, "print a table of comma-separated values")
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
-        both = "{latex} and {csv} are two forms of a table: leave one out."
+        """Return why the options conflict; empty if they do not."""
+        both = "latex and csv are two forms of a table: leave one out."
         return both if self.latex and self.csv else ""
 
     @property
@@ -65,14 +66,12 @@ class TableForm(Options, title="table"):
 def own_or(names: Sequence[str], labels: str | None) -> list[str]:
     """Return the texts of --labels, if there are any, or else these names.
 
-    Raises OptionError if their number differs.
+    Raises UserError if their number differs.
     """
     if labels is None:
         return list(names)
     own = labels.split(",")
     if len(own) != len(names):
         listing = ", ".join(map(printable, names))
-        raise OptionError(
-            f"{{labels}}: expected {len(names)}, in place of: {listing}.", labels=labels
-        )
+        raise UserError(f"labels={labels}: expected {len(names)}, in place of: {listing}.")
     return own

@@ -7,17 +7,13 @@ package imports nothing but the standard library, so that --help and error messa
 torch.
 """
 
-import importlib
 import math
 import os
-import pkgutil
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, FrozenInstanceError, dataclass, field, fields, replace
 from datetime import date
 from functools import cache
 from numbers import Integral, Real
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -29,7 +25,7 @@ from typing import (
     get_type_hints,
 )
 
-from person_reid.errors import UserError, describe_error
+from person_reid.errors import UserError
 from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -52,54 +48,8 @@ ALIASES = {
     "batch_size": "batchsize",
     "device": "gpu_ids",
 }
-NAMED_OPTION = re.compile(r"\{([A-Za-z_]\w*)\}")  # in the message of an OptionError
 Config = TypeVar("Config", bound="Options")
 Number = TypeVar("Number", int, float)
-
-
-class OptionError(UserError):
-    """An error about options, spelled `--instances 4` on a command line, `instances=4` in Python.
-
-    message: each {name} of an option is replaced by its spelling. Other words in braces, such as in
-        the name of a user's file, are kept. values: {name: value}, printed beside the names of
-        options.
-    """
-
-    def __init__(self, message: str, **values: Any) -> None:
-        super().__init__(message)
-        self.message, self.values = message, values
-
-    def spelled(self, spell: Callable[..., str]) -> str:
-        """Return the message. spell: turns a name, or a name and a value, into text."""
-
-        def put(found: re.Match[str]) -> str:
-            name = found[1]
-            if name in self.values:
-                return spell(name, self.values[name])
-            return spell(name) if name in option_names() else found[0]
-
-        return NAMED_OPTION.sub(put, self.message)
-
-    def __str__(self) -> str:
-        return self.spelled(as_argument)
-
-
-def option_names() -> set[str]:
-    """Return the names of the options of all scripts and loaded plugins."""
-    package = Path(__file__).parent
-    for module in pkgutil.iter_modules([str(package)]):
-        importlib.import_module(f"person_reid.config.{module.name}")
-    kinds, names = Options.__subclasses__(), set[str]()
-    while kinds:
-        kind = kinds.pop()
-        kinds += kind.__subclasses__()
-        names |= {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    return names
-
-
-def on_command_line(error: BaseException) -> str:
-    """Return an exception's message, in which a command's options are flags."""
-    return error.spelled(as_flag) if isinstance(error, OptionError) else describe_error(error)
 
 
 # Flags whose name differs from their option's: `from` and `for` are Python keywords, and `output`
@@ -111,12 +61,6 @@ FLAGS = {
     "client": "for",
     "compared": "for",
 }
-
-
-def as_argument(name: str, *value: Any) -> str:
-    """Return how Python spells an option and, if it is given, its value."""
-    plain = (os.fspath(each) if isinstance(each, os.PathLike) else each for each in value)
-    return "=".join([name, *map(repr, plain)])
 
 
 def as_flag(name: str, value: Any = True) -> str:
@@ -359,7 +303,8 @@ class Options:
             try:
                 for part in value if isinstance(value, tuple) else (value,):
                     if part is not None and isinstance(part, str) != (each.kind is str):
-                        raise ValueError(f"expected {EXPECTED.get(each.kind, 'a number')}")
+                        expected = EXPECTED.get(each.kind, "a number")
+                        raise ValueError(f"expected {expected}, found {part!r}")
                 each.checked(value)
             except ValueError as error:
                 raise unfit(name, value, error) from None
@@ -375,14 +320,13 @@ class Options:
         return config
 
     def refuse_fault(self) -> None:
-        """Raise OptionError if the options of a group are incompatible."""
+        """Raise UserError if the options of a group are incompatible."""
         faults = (vars(kind)["fault"](self) for kind in type(self).__mro__ if "fault" in vars(kind))
         if fault := next(filter(None, faults), ""):
-            given = {name: True for name in self.declared() if getattr(self, name) is True}
-            raise OptionError(fault, **given)
+            raise UserError(fault)
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not.
+        """Return why the options conflict; empty if they do not.
 
         Each group names what is wrong with its own options; a configuration asks all its groups.
         """
@@ -422,11 +366,6 @@ class Options:
         }
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return options as a list for a message."""
-    return ", ".join(f"{{{name}}}" for name in names)
-
-
 def text_options(kind: type[Options]) -> set[str]:
     """Return the names of the options whose values are text, not numbers or Booleans."""
     return {name for name, each in kind.declared().items() if each.kind is str}
@@ -442,7 +381,7 @@ def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[s
 
     others: what else a user may have meant by an unknown name.
 
-    Raises OptionError for an unknown name, a value that does not fit, and as `resolve` does.
+    Raises UserError for an unknown name, a value that does not fit, and as `resolve` does.
     """
     known = kind.declared()
     typed = {}
@@ -457,10 +396,15 @@ def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[s
     return resolve(kind, typed)
 
 
-def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
+def unfit(name: str, value: Any, reason: ValueError) -> UserError:
     """Return the error about a value that does not fit its option."""
-    text = str(reason) if str(reason).endswith("?") else f"{reason}."
-    return OptionError(f"{{{name}}}: {text}", **{name: value})
+    text = str(reason).removeprefix(f"{value}: ")
+    return UserError(f"{named(name, value)}: {text}{'' if text.endswith('?') else '.'}")
+
+
+def named(name: str, value: Any = True) -> str:
+    """Return how a message names an option and its value: the name alone for a set flag."""
+    return name if value is True else f"{name}={value}"
 
 
 def resolve(
@@ -478,7 +422,7 @@ def resolve(
     given: the names set just now, by default all. An option from a file is never rejected as
         meaningless.
 
-    Raises OptionError for options that exclude each other, or that would be ignored.
+    Raises UserError for options that exclude each other, or that would be ignored.
     """
     known, decided = kind.declared(), dict(values)
     for name in values:
@@ -486,26 +430,22 @@ def resolve(
             implied = implies(values[name], known)
             decided |= {k: v for k, v in implied.items() if k == name or k not in values}
     # {option: what chose it}
-    asked = {name: {name: decided[name]} for name in values if decided[name] is not False}
+    asked = {name: named(name, decided[name]) for name in values if decided[name] is not False}
     for name, each in known.items():
         if each.about.stands_for and decided.get(name):
             other, value = each.about.stands_for
             if other in asked and decided[other] != value:
-                words = " and ".join(f"{{{each}}}" for each in (*asked[other], name))
-                raise OptionError(
-                    f"{words} exclude each other: choose one.", **asked[other], **{name: True}
-                )
-            decided[other], asked[other] = value, {name: True}
+                raise UserError(f"{asked[other]} and {name} exclude each other: choose one.")
+            decided[other], asked[other] = value, name
     config = kind.of_checked(decided)
     for name in values if given is None else given:
         needs, value = known[name].about.needs, decided[name]
         met = (_met(getattr(config, other), those) for other, those in needs.items())
         if needs and value != known[name].default and not any(met):
-            words = " or ".join(f"{{{other}}}" for other in needs)
-            wanted = {other: those[0] for other, those in needs.items() if those is not ANY}
-            raise OptionError(
-                f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted
+            wanted = " or ".join(
+                named(other, True if those is ANY else those[0]) for other, those in needs.items()
             )
+            raise UserError(f"{named(name, value)} would be ignored without {wanted}.")
     return config
 
 

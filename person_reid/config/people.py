@@ -113,5 +113,5 @@ class VideosConfig(
         return re.sub("^SAVE(?=/)", lambda found: self.save, self.index)
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
-        return "" if self.videos or self.camera else "Give videos, or {camera} NAME=VIDEO."
+        """Return why the options conflict; empty if they do not."""
+        return "" if self.videos or self.camera else "Give videos, or --camera NAME=VIDEO."

@@ -3,7 +3,7 @@
 from typing import Any
 
 from person_reid.config.forms import output_path
-from person_reid.config.option import FRACTION, POSITIVE, SEED, Options, listed, option
+from person_reid.config.option import FRACTION, POSITIVE, SEED, Options, option
 from person_reid.config.run import PluginOptions
 
 DATA_SET_NAMES = [  # as in data/datasets.py
@@ -130,29 +130,28 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         return self.not_default((*READ, *(() if self.synthetic else ("seed",))))
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
-        drawn, read = listed(self.not_default(("walks", *DRAWN))), listed(self.reading)
+        """Return why the options conflict; empty if they do not."""
+        drawn, read = ", ".join(self.not_default(("walks", *DRAWN))), ", ".join(self.reading)
         beside = self.dataset or self.synthetic or read
         if drawn and not self.synthetic:
-            return f"{drawn} would be ignored without {{synthetic}}, which draws people."
+            return f"{drawn} would be ignored without synthetic, which draws people."
         if self.download and (not self.dataset or self.synthetic or self.corrections):
-            return "{download} fetches the data set that {dataset} names, such as market."
+            return "download fetches the data set that dataset names, such as market."
         if self.check and not self.data_dir:
-            return "{check} needs {data_dir} LAYOUT, a folder that prepare.py has made."
+            return "check needs data_dir=LAYOUT, a folder that prepare.py has made."
         if self.check and (beside or self.save_dir or self.corrections):
-            return "{check} only reads a layout: give no flag beside it but {data_dir}."
+            return "check only reads a layout: give no option beside it but data_dir."
         if self.synthetic and read:
             reason = "people are drawn, or images are read"
-            return f"{{synthetic}} and {read} exclude each other: {reason}."
+            return f"synthetic and {read} exclude each other: {reason}."
         if self.synthetic and self.dataset not in (None, "synthetic"):
-            return "{synthetic} and {dataset} exclude each other: {synthetic} is the data set."
-        if self.walks and (pictures := listed(self.not_default(PICTURE_OPTIONS))):
-            return f"{pictures} would be ignored: {{walks}} draws videos, and lays nothing out."
+            return "synthetic and dataset exclude each other: synthetic is the data set."
+        if self.walks and (pictures := ", ".join(self.not_default(PICTURE_OPTIONS))):
+            return f"{pictures} would be ignored: walks draws videos, and lays nothing out."
         if self.corrections and not self.data_dir:
-            return "{corrections} needs {data_dir} LAYOUT, the folder that the list was made from."
+            return "corrections needs data_dir=LAYOUT, the folder that the list was made from."
         if self.corrections and beside:
             return (
-                "{corrections} changes a layout: "
-                "give no flag beside it but {data_dir} and {save_dir}."
+                "corrections changes a layout: give no option beside it but data_dir and save_dir."
             )
         return ""

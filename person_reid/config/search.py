@@ -191,15 +191,15 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the imag
     )
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
+        """Return why the options conflict; empty if they do not."""
         if not self.tracks:
-            return "" if self.images else "Give images or folders of images, or {tracks} FILE."
+            return "" if self.images else "Give images or folders of images, or tracks=FILE."
         if self.images or self.about or self.pattern or self.part:
             return (
-                "{tracks} excludes images, {about}, {pattern} and {part}: "
+                "tracks excludes images, about, pattern and part: "
                 "the images are cut from the frames, and the track file says what is known."
             )
-        return "" if self.frames else "{tracks} needs {frames}, its video or folder of frames."
+        return "" if self.frames else "tracks needs frames: its video or folder of frames."
 
 
 class PersonOptions(Options, title="person"):
@@ -342,7 +342,7 @@ class ReindexConfig(NetworkOfIndex):
     def fault(self) -> str:
         """Return the fault if no network is named."""
         named = self.name or self.weights or self.from_run or self.engine
-        return "" if named else "Name the network: {name}, {weights}, {from_run} or {engine}."
+        return "" if named else "Name the network: name, weights, from_run or engine."
 
 
 SEARCH_COMMANDS: dict[str, type[GalleryOptions]] = {

@@ -101,10 +101,10 @@ class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
         return dict(each.split("=", 1) for each in self.camera)
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
+        """Return why the options conflict; empty if they do not."""
         unused = (*DetectorOptions.declared(), *TrackerOptions.declared())
         if not self.camera and (ignored := self.not_default(unused)):
-            return f"{{{next(iter(ignored))}}} would be ignored without {{camera}}."
+            return f"{next(iter(ignored))} would be ignored without camera."
         return "Two cameras have one name." if len(self.addresses) < len(self.camera) else ""
 
 
@@ -114,10 +114,10 @@ class ServeConfig(CameraOptions, ServiceLimits, AddressOptions, AddOptions):
     left_out: ClassVar[frozenset[str]] = frozenset({"images", "allow_forgotten"})
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
+        """Return why the options conflict; empty if they do not."""
         if self.host in LOOPBACK or self.certificate or self.behind_proxy:
             return ""
         return (
-            "{host} lets other machines in, and tokens and photographs would travel unencrypted. "
-            "Give {certificate} and {key}, or {behind_proxy} if a proxy encrypts."
+            "host lets other machines in, and tokens and photographs would travel unencrypted. "
+            "Give certificate and key, or behind_proxy if a proxy encrypts."
         )

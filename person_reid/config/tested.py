@@ -11,14 +11,13 @@ from person_reid.config.option import (
     SEED,
     SIDE,
     Config,
-    OptionError,
     Options,
-    listed,
     option,
     redeclared,
 )
 from person_reid.config.run import DeviceOptions, RecordOptions
 from person_reid.config.train import PrecisionOptions
+from person_reid.errors import UserError
 
 SMALLEST_AREA, LARGEST_AREA = 0.1, 10  # area of a resized image, as a multiple of the network's
 OF_ENGINE = {"engine": ANY}
@@ -255,12 +254,12 @@ class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, 
     __test__ = False  # otherwise pytest would take a class of this name for tests
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
+        """Return why the options conflict; empty if they do not."""
         if self.engine and self.adapt_bn:
-            return "{engine} has no batch norms left to adapt: leave {adapt_bn} out."
+            return "engine has no batch norms left to adapt: leave adapt_bn out."
         if self.no_norm and (unit := self.not_default(("camera_norm", "whiten", "tracks"))):
-            given = listed(unit)
-            return f"{given} gives features unit length, and {{no_norm}} keeps theirs: choose one."
+            given = ", ".join(unit)
+            return f"{given} gives features unit length, and no_norm keeps theirs: choose one."
         return ""
 
 
@@ -284,9 +283,8 @@ def parse_scales(text: str) -> list[float]:
     """
     areas = listed_numbers(text, float)
     if not areas or not all(SMALLEST_AREA <= area <= LARGEST_AREA for area in areas):
-        raise OptionError(
-            f"{{ms}}: expected numbers from {SMALLEST_AREA} to {LARGEST_AREA}, "
-            "separated by commas, such as 1,1.1,1.2",
-            ms=text,
+        raise UserError(
+            f"ms={text}: expected numbers from {SMALLEST_AREA} to {LARGEST_AREA}, "
+            "separated by commas, such as 1,1.1,1.2"
         )
     return [area**0.5 for area in areas]

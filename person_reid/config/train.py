@@ -14,12 +14,12 @@ from person_reid.config.option import (
     WEIGHT,
     WHOLE,
     Option,
-    OptionError,
     Options,
     Range,
     option,
 )
 from person_reid.config.run import RecordOptions, RunOptions
+from person_reid.errors import UserError
 
 SAMPLER_NAMES = ["shuffle", "pk", "pk_camera"]
 AUGMENTATION_NAMES: list[str] = []  # registered by plugins
@@ -215,9 +215,9 @@ class PrecisionOptions(Options, title="precision"):
     bf16: bool = option(False, "mixed precision with bfloat16", published=True, common=True)
 
     def fault(self) -> str:
-        """Return why the options conflict, spelling each as {name}; empty if they do not."""
+        """Return why the options conflict; empty if they do not."""
         both = self.fp16 and self.bf16
-        return "{fp16} and {bf16} exclude each other: choose one." if both else ""
+        return "fp16 and bf16 exclude each other: choose one." if both else ""
 
 
 class OptimizerOptions(PrecisionOptions, title="optimisation"):
@@ -312,15 +312,14 @@ class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOption
     def sizes(self) -> Sizes:
         """The sizes of resize_schedule with the epochs at which they begin.
 
-        Raises OptionError for unused ones.
+        Raises UserError for unused ones.
         """
         try:
             return image_sizes(self.resize_schedule, self.total_epoch)
         except ValueError as error:
-            raise OptionError(
-                f"{{resize_schedule}}: {error} of {{total_epoch}}.",
-                resize_schedule=self.resize_schedule,
-                total_epoch=self.total_epoch,
+            raise UserError(
+                f"resize_schedule={self.resize_schedule}: {error} "
+                f"of total_epoch={self.total_epoch}."
             ) from None
 
 

@@ -269,7 +269,7 @@ def listing(pattern: str = "*") -> str:
             lines += [f"{family}: {about.page}", facts(about), "", *padded, "", ""]
     if not lines:
         raise UserError(
-            f"--published {pattern}: no published network has such a name. "
+            f"published={pattern}: no published network has such a name. "
             f"{as_command('model.py')} --published lists all."
         )
     return "\n".join(lines[:-1])

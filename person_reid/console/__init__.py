@@ -8,12 +8,11 @@ from person_reid.console.options import (
     parse,
     parse_command,
     share_batch,
-    spelled_as_flags,
     without_rank,
 )
 from person_reid.console.script import run_script
 
 __all__ = [
-    "launched", "parse", "parse_command", "run_script", "share_batch", "spelled_as_flags",
+    "launched", "parse", "parse_command", "run_script", "share_batch",
     "without_rank",
 ]  # fmt: skip

@@ -8,17 +8,14 @@ Only the standard library and PyYAML are imported, so --help and mistakes take a
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from person_reid.config.files import check_plugins, options_in
 from person_reid.config.network import run_name
 from person_reid.config.option import (
     DeclaredOption,
-    OptionError,
     Options,
-    as_flag,
     resolve,
     text_options,
 )
@@ -62,20 +59,19 @@ def parse_words(
     """
     flags = _read_flags(kind, argv, text)
     file = flags.get("config")
-    with spelled_as_flags():
-        asked = {**(_read_file(kind, file) if file else {}), **flags}
-        chosen, named = asked, kind.declared().get("name")
-        if named and named.default:
-            of_network = named.default == OF_RESNET50
-            name = str(asked.get("name") or (run_name(asked) if of_network else named.default))
-            check_run_name(name)
-            begun = asked.get("resume") and RunFolder(name).options_file.exists()
-            chosen = _as_begun(kind, name, asked) if begun else asked
-            chosen = {**chosen, "name": name}
-        config = resolve(kind, chosen, flags.keys() & chosen.keys())
-        if file and not asked.get("resume"):
-            _keep_file(file, config)
-        return config
+    asked = {**(_read_file(kind, file) if file else {}), **flags}
+    chosen, named = asked, kind.declared().get("name")
+    if named and named.default:
+        of_network = named.default == OF_RESNET50
+        name = str(asked.get("name") or (run_name(asked) if of_network else named.default))
+        check_run_name(name)
+        begun = asked.get("resume") and RunFolder(name).options_file.exists()
+        chosen = _as_begun(kind, name, asked) if begun else asked
+        chosen = {**chosen, "name": name}
+    config = resolve(kind, chosen, flags.keys() & chosen.keys())
+    if file and not asked.get("resume"):
+        _keep_file(file, config)
+    return config
 
 
 def load_plugins(argv: Sequence[str] | None = None) -> None:
@@ -131,8 +127,7 @@ def parse_known(
     parser = build(kind, text)
     parser.allow_abbrev = False
     given, further = parser.parse_known_args(argv)
-    with spelled_as_flags():
-        return resolve(kind, _values(given)), further
+    return resolve(kind, _values(given)), further
 
 
 def parse_command(
@@ -162,8 +157,7 @@ def parse_command(
         declare(kind, command, everything=True)
     given = _values(parser.parse_args(argv))
     name = given.pop("command")
-    with spelled_as_flags():
-        return name, resolve(kinds[name], given)
+    return name, resolve(kinds[name], given)
 
 
 def _keep_file(path: str, config: Any) -> None:
@@ -172,8 +166,8 @@ def _keep_file(path: str, config: Any) -> None:
     # A run with weights is set aside.
     if not run.holds_weights() and real(path) == real(run.options_file):
         raise UserError(
-            f"--config {path}: the run {config.name} would write its own options to that file. "
-            "Move it elsewhere, or choose another --name."
+            f"config={path}: the run {config.name} would write its own options to that file. "
+            "Move it elsewhere, or choose another name."
         )
 
 
@@ -278,8 +272,8 @@ def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[
     if changed:
         listing = ", ".join(f"{name} {was[name]} → {getattr(now, name)}" for name in changed)
         raise UserError(
-            f"--resume continues the run as {file} describes it, but this command changes it: "
-            f"{listing}. Leave that out, or start a new run under another --name."
+            f"resume continues the run as {file} describes it, but this command changes it: "
+            f"{listing}. Leave that out, or start a new run under another name."
         )
     return {**before, **asked}
 
@@ -317,16 +311,7 @@ def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
         share, rest = config.batchsize, 0  # opts.yaml holds the share
     if rest:
         raise UserError(
-            f"--batchsize {config.batchsize} does not divide evenly among the {count} GPUs "
-            "of --gpu_ids."
+            f"batchsize={config.batchsize} does not divide evenly among the {count} GPUs "
+            "of gpu_ids."
         )
     return [*words, "--batchsize", str(share)]
-
-
-@contextmanager
-def spelled_as_flags() -> Iterator[None]:
-    """Decorate a script's function so that errors about options name them as flags."""
-    try:
-        yield
-    except OptionError as error:
-        raise UserError(error.spelled(as_flag)) from None

@@ -34,7 +34,7 @@ def check_outputs(
         other, same = there.setdefault(identity(path), (flag, path))
         if same is not path:
             raise UserError(
-                f"--{flag} {path}: --{other} writes this file. Choose two names that differ."
+                f"{flag}={path}: {other} writes this file. Choose two names that differ."
             )
     if any(path.exists() for _, path in targets):
         named = (
@@ -47,7 +47,7 @@ def check_outputs(
             flag, path = there.get(identity(source), ("", Path()))
             if flag:
                 raise UserError(
-                    f"--{flag} {path}: this command reads that file. Choose another name."
+                    f"{flag}={path}: this command reads that file. Choose another name."
                 )
     for _, path in targets:
         check_target(path)
@@ -62,7 +62,7 @@ def check_beside(flag: str, named: Path, *beside: Path) -> None:
     there = [path for path in beside if path.exists()]
     if there and not named.exists():
         raise UserError(
-            f"--{flag} {named}: {there[0]}, which goes along with it, "
+            f"{flag}={named}: {there[0]}, which goes along with it, "
             "is there already and is something else. Move it, or choose another name."
         )
 

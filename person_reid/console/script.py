@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from person_reid.config.option import on_command_line
-from person_reid.errors import UserError, first_line
+from person_reid.errors import UserError, describe_error, first_line
 from person_reid.text import printable
 
 LATER = 3  # seconds; torchrun checks ten times a second whether a process has ended
@@ -54,7 +53,7 @@ def run_script(main: Callable[[], object]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more when it ends
         sys.exit(1)
     except (UserError, OSError) as error:
-        fail(on_command_line(error))
+        fail(describe_error(error))
     except (MemoryError, RuntimeError) as error:
         if str(error) == NO_THREADS:
             fail(f"{error}. {MORE_THREADS}")

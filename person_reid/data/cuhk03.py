@@ -14,7 +14,6 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from person_reid.config.option import OptionError
 from person_reid.data.matlab import open_hdf5
 from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, PicturesBySplit, by_name
 from person_reid.errors import UserError
@@ -85,7 +84,7 @@ def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> Pictures
     file = _open(data_dir)
     splits = file["testsets"][()].flatten()
     if not 0 <= seed < len(splits):
-        raise OptionError(f"{{seed}}: CUHK03 has the test sets 0 to {len(splits) - 1}.", seed=seed)
+        raise UserError(f"seed={seed}: CUHK03 has the test sets 0 to {len(splits) - 1}.")
     tested = {f"{pair}_{person:03d}" for pair, person in file[splits[seed]][()].T.astype(int)}
     train: list[Picture] = []
     test: list[Picture] = []

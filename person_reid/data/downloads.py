@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import urlopen
 
-from person_reid.config.option import OptionError, listed
 from person_reid.data.datasets import DATA_SETS, KnownDataSet
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import found_in, next_command, not_a_folder
@@ -37,8 +36,8 @@ def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
     if _has_parts(data_set, target):
         return target
     if not data_set.archive:
-        raise OptionError(
-            f"{{download}}: {data_set.name} has no public address. "
+        raise UserError(
+            f"download: {data_set.name} has no public address. "
             f"To get it: {data_set.get or data_set.source}."
         )
     if target.exists() and any(target.iterdir()):
@@ -111,15 +110,14 @@ def find_data_set(
             raise UserError(_not_found(wanted))
         return found[0]
     if not Path(data_dir).is_dir():
-        raise OptionError(f"{{data_dir}}: {not_a_folder(Path(data_dir))}.", data_dir=data_dir)
+        raise UserError(f"{data_dir}: {not_a_folder(Path(data_dir))}.")
     if not fitting:
         raise UserError(_wrong_folder(Path(data_dir), wanted))
     if not found:
         of_folders = " or ".join(known.name for known, _ in fitting)
-        raise OptionError(
-            f"{{data_dir}}: its folders are those of {of_folders}, its file names are not. "
-            "If it is one of them, say which with {dataset}.",
-            data_dir=data_dir,
+        raise UserError(
+            f"{data_dir}: its folders are those of {of_folders}, its file names are not. "
+            "If it is one of them, say which with dataset."
         )
     return max(found, key=lambda pair: len(pair[0].requires))
 
@@ -152,7 +150,7 @@ def data_set_named(text: str) -> str:
     near = (
         f" It could be {' or '.join(found)}." if found else did_you_mean(plain(text), known_names)
     )
-    raise OptionError(f"{{dataset}}: expected one of {', '.join(DATA_SETS)}.{near}", dataset=text)
+    raise UserError(f"dataset={text}: expected one of {', '.join(DATA_SETS)}.{near}")
 
 
 def with_flags(data_set: KnownDataSet, flags: dict[str, Any]) -> KnownDataSet:
@@ -162,8 +160,8 @@ def with_flags(data_set: KnownDataSet, flags: dict[str, Any]) -> KnownDataSet:
     """
     ignored = [flag for flag in flags if flag not in data_set.flags]
     if ignored:
-        accepted = listed(data_set.flags) or "none of these flags"
-        raise OptionError(f"{listed(ignored)} would be ignored: {data_set.name} takes {accepted}.")
+        accepted = ", ".join(data_set.flags) or "none of these flags"
+        raise UserError(f"{', '.join(ignored)} would be ignored: {data_set.name} takes {accepted}.")
     return replace(data_set, read=partial(data_set.read, **flags)) if data_set.read else data_set
 
 
@@ -188,7 +186,7 @@ def _has_names(known_set: KnownDataSet, folder: Path) -> bool:
 
 def _not_found(wanted: Sequence[KnownDataSet]) -> str:
     if len(wanted) == 1 and not wanted[0].locations:
-        return f"{wanted[0].name}: name the folder with --data_dir. {wanted[0].get}"
+        return f"{wanted[0].name}: name the folder with data_dir. {wanted[0].get}"
     looked = "\n".join(
         f"  {known_set.name}: {' or '.join(known_set.locations)}" for known_set in wanted
     )

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.arrays import Integers
-from person_reid.config.option import OptionError
 from person_reid.data.images.image_files import NOT_READ, PREPARED_RECORD, is_image
 from person_reid.errors import UserError
 from person_reid.files import real
@@ -297,10 +296,10 @@ def read_unlabelled(folder: str | Path) -> list[Path]:
         return paths
     found = folder.is_dir() and f"no images in it (found {found_in(folder)})"
     problem = found or not_a_folder(folder)
-    raise OptionError(
+    raise UserError(
         f"{folder}: {problem}. Expected images at any depth, such as those of DG-Market. "
         f"Nothing is downloaded automatically: get its 128,307 images from {DG_MARKET}, "
-        "unpack them, and pass their folder as {DG_dir}."
+        "unpack them, and pass their folder as DG_dir."
     )
 
 
@@ -355,16 +354,16 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
         name for name in ("train", "train_all", "query", "gallery") if (data_dir / name).is_dir()
     }
     if folder.name in ("train", "train_all") and parts == {"query", "gallery"}:
-        raise OptionError(
+        raise UserError(
             f"{folder}: no such folder: {data_dir} has nothing to train on. Test on it with "
-            f"{next_command(data_dir)} and train with another {{data_dir}}."
+            f"{next_command(data_dir)} and train with another data_dir."
         )
     if not folder.is_dir() and folder.name == "multi-query":
-        raise OptionError(
+        raise UserError(
             f"{folder}: no such folder. Multiple queries are further images of the people "
             "in query, from the same cameras: a split multi-query of the data "
             f"that {as_command('prepare.py')} lays out. "
-            "Leave {multi} out, or lay such images out."
+            "Leave multi out, or lay such images out."
         )
     if not folder.is_dir():
         raise UserError(

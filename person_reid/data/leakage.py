@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.config.option import OptionError
 from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.data.layout import DISTRACTOR, JUNK, read_split, some_of
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
+from person_reid.errors import UserError
 from person_reid.files import content_of
 from person_reid.progress import progress
 
@@ -49,10 +49,9 @@ def find_leakage(layout: str | Path) -> Leakage:
     layout, names = Path(layout), (TRAIN, QUERY, GALLERY)
     there = [name for name in names if (layout / name).is_dir()]
     if TRAIN not in there or len(there) == 1:
-        raise OptionError(
-            f"{{data_dir}}: {{check}} compares {TRAIN} with {QUERY} and {GALLERY}; expected "
-            "a layout of prepare.py that has them.",
-            data_dir=layout,
+        raise UserError(
+            f"{layout}: check compares {TRAIN} with {QUERY} and {GALLERY}; expected "
+            "a layout of prepare.py that has them."
         )
     known, *others = (read_split(layout, name, cameras_required=False) for name in there)
     identities = np.intersect1d(known.labels, np.concatenate([split.labels for split in others]))

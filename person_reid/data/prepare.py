@@ -21,7 +21,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from person_reid.config.option import OptionError
 from person_reid.data.datasets import KnownDataSet
 from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.layout import JUNK_FOLDER
@@ -310,10 +309,9 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
             {download} if target.parent != download else set()
         )
         if target in sources or between or any(target in source.parents for source in sources):
-            raise OptionError(
-                f"{{save_dir}}: {target.name} would mix with the download's images. "
-                "Choose another folder.",
-                save_dir=save_dir,
+            raise UserError(
+                f"{save_dir}: {target.name} would mix with the download's images. "
+                "Choose another folder."
             )
 
 
@@ -329,10 +327,9 @@ def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path
         what += f", read as {before['data_set']}"
     elif before["source"] == now["source"]:
         what += " with other images or options"
-    raise OptionError(
-        f"{{save_dir}}: holds the layout of {what}. Delete it first (rm -r {quoted(save_dir)}), "
-        "or choose another folder.",
-        save_dir=save_dir,
+    raise UserError(
+        f"{save_dir}: holds the layout of {what}. Delete it first (rm -r {quoted(save_dir)}), "
+        "or choose another folder."
     )
 
 

@@ -15,7 +15,6 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from person_reid.config.option import OptionError
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import JUNK_FOLDER, some_of, walk
 from person_reid.errors import UserError
@@ -127,10 +126,9 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Pictu
     expression = compiled(pattern)
     groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
     if not groups or set(expression.groupindex) - {*DESCRIBED, *groups}:
-        raise OptionError(
-            "{pattern}: expected the named group id and, if the names give them, "
-            r"camera, track and clothes, such as (?P<id>-?\d+)_c(?P<camera>\d+)",
-            pattern=pattern,
+        raise UserError(
+            f"pattern={pattern}: expected the named group id and, if the names give them, "
+            r"camera, track and clothes, such as (?P<id>-?\d+)_c(?P<camera>\d+)"
         )
     splits: PicturesBySplit = defaultdict(list)
     wrong = []
@@ -155,9 +153,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise OptionError(
-            f"{{pattern}}: not a regular expression ({error}).", pattern=pattern
-        ) from error
+        raise UserError(f"pattern={pattern}: not a regular expression ({error}).") from error
 
 
 def search_path(expression: re.Pattern[str], path: Path) -> re.Match[str] | None:
@@ -340,9 +336,9 @@ def all_there(splits: PicturesBySplit, data_dir: Path) -> PicturesBySplit:
     missing = sorted(str(path) for path in listed if isinstance(path, Path) and not path.is_file())
     if missing:
         names = some_of(missing, most=5)
-        raise OptionError(
+        raise UserError(
             f"{len(missing)} image(s) listed but not in {data_dir}:\n{names}\n"
-            "If they have moved, name the folder that holds them: {data_dir}"
+            "If they have moved, name the folder that holds them by data_dir."
         )
     return splits
 

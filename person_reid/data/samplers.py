@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from person_reid.config.option import OptionError
 from person_reid.config.train import SAMPLER_NAMES, BatchOptions
 from person_reid.data.layout import Split
+from person_reid.errors import UserError
 from person_reid.registration import Registry
 
 
@@ -64,9 +64,9 @@ class ShuffleSampler(BatchSampler):
         self.rank = rank
         self.world_size = world_size
         if count < self.step_size:
-            raise OptionError(
+            raise UserError(
                 f"{count} images do not fill one batch of {self.step_size}: "
-                "choose a smaller {batchsize}."
+                "choose a smaller batchsize."
             )
 
     def __len__(self) -> int:
@@ -126,22 +126,20 @@ class PKSampler(BatchSampler):
         world_size: int = 1,
     ) -> None:
         if instances < 2 or batch_size % instances:
-            raise OptionError(
-                "{instances} with {batchsize}: "
+            raise UserError(
+                f"instances={instances} with batchsize={batch_size}: "
                 "expected at least 2 images per identity, "
-                "and a batch size that is a multiple of that number.",
-                instances=instances,
-                batchsize=batch_size,
+                "and a batch size that is a multiple of that number."
             )
         identities, self.labels, self.sizes = np.unique(
             np.asarray(labels), return_inverse=True, return_counts=True
         )
         self.identities_per_step = batch_size // instances * world_size
         if len(identities) < self.identities_per_step:
-            raise OptionError(
+            raise UserError(
                 f"{len(identities)} identities do not fill one batch of {self.identities_per_step} "
                 f"identities × {instances} images: "
-                "choose a smaller {batchsize} or more {instances}."
+                "choose a smaller batchsize or more instances."
             )
         self.cameras = np.zeros_like(self.labels) if cameras is None else np.asarray(cameras)
         self.instances = instances
@@ -229,11 +227,9 @@ class ClusterSampler(BatchSampler):
         self.parts = np.zeros(num_images, np.int64) if parts is None else np.asarray(parts)
         least = instances * len(np.unique(self.parts))
         if batch_size < least:
-            raise OptionError(
-                f"{{batchsize}}: expected at least {least}: "
-                f"{{instances}} for each of {least // instances} sets of images.",
-                batchsize=batch_size,
-                instances=instances,
+            raise UserError(
+                f"batchsize={batch_size}: expected at least {least}: "
+                f"instances={instances} for each of {least // instances} sets of images."
             )
         self.batch_size = batch_size
         self.instances = instances
@@ -250,11 +246,11 @@ class ClusterSampler(BatchSampler):
         shown = [labels[(labels >= 0) & (self.parts == part)] for part in np.unique(self.parts)]
         clusters = min(len(np.unique(part)) for part in shown)
         if clusters < 2 * self.world_size:
-            raise OptionError(
+            raise UserError(
                 f"{clusters} cluster(s) of {len(labels)} images: nothing tells people apart. "
                 "Expected images of some dozens of people, several of each. "
-                "A larger {radius} or a smaller {min_samples} finds more clusters "
-                "if there are none, a smaller {radius} if there is one."
+                "A larger radius or a smaller min_samples finds more clusters "
+                "if there are none, a smaller radius if there is one."
             )
         self.labels = labels
 

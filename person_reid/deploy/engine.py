@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from person_reid.config.export import READABLE
-from person_reid.config.option import OptionError
 from person_reid.deploy.exported_files import (
     CONTENTS_KEY,
     Contents,
@@ -102,11 +101,10 @@ class Engine:
                 f"a file name that ends in {', '.join(READABLE)}."
             )
         if dtype and self.kind != "openvino":
-            raise OptionError(
+            raise UserError(
                 f"{path}: its precision was decided when it was written; "
-                "leave {fp16} and {bf16} out. They are for OpenVINO, "
-                "which runs ONNX and its own files: {runtime}.",
-                runtime="openvino",
+                "leave fp16 and bf16 out. They are for OpenVINO, "
+                "which runs ONNX and its own files: runtime=openvino."
             )
         regular_file(path, TENSORS, "an exported network")
         try:
@@ -138,10 +136,10 @@ class Engine:
         try:
             features = self.run(images).float().cpu()
         except Exception as error:  # each library fails in its own way
-            raise OptionError(
+            raise UserError(
                 f"{self.path}: fails on images {tuple(images.shape)}, although it declares that "
                 f"size ({first_line(error)}). Export the network again, or take a smaller "
-                "{batchsize}."
+                "batchsize."
             ) from error
         if features.shape != (len(images), self.contents.dim):
             raise UserError(
@@ -247,12 +245,11 @@ def _open_openvino(
     requested type.
     """
     if device.type != "cpu":
-        raise OptionError(f"{path}: OpenVINO computes on the CPU: {{gpu_ids}}.", gpu_ids="-1")
+        raise UserError(f"{path}: OpenVINO computes on the CPU: gpu_ids=-1.")
     (core, model), precision = openvino_model(path), PRECISIONS[dtype]
     if dtype and precision.upper() not in core.get_property("CPU", CAPABILITIES):
-        raise OptionError(
-            f"OpenVINO does not compute in {dtype} on this processor: "
-            "leave {fp16} and {bf16} out."
+        raise UserError(
+            f"OpenVINO does not compute in {dtype} on this processor: leave fp16 and bf16 out."
         )
     settings = {
         # With several streams on some processors, OpenVINO 2026.3 and 2026.4 corrupt the memory of

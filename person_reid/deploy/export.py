@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from person_reid.config.option import OptionError
 from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.engine import Engine, providers, quiet
 from person_reid.deploy.exported_files import CONTENTS_KEY, Contents, import_runtime
@@ -131,10 +130,9 @@ def check_onnx() -> None:
     import_runtime("onnxruntime")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise OptionError(
-            f"{{format}}: not installed: {', '.join(missing)}. "
-            f"python -m pip install {' '.join(missing)}",
-            format="onnx",
+        raise UserError(
+            f"format=onnx: not installed: {', '.join(missing)}. "
+            f"python -m pip install {' '.join(missing)}"
         )
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 
 from person_reid.config.export import READABLE
-from person_reid.config.option import OptionError
 from person_reid.config.zoo import network_names, packaged, published_network
 from person_reid.deploy.engine import Engine
 from person_reid.deploy.interface import Preparation
@@ -117,7 +116,7 @@ def extraction_of_file(file: Path, settings: FeatureSettings) -> Extraction:
     )
     contents, flip = engine.contents, settings.flip is not False
     if contents.flip and not flip:
-        raise OptionError(f"{file}: the mirrored image is inside the file; leave {{no_flip}} out.")
+        raise UserError(f"{file}: the mirrored image is inside the file; leave no_flip out.")
     if contents.l2 and not settings.unit_length:
         raise UserError(f"{file}: its features have unit length; leave unit_length=False out.")
     return Extraction(engine.features, engine.size, contents.dim, flip, contents.flip)

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from person_reid.config import TrainConfig
 from person_reid.config.export import READABLE
 from person_reid.config.network import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkOptions
-from person_reid.config.option import OptionError, Options, as_flag, configured, listed
+from person_reid.config.option import Options, as_flag, configured, named
 from person_reid.config.tested import (
     CONFIG_FILE,
     DECIDED,
@@ -81,7 +81,7 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
     """Return the network of a folder, of the run model/NAME, or of a weight file.
 
     Raises UserError or FileNotFoundError if there is no such run, checkpoint or network, and
-    OptionError for options that contradict it or would be ignored.
+    UserError for options that contradict it or would be ignored.
     """
     if name := run_of(options):
         network, run = run_to_test(options), RunFolder(name)
@@ -91,14 +91,10 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
         names = (*OF_RUN, *OF_FILE, *DESCRIPTION)
         refuse_ignored(options, names, f"{CONFIG_FILE} in {folder} describes the network.")
         return open_pretrained(folder).resized((options.height, options.width))
-    refuse_ignored(
-        options, OF_RUN, "{backbone} is a network without a run.", backbone=options.backbone
-    )
+    refuse_ignored(options, OF_RUN, f"backbone={options.backbone} is a network without a run.")
     if not options.weights:
-        raise OptionError(
-            "{backbone} needs {weights}, or none for random weights.",
-            backbone=options.backbone,
-            weights="FILE",
+        raise UserError(
+            f"backbone={options.backbone} needs weights=FILE, or none for random weights."
         )
     chosen = options_of(str(options.backbone)) | options.not_default(
         (*DESCRIPTION, "height", "width")
@@ -114,29 +110,26 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
 def run_to_test(options: TrainedNetwork) -> NetworkOptions:
     """Return the network of the selected run, with the requested image size.
 
-    Raises UserError if there is no such run, and OptionError for options that contradict it or do
+    Raises UserError if there is no such run, and for options that contradict it or do
     not apply to it.
     """
     run = RunFolder(run_of(options) or "")
     if options.from_run and options.name not in (None, run.name):
-        raise OptionError(
-            "{from_run} and {name} both name a run: leave one of them out.",
-            from_run=options.from_run,
-            name=options.name,
+        raise UserError(
+            f"from_run={options.from_run} and name={options.name} both name a run: leave one out."
         )
     file = options.weights or ""
     if Path(file).suffix.lower() in READABLE:
-        raise OptionError(f"{file}: an exported network. Run it as it is: {{engine}}", engine=file)
-    advice = "name its network: {backbone}." + did_you_mean(file, network_names())
+        raise UserError(f"{file}: an exported network. Run it as it is: --engine {file}")
+    advice = "name its network: backbone=NAME." + did_you_mean(file, network_names())
     named = options.name or options.from_run
     if file and not (named or run.options_file.exists()):
-        raise OptionError(f"{{weights}} is not a run: {advice}", weights=file, backbone="NAME")
+        raise UserError(f"weights={file} is not a run: {advice}")
     refuse_ignored(
         options,
         OF_FILE,
         f"{run.options_file} describes the network of the run. "
         f"For a weight file without a run, {advice}",
-        backbone="NAME",
     )
     if not (named or run.options_file.exists()):
         raise no_network(run)
@@ -150,27 +143,23 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
 def _refuse_contradictions(
     given: Mapping[str, Any], trained: NetworkOptions, run: RunFolder
 ) -> None:
-    """Raise OptionError for options {option: value} that contradict a run's network."""
+    """Raise UserError for options {option: value} that contradict a run's network."""
     for option, value in given.items():
         name, asked = (
             ("backbone", NETWORK_FLAGS[option]) if option in NETWORK_FLAGS else (option, value)
         )
         found = getattr(trained, name)
         if found != asked:
-            raise OptionError(
-                f"{{{option}}} contradicts {run.options_file} ({name}: {found}). A run is tested "
-                "as it was trained: leave the flag out, or choose another run with {name}.",
-                **{option: value},
+            raise UserError(
+                f"{named(option, value)} contradicts {run.options_file} ({name}: {found}). "
+                "A run is tested as it was trained: leave that out, or name another run."
             )
 
 
-def refuse_ignored(options: Options, names: Iterable[str], reason: str, **others: Any) -> None:
-    """Raise OptionError if one of these options was given, although a reason makes it void.
-
-    others: the options in the reason.
-    """
+def refuse_ignored(options: Options, names: Iterable[str], reason: str) -> None:
+    """Raise UserError if one of these options was given, although a reason makes it void."""
     if given := options.not_default(names):
-        raise OptionError(f"{listed(given)} would be ignored: {reason}", **others)
+        raise UserError(f"{', '.join(given)} would be ignored: {reason}")
 
 
 def open_embedder(
@@ -183,15 +172,13 @@ def open_embedder(
     device: by default, the device that the options name.
     target: (height, width) → the bank of images from which batch-norm statistics are taken.
 
-    Raises OptionError for options that exclude each other.
+    Raises UserError for options that exclude each other.
     """
     device = device or select_device(options.gpu_ids)
     settings = embedder_settings(options)
     engine = options.engine
     if engine and Path(engine).suffix.lower() not in READABLE:
-        raise OptionError(
-            f"{{engine}}: expected a file that ends in {', '.join(READABLE)}.", engine=engine
-        )
+        raise UserError(f"{engine}: expected a file that ends in {', '.join(READABLE)}.")
     if engine or not target:
         return Embedder(engine or tested_network(options), device=device, **settings)
     with TemporaryDirectory() as folder:
@@ -206,9 +193,9 @@ def open_embedder(
 def embedder_settings(options: TestConfig) -> dict[str, Any]:
     """Return the arguments of Embedder, without network and device, from options."""
     if options.engine and (decided := options.not_default(DECIDED)):
-        raise OptionError(
-            f"{{engine}}: {listed(decided)} was decided when the file was written; leave it out.",
-            engine=options.engine,
+        raise UserError(
+            f"{options.engine}: {', '.join(decided)} was decided when the file was written; "
+            "leave it out."
         )
     prepared = options.not_default(PREPARED) if options.engine else {}
     return {
@@ -260,7 +247,7 @@ def reestimate_batch_norms(
     ]
     if not norms or len(bank) < 2:
         found = "the network has no batch norm" if not norms else "a single image has no statistics"
-        raise OptionError(f"{{adapt_bn}}: {found}. Leave the flag out.")
+        raise UserError(f"adapt_bn: {found}. Leave it out.")
     network.to(device).eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.config.option import LARGEST_SIDE, OptionError
+from person_reid.config.option import LARGEST_SIDE
 from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.exported_files import Contents, is_image_size
 from person_reid.errors import UserError
@@ -112,7 +112,7 @@ def adapt_interface(
     )
     takes = f"{path}: takes images of {height}×{width}"
     if any(side and own not in (None, side) for side, own in zip(sides, asked, strict=True)):
-        raise OptionError(f"{takes}; leave {{height}} and {{width}} out.")
+        raise UserError(f"{takes}; leave height and width out.")
     if not is_image_size(height, width):
         raise UserError(f"{takes} pixels; expected at most {LARGEST_SIDE} on a side.")
 
@@ -169,7 +169,7 @@ def chosen_output(
     }
     listing = ", ".join(f"{name} ({width or '?'})" for name, width in widths.items())
     if asked is not None and asked not in rows:
-        raise UserError(f"{path}: --output {asked}: no such output. There are: {listing}.")
+        raise UserError(f"{path}: output={asked}: no such output. There are: {listing}.")
     if asked is not None or len(rows) == 1:
         return asked or next(iter(rows)), ""
 

@@ -10,8 +10,8 @@ import torch
 
 from person_reid.config.files import check_plugins
 from person_reid.config.network import PUBLISHED_CLASSES, NetworkOptions
-from person_reid.config.option import OptionError
 from person_reid.config.zoo import implied
+from person_reid.errors import UserError
 from person_reid.models.factory import (
     build_network,
     check_network,
@@ -91,7 +91,7 @@ def options_of_run(run: RunFolder, otherwise: Mapping[str, Any] | None = None) -
     try:
         check_network(config)
         return NetworkOptions.of(asdict(config) | own_settings(config))
-    except OptionError:
+    except UserError:
         check_plugins(run.options(), run.options_file)
         raise
 
@@ -135,5 +135,5 @@ def load_network(tested: NetworkToTest, scales: Sequence[float] = (1.0,)) -> Net
         check_size(network, tested.spec.backbone, tested.size)
     for scale in scales:
         if scale != 1:
-            check_size(network, tested.spec.backbone, scaled(tested.size, scale), advice="{ms}")
+            check_size(network, tested.spec.backbone, scaled(tested.size, scale), advice="ms")
     return network

@@ -3,8 +3,9 @@
 from contextlib import suppress
 from pathlib import Path
 
-from person_reid.config.option import OptionError, as_flag
+from person_reid.config.option import as_flag
 from person_reid.config.tested import ALTERING, TestConfig, TrainedNetwork, parse_scales
+from person_reid.errors import UserError
 from person_reid.retrieval.results import PLAIN
 from person_reid.run_folder import RunFolder, default_name, names_a_run
 from person_reid.text import as_command
@@ -50,10 +51,10 @@ def feature_flags(options: TestConfig) -> str:
     return " ".join(as_flag(name, value) for name, value in given.items() if value) or PLAIN
 
 
-def no_network(run: RunFolder) -> OptionError:
+def no_network(run: RunFolder) -> UserError:
     """Return the error for a command that names no network if the default run is missing."""
-    return OptionError(
+    return UserError(
         f"{run.options_file}: no run of that name, and no other network is named. Train one: "
-        f"{as_command('train.py')}. Or name the {{weights}} of one: a file with its {{backbone}}, "
+        f"{as_command('train.py')}. Or name the weights of one: a file with its backbone, "
         f"or a published network that `{as_command('model.py')} --published` lists."
     )

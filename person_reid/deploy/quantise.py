@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from person_reid.config.option import OptionError
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import list_images
 from person_reid.deploy.engine import quiet
 from person_reid.deploy.exported_files import import_runtime, onnx_session
 from person_reid.device import available_cores
+from person_reid.errors import UserError
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)
@@ -38,9 +38,8 @@ def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tenso
     """
     paths = list_images(folder) if Path(folder).is_dir() else []
     if not paths:
-        raise OptionError(
-            "{calibrate}: no images there; expected a folder of people, such as pytorch/train.",
-            calibrate=folder,
+        raise UserError(
+            f"{folder}: no images there; expected a folder of people, such as pytorch/train."
         )
     count = min(len(paths), MOST_IMAGES)
     return load_bank([paths[i * len(paths) // count] for i in range(count)], height, width)

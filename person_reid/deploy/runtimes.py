@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 import torch
 
 from person_reid.config.export import READABLE
-from person_reid.config.option import OptionError, on_command_line
 from person_reid.deploy.engine import Engine
 from person_reid.deploy.export import TOLERANCE_OF_DTYPE, deviation, export, references
 from person_reid.deploy.exported_files import Contents, import_runtime
@@ -41,9 +40,8 @@ def kind_of_file(path: Path, runtime: str | None) -> str:
     kind = READABLE[path.suffix.lower()]
     runs = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",)}.get(kind, ("torch",))
     if runtime not in (None, *runs):
-        raise OptionError(
-            f"{path}: {{runtime}} does not run this file; {' or '.join(runs)} does.",
-            runtime=runtime,
+        raise UserError(
+            f"{path}: runtime={runtime} does not run this file; {' or '.join(runs)} does."
         )
     return ENGINE_KINDS.get(runtime or "", kind)
 
@@ -88,7 +86,7 @@ def fast_engine(
     except (UserError, OSError) as error:
         if runtime != "auto":
             raise
-        log.info(f"--runtime auto: PyTorch, because {on_command_line(error)}")
+        log.info(f"--runtime auto: PyTorch, because {error}")
         return None
     log.log(level, f"Features by {known}.")
     return engine
@@ -121,15 +119,13 @@ def _usable(runtime: str, device: torch.device, dtype: torch.dtype | None = None
     if runtime not in ("auto", *ENGINE_KINDS):
         raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(ENGINE_KINDS)}.")
     if device.type != "cpu":
-        raise OptionError(
-            f"the network runs on {device}, which only PyTorch can do here. Leave {{runtime}} out",
-            runtime=runtime,
+        raise UserError(
+            f"the network runs on {device}, which only PyTorch can do here. Leave runtime out."
         )
     kinds = ENGINE_KINDS if dtype is None else ("openvino",)
     if runtime not in ("auto", *kinds):
-        raise OptionError(
-            "{runtime} computes in float32; {fp16} and {bf16} are for torch and openvino.",
-            runtime=runtime,
+        raise UserError(
+            f"runtime={runtime} computes in float32; fp16 and bf16 are for torch and openvino."
         )
     usable = [name for name in kinds if find_spec(name)] if runtime == "auto" else [runtime]
     if not usable:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from person_reid.config.option import OptionError
 from person_reid.errors import UserError
 from person_reid.gallery.contract import Gallery as Gallery
 from person_reid.gallery.contract import ReadGallery as ReadGallery
@@ -46,7 +45,7 @@ def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gall
     """
     if scheme := scheme_of(place):
         if codes:
-            raise OptionError(f"{place}: {{codes}} is for files; {scheme} has its own settings.")
+            raise UserError(f"{place}: codes is for files; {scheme} has its own settings.")
         gallery = GALLERIES[scheme](place)
         if new or not gallery.new:
             return gallery

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.arrays import flaw
-from person_reid.config.option import OptionError
 from person_reid.config.search import CODE_NAMES
 from person_reid.errors import StoreError, UserError
 from person_reid.gallery.checks import (
@@ -87,8 +86,8 @@ class ImageTable:
         if self.codes not in CODE_NAMES:
             raise self.db.damaged(f"it holds codes of an unknown kind, {self.codes!r}")
         if codes not in (None, self.codes):
-            raise OptionError(
-                f"{self.path}: its codes are {self.codes}, not {codes}: leave {{codes}} out, or "
+            raise UserError(
+                f"{self.path}: its codes are {self.codes}, not {codes}: leave codes out, or "
                 "take another index."
             )
 

@@ -94,7 +94,7 @@ class NetworkRef:
         """
         own = self.to_json()
         return [
-            f"{as_flag(name)} (remembered: {_value(own.get(name))}, asked: {_value(value)})"
+            f"{name} (remembered: {_value(own.get(name))}, asked: {_value(value)})"
             for name, value in asked.items()
             if _value(own.get(name)) != _value(value)
             and not (name == self.kind and name in MOVABLE)

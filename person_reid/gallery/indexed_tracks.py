@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.config.option import OptionError
 from person_reid.config.times import EPOCH, stored, written
 from person_reid.data.video.crops import CROP_NAME, number_and_frame
 from person_reid.data.video.tracked_boxes import Track, read_tracks, shared_area
@@ -137,9 +136,7 @@ def indexed_tracks(
         every += _tracks_of(index, record, period)
     seen = [each for each in every if each.images]
     if not seen and period != EVERYTHING:
-        raise OptionError(
-            f"{index.path}: no track with an image begins from {{after}} on and before {{before}}."
-        )
+        raise UserError(f"{index.path}: no track with an image begins between after and before.")
     if not seen:
         raise UserError(
             f"{index.path}: no tracks in it. Add some: {as_command('tools/search.py')} index "
@@ -217,11 +214,9 @@ def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]
     records = {each.record.source: each.record for each in tracks}.values()
     cameras = {record.camera for record in records}
     if len(cameras) < len(records):
-        raise OptionError("{truth}: a camera has several track files; index one of each camera.")
+        raise UserError("truth: a camera has several track files; index one of each camera.")
     if odd := [camera for camera in sorted(cameras) if not is_file_name(camera)]:
-        raise OptionError(
-            f"{{truth}}: the camera {odd[0]!r} cannot be the name of a folder in {folder}."
-        )
+        raise UserError(f"truth: the camera {odd[0]!r} cannot be the name of a folder in {folder}.")
     truth = [
         (record.camera, str(track.number), track)
         for record in records
@@ -317,8 +312,8 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
     """Raise UserError unless the start of each file is known."""
     for each in tracks:
         if not each.record.start:
-            raise OptionError(
-                f"{{travel}}: nobody knows when {each.record.path} begins. "
+            raise UserError(
+                f"travel: nobody knows when {each.record.path} begins. "
                 f"Say it, as in: {as_command('tools/search.py')} "
                 f"index --tracks {each.record.path} --start 2026-11-01T09:30"
             )

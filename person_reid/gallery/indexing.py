@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from person_reid.config.option import OptionError
 from person_reid.config.search import IndexConfig
 from person_reid.data.images.image_decoding import decodable
 from person_reid.data.layout import list_images
@@ -82,9 +81,9 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for place in map(Path, places):
         if place.is_file() and place.suffix.lower() in VIDEO_SUFFIXES:
-            raise OptionError(
-                f"{place}: a video. Index the people that a tracker found in it, with {{tracks}}: "
-                f"{shipped('docs/your-tracker.md')} says how."
+            raise UserError(
+                f"{place}: a video. Index the people that a tracker found in it, with "
+                f"--tracks FILE: {shipped('docs/your-tracker.md')} says how."
             )
         images = list_images(place) if place.is_dir() else [place]
         if not images or not place.exists():

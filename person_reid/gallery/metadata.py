@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from person_reid.config.option import OptionError
 from person_reid.config.times import moment, parsed, stored, written
 from person_reid.data.images.image_files import exif_time, file_time
 from person_reid.data.own.csv_tables import read_table
@@ -282,10 +281,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     expression = compiled(pattern)
     groups = expression.groupindex.keys()
     if pattern and not (groups and groups <= {"id", "identity", "camera", "track", "source"}):
-        raise OptionError(
-            "{pattern}: expected groups of id, camera, track, "
-            r"source, as in _c(?P<camera>\d+)",
-            pattern=pattern,
+        raise UserError(
+            f"pattern={pattern}: expected groups of id, camera, track, "
+            r"source, as in _c(?P<camera>\d+)"
         )
     return expression
 

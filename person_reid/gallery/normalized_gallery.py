@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, checked_features
 from person_reid.gallery.contract import Image, ReadGallery
 from person_reid.gallery.metadata import EVERYTHING, Filter, Found
@@ -43,8 +43,8 @@ class NormalizedGallery(ReadGallery):
             cameras += [images[i][1].camera or "" for i in known]
             parts.append(features[known])
         if not cameras:
-            raise OptionError(
-                f"{gallery.path}: {{camera_norm}} needs the cameras of the images. Say them: "
+            raise UserError(
+                f"{gallery.path}: camera_norm needs the cameras of the images. Say them: "
                 f"{as_command('tools/search.py')} index FOLDER --about CSV --index FILE"
             )
         self.norm = CameraNorm(np.concatenate(parts), cameras)

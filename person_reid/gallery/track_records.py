@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from person_reid.config.option import OptionError
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import EPOCH, parsed, stored
 from person_reid.data.video.crops import number_and_frame
@@ -157,8 +156,8 @@ def describe_tracks(
     same = known and (known.frames, known.digest) == (str(place), digest)
     if known and not same:
         if any(index.images(Filter(source=known.source))):
-            raise OptionError(
-                f"{config.tracks}: it or its {{frames}} changed since its images were indexed. "
+            raise UserError(
+                f"{config.tracks}: it or its frames changed since its images were indexed. "
                 f"Forget these first: {as_command('tools/search.py')} "
                 f"forget --source {known.source} --index {index.path}"
             )
@@ -169,7 +168,7 @@ def describe_tracks(
     frames = open_frames(place, fps)
     rate = rate_of(frames, config.frames)
     if not camera:
-        raise OptionError(f"{config.tracks}: which camera is it of? Give its name by {{camera}}.")
+        raise UserError(f"{config.tracks}: which camera is it of? Name it: camera=NAME.")
     source = known.source if known else _source(path, place, digest)
     crops = _crops_folder(index, source, config.crops, known)
     form = config.format or (known.form if known else None)
@@ -233,13 +232,12 @@ def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRe
         return str(real(given) / source)
     crops = crops_beside(index, source)
     if known and (crops is None or real(known.crops) != crops):
-        raise OptionError(
+        raise UserError(
             f"{index.path}: the images of {known.path} were cut elsewhere. "
-            "Name the folder: {crops}",
-            crops=quoted(Path(known.crops).parent),
+            f"Name the folder: crops={quoted(Path(known.crops).parent)}"
         )
     if crops is None:
-        raise OptionError(f"{index.path}: name a folder for the images that are cut by {{crops}}.")
+        raise UserError(f"{index.path}: name a folder for the images that are cut: crops=FOLDER.")
     return str(crops)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from person_reid.config.option import OptionError, computable
+from person_reid.config.option import computable
 from person_reid.config.train import PUBLISHED_LOSSES, LossOptions
 from person_reid.errors import UserError
 from person_reid.losses import LOSS_OF_HEAD, check_setting, create_loss
@@ -50,7 +50,7 @@ class LossPlan:
 def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
     """Return the losses that the options name for a network with this head.
 
-    Raises OptionError or UserError for a loss named twice, for one on class scores that does not
+    Raises UserError for a loss named twice, for one on class scores that does not
     fit the head, for a teacher that is missing or would be ignored, and for options that do not
     apply to these losses.
     """
@@ -59,18 +59,13 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
     for name in listed:
         if name in by_flag:
             flag = "alpha" if name == "verification" else name
-            raise OptionError(
-                f"The loss {name} is asked for twice, by {{{flag}}} and by {{loss}}.",
-                **{flag: getattr(options, flag)},
-                loss=options.loss,
+            raise UserError(
+                f"The loss {name} is asked for twice, by {flag} and by loss={options.loss}."
             )
         _check_head(name, options.loss, head)
     weight, settings = listed.pop("cross_entropy", (1.0, {}))
     if "smoothing" in settings:
-        raise OptionError(
-            "{loss}: choose the smoothing by {label_smoothing}.",
-            loss=options.loss,
-        )
+        raise UserError(f"loss={options.loss}: choose the smoothing by label_smoothing.")
     terms = [LossSpec(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
     taught = tuple(term for term in terms if term.kind.needs_teacher)
     rest = tuple(term for term in (*by_flag.values(), *terms) if not term.kind.needs_teacher)
@@ -94,24 +89,20 @@ def _flagged(options: LossOptions) -> dict[str, LossSpec]:
 
 
 def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
-    """Raise OptionError for an option that does not apply to these losses."""
+    """Raise UserError for an option that does not apply to these losses."""
     if plan.taught and not options.teacher:
-        raise OptionError(
-            f"{{loss}}: {plan.taught[0].name} needs a teacher: {{teacher}}.",
-            loss=options.loss,
-            teacher="RUN or FILE",
+        raise UserError(
+            f"loss={options.loss}: {plan.taught[0].name} needs a teacher: teacher=RUN or FILE."
         )
     if options.teacher and not plan.taught:
-        raise OptionError(
-            "{teacher} would be ignored. Say how to learn: {loss}.",
-            teacher=options.teacher,
-            loss="teacher_features:5",
+        raise UserError(
+            f"teacher={options.teacher} would be ignored. Say how to learn: "
+            "loss=teacher_features:5."
         )
     if options.label_smoothing and not plan.classification.weight:
-        raise OptionError(
-            "{label_smoothing} would be ignored without cross entropy, which {loss} omits.",
-            label_smoothing=options.label_smoothing,
-            loss="cross_entropy:0",
+        raise UserError(
+            f"label_smoothing={options.label_smoothing} would be ignored without cross entropy, "
+            "which loss=cross_entropy:0 omits."
         )
 
 
@@ -133,25 +124,22 @@ def pair_losses(options: LossOptions) -> list[str]:
 
 
 def _check_head(name: str, listed: str | None, head: str) -> None:
-    """Raise OptionError for a listed loss that cannot be added to the loss of the head.
+    """Raise UserError for a listed loss that cannot be added to the loss of the head.
 
     Such a loss takes class scores, and belongs to a classifier or does not fit the head.
     """
     if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
         return
     if name in LOSS_OF_HEAD.values():
-        raise OptionError(
-            f"{{loss}}: {name} is the loss of a classifier, not an additional one. "
-            "Choose it by {head}; cross_entropy:0.5 in its place gives it a weight.",
-            loss=listed,
-            head=name.removesuffix("_softmax"),
+        raise UserError(
+            f"loss={listed}: {name} is the loss of a classifier, not an additional one. "
+            f"Choose it by head={name.removesuffix('_softmax')}; "
+            "cross_entropy:0.5 in its place gives it a weight."
         )
     if head != "linear":
-        raise OptionError(
-            f"{{loss}} with {{head}}: {name} needs class scores, "
-            f"but that classifier returns cosines. Leave {name} out, or choose the linear head.",
-            loss=listed,
-            head=head,
+        raise UserError(
+            f"loss={listed} with head={head}: {name} needs class scores, "
+            f"but that classifier returns cosines. Leave {name} out, or choose the linear head."
         )
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import URLError
 
-from person_reid.config.option import OptionError
 from person_reid.config.zoo import network_names
 from person_reid.errors import UserError, first_line
 
@@ -32,8 +31,7 @@ PERSON = (256, 128)
 PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 # Errors that transformers raise for images that are not whole patches.
 SIZE_ERRORS = (AssertionError, ZeroDivisionError)
-# Other weights that a network can begin with. An OptionError spells {weights}.
-OTHER_WEIGHTS = 'Or name a file you have with {weights}, or begin with random weights, "none".'
+OTHER_WEIGHTS = "Or name a file you have: weights=FILE, or begin with random weights: weights=none."
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class Architecture:
         """
         called, size = called or self.name, size or self.size
         if stride == 1 and not self.can_keep_resolution:
-            raise OptionError(f"{{stride}} has no meaning for {called}; leave it out.", stride=1)
+            raise UserError(f"stride=1 has no meaning for {called}; leave it out.")
         with fits_images(called, size):
             try:
                 module = self.make(
@@ -109,15 +107,13 @@ class Architecture:
                 if not pretrained or isinstance(error, (UserError, *SIZE_ERRORS)):
                     raise
                 reason = error.reason if isinstance(error, URLError) else first_line(error, 160)
-                raise OptionError(
+                raise UserError(
                     f"The ImageNet weights of {called} are not in the cache and could not be "
-                    f"fetched ({reason}). {self.source()} {OTHER_WEIGHTS}",
-                    weights="FILE",
+                    f"fetched ({reason}). {self.source()} {OTHER_WEIGHTS}"
                 ) from error
         if drop_path and not stochastic_depth(module):
-            raise OptionError(
-                f"{{drop_path}}: {called} has no stochastic depth; leave it out.",
-                drop_path=drop_path,
+            raise UserError(
+                f"drop_path={drop_path}: {called} has no stochastic depth; leave it out."
             )
         if stride == 1:
             with fits_images(called, size):
@@ -165,8 +161,8 @@ class Architecture:
 
     def not_pooled(self) -> UserError:
         """Return the error for choosing a pooling if the feature is not pooled from a map."""
-        return OptionError(
-            f"{self.name}: its feature is not pooled from a map: leave {{pool}} and {{PCB}} out.",
+        return UserError(
+            f"{self.name}: its feature is not pooled from a map: leave pool and PCB out."
         )
 
     def source(self) -> str:
@@ -193,7 +189,7 @@ class Architecture:
         if pooling is None and self.own_feature:
             return module(images) if sides is None else module(images, sides)
         if not self.has_map:
-            raise OptionError("This network has no feature map to pool; leave {pool} out.")
+            raise UserError("This network has no feature map to pool; leave pool out.")
         maps = self.feature_map(module, images)
         return self.after_pool(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
 
@@ -243,9 +239,9 @@ def fits_images(
     name: str,
     size: tuple[int, int],
     batch_size: int | None = None,
-    advice: str = "{height} and {width}",
+    advice: str = "height and width",
 ) -> Iterator[None]:
-    """Raise OptionError if a network's layers reject images or a batch of the wrong size.
+    """Raise UserError if a network's layers reject images or a batch of the wrong size.
 
     The errors that the layers raise inside the with block are replaced.
 
@@ -260,16 +256,14 @@ def fits_images(
         if isinstance(error, SIZE_ERRORS):
             advice = f"another {advice}"
         else:
-            advice = (
-                f"a larger {advice}{', a larger {batchsize}' if batch_size is not None else ''}"
-            )
+            advice = f"a larger {advice}{', a larger batchsize' if batch_size is not None else ''}"
         reason = first_line(error).rstrip(".")
         if " channels, but got " in reason:
             raise UserError(
                 f"{name}: a layer does not fit what it receives, of which images give 3 channels "
                 f"({reason})."
             ) from error
-        raise OptionError(
+        raise UserError(
             f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults."
         ) from error
 

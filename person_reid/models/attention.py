@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.models.surgery import evaluation_mode, traced
 from person_reid.text import did_you_mean
 
@@ -136,28 +136,23 @@ def parse_attention(text: str) -> list[tuple[str, str]]:
     """Return pairs of kind and place, in order.
 
     `cbam:layer3,layer4;se:layer2` is [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")].
-    Raises OptionError for an unknown kind, a kind without a place, and the same kind twice in one
+    Raises UserError for an unknown kind, a kind without a place, and the same kind twice in one
     place.
     """
     pairs: list[tuple[str, str]] = []
     for group in text.split(";"):
         kind, _, places = (part.strip() for part in group.partition(":"))
         if kind not in ATTENTIONS:
-            raise OptionError(
-                f"{{attention}}: unknown kind {kind!r}.{did_you_mean(kind, ATTENTIONS)} "
+            raise UserError(
+                f"attention={text}: unknown kind {kind!r}.{did_you_mean(kind, ATTENTIONS)} "
                 f"Known are {', '.join(ATTENTIONS)}, "
-                "each with its places: cbam:layer3,layer4;se:layer2",
-                attention=text,
+                "each with its places: cbam:layer3,layer4;se:layer2"
             )
         pairs += [(kind, place.strip()) for place in places.split(",")]
         if not all(place for _, place in pairs):
-            raise OptionError(
-                f"{{attention}}: {kind} needs a place, such as {kind}:layer3", attention=text
-            )
+            raise UserError(f"attention={text}: {kind} needs a place, such as {kind}:layer3")
     if len(set(pairs)) < len(pairs):
-        raise OptionError(
-            "{attention}: the same kind twice in one place; leave one out.", attention=text
-        )
+        raise UserError(f"attention={text}: the same kind twice in one place; leave one out.")
     return pairs
 
 
@@ -165,7 +160,7 @@ def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
     """Append the attention modules of `--attention` to stages of a backbone, in place.
 
     run: calls the backbone with images of its size, to find the stages and their channels.
-    Raises OptionError for an unknown place, and lists the known ones.
+    Raises UserError for an unknown place, and lists the known ones.
     """
     pairs = parse_attention(text)
     channels = stage_channels(module, run)
@@ -173,10 +168,9 @@ def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
     for kind, place in pairs:
         if place not in channels:
             there = known if channels else "It has no stages that attention fits."
-            raise OptionError(
-                f"{{attention}}: this network has no stage {place!r}."
-                f"{did_you_mean(place, channels)} {there}",
-                attention=text,
+            raise UserError(
+                f"attention={text}: this network has no stage {place!r}."
+                f"{did_you_mean(place, channels)} {there}"
             )
         stage = module.get_submodule(place)
         attention = ATTENTIONS[kind](channels[place]).to(next(stage.parameters()).device)

@@ -24,7 +24,7 @@ from torch import nn
 
 from person_reid.arrays import as_path, whole_numbers
 from person_reid.config.network import PUBLISHED_CLASSES, NetworkOptions
-from person_reid.config.option import OptionError, configured
+from person_reid.config.option import configured, named
 from person_reid.config.zoo import implied, network_names
 from person_reid.device import seeded
 from person_reid.errors import UserError
@@ -137,7 +137,7 @@ def _of_plugin(name: str, place: str, attribute: str) -> Architecture:
     check_loaded([place], f"The backbone {name}", loaded=PLUGINS)
     found = getattr(PLUGINS[module_of(place)], attribute, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise OptionError(f"{{backbone}}: {place} has no network {attribute}.", backbone=name)
+        raise UserError(f"backbone={name}: {place} has no network {attribute}.")
     return OwnArchitecture(name, code=found)
 
 
@@ -157,10 +157,9 @@ def find_architecture(name: str) -> Architecture:
     if name in torchvision_names():
         return find_torchvision(name)
     names = [*ARCHITECTURES, *FAMILIES, *timm_names(), *torchvision_names()]
-    raise OptionError(
-        f"{{backbone}}: unknown network.{did_you_mean(name, names)} `{as_command('model.py')}` "
-        "lists the networks; timm's and torchvision's keep their names. A plugin registers others.",
-        backbone=name,
+    raise UserError(
+        f"backbone={name}: unknown network.{did_you_mean(name, names)} `{as_command('model.py')}` "
+        "lists the networks; timm's and torchvision's keep their names. A plugin registers others."
     )
 
 
@@ -202,7 +201,7 @@ def create_model(
     >>> network(torch.zeros(2, 3, 256, 128)).shape
     torch.Size([2, 512])
 
-    Raises OptionError for an unknown option, a value that does not fit, or one that the network
+    Raises UserError for an unknown option, a value that does not fit, or one that the network
     would ignore, and UserError if the network cannot be built.
     """
     if size is not None:
@@ -318,7 +317,7 @@ def parameter_count(network: nn.Module) -> int:
 def network_kind(options: NetworkOptions) -> type[Network]:
     """Return the class of the network that the options describe.
 
-    Raises OptionError if they describe two.
+    Raises UserError if they describe two.
     """
     asked: dict[str, type[Network] | None] = {
         "backbone": LightMBN if options.backbone == "lightmbn" else None,
@@ -327,9 +326,8 @@ def network_kind(options: NetworkOptions) -> type[Network]:
     }
     kinds = {name: kind for name, kind in asked.items() if kind}
     if len(kinds) > 1:
-        words = " and ".join(f"{{{name}}}" for name in kinds)
-        values = {name: getattr(options, name) for name in kinds}
-        raise OptionError(f"{words} exclude each other: choose one.", **values)
+        words = " and ".join(named(name, getattr(options, name)) for name in kinds)
+        raise UserError(f"{words} exclude each other: choose one.")
     return next(iter(kinds.values()), PlainNetwork)
 
 
@@ -351,7 +349,7 @@ def own_settings(options: NetworkOptions) -> dict[str, Any]:
 
 
 def check_network(options: NetworkOptions) -> None:
-    """Raise OptionError for options that exclude each other or have no effect on the network."""
+    """Raise UserError for options that exclude each other or have no effect on the network."""
     kind = network_kind(options)
     if options.attention:
         parse_attention(options.attention)
@@ -364,8 +362,5 @@ def check_network(options: NetworkOptions) -> None:
         # The value that requests nothing. A network of parts has its own linear layers.
         absent = 0 if plain or name == "droprate" else None
         if value not in (getattr(NetworkOptions(), name), absent):
-            what = "{neck}" if plain else kind.__name__
-            named = {"neck": options.neck} if plain else {}
-            raise OptionError(
-                f"{{{name}}} means nothing to {what}; leave it out.", **{name: value}, **named
-            )
+            what = f"neck={options.neck}" if plain else kind.__name__
+            raise UserError(f"{name}={value} means nothing to {what}; leave it out.")

@@ -14,8 +14,7 @@ from functools import cache
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from person_reid.config.option import OptionError
-from person_reid.errors import first_line
+from person_reid.errors import UserError, first_line
 from person_reid.models.architecture import PERSON, SIZE_ERRORS, Architecture, stochastic_depth
 from person_reid.models.published.hub import quick_to_fail
 
@@ -150,7 +149,7 @@ def find_timm(name: str) -> TimmArchitecture:
 
     Images have the shape of a person; for a transformer with a grid of patches, they are cut to
     whole patches. If the network has a fixed size and no such grid, or cannot process that shape,
-    they have the size of its weights. Raises OptionError if it cannot process these either.
+    they have the size of its weights. Raises UserError if it cannot process these either.
     """
     from person_reid.models.surgery import shapes_alone
 
@@ -161,9 +160,9 @@ def find_timm(name: str) -> TimmArchitecture:
                 return _described(name, size)
             except (RuntimeError, ValueError, *SIZE_ERRORS) as error:
                 reason = first_line(error)
-    raise OptionError(
-        f"{{backbone}}: it cannot process images of {own[0]}×{own[1]} ({reason}). Choose another.",
-        backbone=name,
+    raise UserError(
+        f"backbone={name}: it cannot process images of {own[0]}×{own[1]} ({reason}). "
+        "Choose another one."
     )
 
 
@@ -287,7 +286,7 @@ def _is_fixed(name: str) -> bool:
 def _config(name: str) -> Any:
     """Return timm's description of a network.
 
-    Raises OptionError if it is on the hub and cannot be fetched.
+    Raises UserError if it is on the hub and cannot be fetched.
     """
     import timm
 
@@ -301,9 +300,8 @@ def _config(name: str) -> Any:
             raise ValueError(f"{architecture} is not a network of timm {timm.__version__}")
         return timm.models.PretrainedCfg(**config)
     except Exception as error:  # each cause has its own exception
-        raise OptionError(
-            f"{{backbone}}: no network of timm was found there ({first_line(error, 160)}). Without "
-            f"a connection, run `hf download {place}` elsewhere and copy the cache of the Hugging "
-            "Face hub here.",
-            backbone=name,
+        raise UserError(
+            f"backbone={name}: no network of timm was found there ({first_line(error, 160)}). "
+            f"Without a connection, run `hf download {place}` elsewhere and copy the cache of the "
+            "Hugging Face hub here."
         ) from error

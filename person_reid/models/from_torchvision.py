@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.models.architecture import (
     OTHER_WEIGHTS,
     Architecture,
@@ -32,10 +32,9 @@ class TorchvisionArchitecture(Architecture):
 
         known = torchvision.models.get_model_weights(self.name).__members__
         if pretrained and TORCHVISION_WEIGHTS not in known:
-            raise OptionError(
+            raise UserError(
                 f"torchvision has no weights {TORCHVISION_WEIGHTS} of {self.name}, only "
-                f"{', '.join(known) or 'none'}. {OTHER_WEIGHTS}",
-                weights="FILE",
+                f"{', '.join(known) or 'none'}. {OTHER_WEIGHTS}"
             )
         module = _build(self.name, TORCHVISION_WEIGHTS if pretrained else None)
         deepest = max(stochastic_depth(module), default=0.0)

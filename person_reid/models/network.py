@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
-from person_reid.config.option import OptionError
 from person_reid.device import seeded
+from person_reid.errors import UserError
 from person_reid.models.architecture import Architecture, fits_images
 from person_reid.models.attention import USAM
 from person_reid.models.heads import (
@@ -103,7 +103,7 @@ def check_size(
     name: str,
     size: tuple[int, int],
     batch_size: int | None = None,
-    advice: str = "{height} and {width}",
+    advice: str = "height and width",
 ) -> None:
     """Raise UserError if the network cannot process images of `size`.
 
@@ -220,9 +220,9 @@ class USAMNetwork(PlainNetwork):
     ) -> None:
         super().__init__(module, architecture, spec, num_classes)
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
-            raise OptionError(
-                "{usam} is for the ResNets of torchvision; elsewhere choose the place: {attention}",
-                attention="usam:STAGE",
+            raise UserError(
+                "usam is for the ResNets of torchvision; elsewhere choose the place: "
+                "attention=usam:STAGE"
             )
         self.pooling = self.pooling or build_pooling("avg")
         self.usam_1, self.usam_2 = USAM(), USAM()
@@ -298,9 +298,8 @@ class PCBNetwork(Network):
     ) -> None:
         super().__init__(module, architecture, spec, num_classes)
         if not architecture.has_map:
-            raise OptionError(
-                "{PCB}: this network has no feature map to cut into stripes; choose another "
-                "{backbone}."
+            raise UserError(
+                "PCB: this network has no feature map to cut into stripes; choose another backbone."
             )
         self.dim = STRIPES * architecture.dim
         self.pooling = build_pooling(spec.pool or "avg")

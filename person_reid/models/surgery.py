@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.text import as_command, did_you_mean
 
 # The functions that draw or change initial values in place.
@@ -83,7 +83,7 @@ def layers_named(network: nn.Module, text: str | None) -> list[nn.Module | nn.Pa
     """Return the modules and weights of a network in a comma-separated list of names.
 
     Their names are those in the state dict, without `.weight` and the like; `model.`, the backbone,
-    may be omitted. Raises OptionError for a name that the network does not have.
+    may be omitted. Raises UserError for a name that the network does not have.
 
     >>> layers_named(create_model("resnet18"), "conv1")
     [Conv2d(3, 64, kernel_size=(7, 7), stride=(2, 2), padding=(3, 3), bias=False)]
@@ -94,10 +94,9 @@ def layers_named(network: nn.Module, text: str | None) -> list[nn.Module | nn.Pa
     for name in text.split(",") if text else ():
         layer = known.get(name) or known.get(f"model.{name}")
         if layer is None:
-            raise OptionError(
-                f"{{freeze_layers}}: this network has no layer {name!r}.{did_you_mean(name, known)}"
-                f" `{as_command('model.py')} NETWORK` shows its stages.",
-                freeze_layers=text,
+            raise UserError(
+                f"freeze_layers={text}: this network has no layer {name!r}."
+                f"{did_you_mean(name, known)} `{as_command('model.py')} NETWORK` shows its stages."
             )
         found.append(layer)
     return found
@@ -130,11 +129,10 @@ def keep_last_resolution(
     except (RuntimeError, AssertionError):  # maps of two resolutions that no longer match
         now = height
     if now < 2 * height - 1 or now == height:
-        raise OptionError(
-            "{stride}, which {PCB} implies, has no meaning for this network with images of "
+        raise UserError(
+            "stride=1, which PCB implies, has no meaning for this network with images of "
             f"{size[0]}×{size[1]}: it has no single last halving. "
-            "Leave it out, or try larger images.",
-            stride=1,
+            "Leave it out, or try larger images."
         )
 
 
@@ -208,13 +206,12 @@ def balance(network: Any, scale: float, size: tuple[int, int]) -> None:
         largest = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)  # may be zero
         deviation = (network.embed(images) - features).abs().max() / largest
     if not factors:
-        raise OptionError(
-            "{balance}: this network has no convolution in front of a batch norm. Leave it out."
+        raise UserError(
+            "balance: this network has no convolution in front of a batch norm. Leave it out."
         )
     if not deviation < SCALE_TOLERANCE:
-        raise OptionError(
-            f"{{balance}}: the features of this network would change by {deviation:.0%}. "
-            "Leave it out."
+        raise UserError(
+            f"balance: the features of this network would change by {deviation:.0%}. Leave it out."
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from person_reid.arrays import as_path
-from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.models.architecture import Architecture
 from person_reid.models.matching import COUNTERS, LoadReport, load_matching
 from person_reid.models.network import Network
@@ -35,7 +35,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     A whole network may be a published checkpoint, an average, or have `module.` prefixes. A
     classifier of other identities is not loaded: the feature does not depend on it. If a network
     has copies of a backbone's stages, each gets the tensors. The log warns of tensors of the
-    backbone that the file lacks. Raises OptionError if the file belongs to another network: a
+    backbone that the file lacks. Raises UserError if the file belongs to another network: a
     tensor of the backbone has another shape, most are missing, the file has unknown ones of their
     shapes or, with strict, anything is missing that the feature depends on.
     """
@@ -50,10 +50,10 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     if not fits or len(report.loaded) < len(report.missing):
         fitting = fitting_architecture(path)
         advice = f" The file fits {fitting}." if fitting else ""
-        raise OptionError(
+        raise UserError(
             f"{path}: the weights of another network ({report}).{advice} Expected the weights of "
-            "the network that the options describe: check {backbone} and the options beside it "
-            "({PCB}, {linear_num}, …), or the run's opts.yaml."
+            "the network that the options describe: check backbone and the options beside it "
+            "(PCB, linear_num, …), or the run's opts.yaml."
         )
     _check_missing(report, network, tensors, path)
     return report
@@ -64,7 +64,7 @@ def _check_missing(
 ) -> None:
     """Warn of tensors of the backbone that a file lacks.
 
-    Raises OptionError if it has as many unknown tensors of the same shapes: these are the missing
+    Raises UserError if it has as many unknown tensors of the same shapes: these are the missing
     ones under other names.
     """
     own = {**network.module.state_dict(), **network.state_dict()}
@@ -77,7 +77,7 @@ def _check_missing(
     )
     others = [name for name in report.unknown if tensors[name].ndim]
     if Counter(own[name].shape for name in lost) <= Counter(tensors[name].shape for name in others):
-        raise OptionError(
+        raise UserError(
             f"{said}, and the file has as many of their shapes under other names "
             f"({', '.join(others[:3])}). Rename them as the network's are."
         )

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.arrays import Integers, as_array, names_or_numbers, whole_number
-from person_reid.config.option import OptionError
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import (
@@ -227,10 +226,9 @@ def evaluate(
     """
     check_sets(query=query, gallery=gallery)
     if not isinstance(ap, str) or ap not in AVERAGE_PRECISIONS:
-        raise OptionError(
-            f"{{ap}}: expected "
-            f"{' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(str(ap), AVERAGE_PRECISIONS)}",
-            ap=ap,
+        raise UserError(
+            f"ap={ap}: expected "
+            f"{' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(str(ap), AVERAGE_PRECISIONS)}"
         )
     if not len(query) or not len(gallery):
         raise UserError(
@@ -317,11 +315,10 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
     cameras = np.concatenate([query.cameras, gallery.cameras])
     has_match = np.isin(query.labels[query.labels != -1], gallery.labels).any()
     if has_match and (cameras == cameras[0]).all():
-        raise OptionError(
+        raise UserError(
             f"all images are of camera {cameras[0]}: a match in the query's own camera is junk, "
             "so every figure would be 0. If the cameras are unknown, count these matches: "
-            "{ignore_cameras} of evaluate, evaluate.py, threshold.py, figures.py and explore.py.",
-            ignore_cameras=True,
+            "ignore_cameras of evaluate, evaluate.py, threshold.py, figures.py and explore.py."
         )
 
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from person_reid.arrays import Integers
-from person_reid.config.option import OptionError
-from person_reid.errors import optional_module
+from person_reid.errors import UserError, optional_module
 from person_reid.retrieval.all_pairs import search_all_pairs
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
@@ -231,15 +230,11 @@ def top_k_torch(scores: torch.Tensor, k: int) -> Integers:
 
 
 def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:
-    """Raise OptionError unless 1 ≤ k1 ≤ gallery_size and 1 ≤ k2 ≤ k1."""
+    """Raise UserError unless 1 ≤ k1 ≤ gallery_size and 1 ≤ k2 ≤ k1."""
     if not 1 <= k1 <= gallery_size:
-        raise OptionError(
-            f"{{k1}}: expected 1 to {gallery_size}, the number of gallery images.", k1=k1
-        )
+        raise UserError(f"k1={k1}: expected 1 to {gallery_size}, the number of gallery images.")
     if not 1 <= k2 <= k1:
-        raise OptionError(
-            f"{{k2}}: expected 1 to {k1}, the neighbours that {{k1}} takes.", k1=k1, k2=k2
-        )
+        raise UserError(f"k2={k2}: expected 1 to {k1}, the neighbours that k1 takes.")
 
 
 class FaissNeighbours:
@@ -252,9 +247,8 @@ class FaissNeighbours:
     """
 
     def __init__(self, kind: str = "ivf") -> None:
-        missing = OptionError(
-            "{neighbours}: FAISS is not installed: python -m pip install faiss-cpu",
-            neighbours="faiss",
+        missing = UserError(
+            "neighbours=faiss: FAISS is not installed: python -m pip install faiss-cpu"
         )
         self.faiss, self.kind = optional_module("faiss", missing), kind
 

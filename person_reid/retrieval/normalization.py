@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.arrays import as_features, check_lengths, names_or_numbers
-from person_reid.config.option import OptionError
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
@@ -117,7 +116,7 @@ class Whitening:
     def __init__(self, features: npt.ArrayLike) -> None:
         features = as_features(features, "features")
         if len(features) < 2:
-            raise OptionError("{whiten}: a single image has no statistics. Leave the flag out.")
+            raise UserError("whiten: a single image has no statistics. Leave it out.")
         self.mean = features.mean(axis=0)
         eigenvalues, vectors = np.linalg.eigh(np.cov(features.T.astype(np.float64)))
         damped = np.maximum(eigenvalues, 0) + max(eigenvalues.mean(), LEAST_DEVIATION**2)

@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.config.evaluate import EvaluationOptions, RankingOptions
-from person_reid.config.option import OptionError
 from person_reid.data.file_names import clothes_of, names_in
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import (
@@ -79,7 +78,7 @@ def scores_by(
     try:
         return scores_of(query, gallery, **{kind: matrix})
     except UserError as error:
-        raise OptionError(f"{{scores}}: {error}", scores=ranked.scores) from None
+        raise UserError(f"{ranked.scores}: {error}") from None
 
 
 def by_protocol(
@@ -181,10 +180,8 @@ def read_multi_query(
     if path is None and not file.exists():
         return None
     if not file.is_file():
-        raise OptionError(
-            f"{{multi_query}}: not a file. Write it first: "
-            f"{as_command('test.py')} --name NAME --multi",
-            multi_query=file,
+        raise UserError(
+            f"{file}: not a file. Write it first: {as_command('test.py')} --name NAME --multi"
         )
     written_for = read_note(file, QUERY_DIGEST)
     images = load_multi_query(file) if written_for in ("", query.digest()) else None
@@ -277,10 +274,10 @@ def evaluate_single_shot(
     without = sum(len(asked) for asked, candidates in groups if not len(candidates))
     if without:
         short = f"for {without} of {len(query)} queries"
-        raise OptionError(
-            f"{{single_shot}}: {short} no gallery image can be drawn: "
+        raise UserError(
+            f"single_shot: {short} no gallery image can be drawn: "
             "all are junk (label -1) or from the query's own camera. "
-            "Check the gallery, or draw from all cameras with {ignore_cameras}."
+            "Check the gallery, or draw from all cameras with ignore_cameras."
         )
     random = np.random.default_rng(seed)
     worn, worn_there = map(np.asarray, clothes or ((), ()))
@@ -303,7 +300,7 @@ def evaluate_single_shot(
                 parts.append(found)
     wanted = f" in {'the same' if same_clothes else 'other'} clothes"
     if not parts:
-        raise OptionError(f"{{single_shot}}: no query has a match{wanted}.")
+        raise UserError(f"single_shot: no query has a match{wanted}.")
     if without := trials * len(query) - measured:
         log.warning(
             "%d of %d queries of all draws have no match%s, and are ignored.",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from person_reid.arrays import Integers
-from person_reid.config.option import OptionError
 from person_reid.data.file_names import frames_of, names_in
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import RECIPROCAL_RANK, Metrics, count_ahead, summarize, unusual
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import DISTANCES, distance_words, on_cpu
@@ -67,11 +67,10 @@ def evaluate_reassociation(
         identities.append(images.labels[people[kept]])
         number += kept.sum()
     if not ranks:
-        raise OptionError(
-            f"{{gap}}: none of {asked:,} images of people has the person, among others, "
-            f"{gap} frames later in its video. Try another, or another {{query_stride}}: frames of "
-            "prepare.py --dataset mot are --frame_stride apart.",
-            gap=gap,
+        raise UserError(
+            f"gap={gap}: none of {asked:,} images of people has the person, among others, "
+            f"{gap} frames later in its video. Try another, or another query_stride: frames of "
+            "prepare.py --dataset mot are --frame_stride apart."
         )
     log.info("%s of %s images of people are queries.", f"{number:,}", f"{asked:,}")
     later = f"{gap} frames later, as Roboflow's reid measures it"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import Integers, as_features
 from person_reid.config.evaluate import RerankOptions
-from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.neighbours import (
@@ -77,19 +77,16 @@ def expand(
         the gallery.
     neighbours: the search to use.
 
-    Raises OptionError if the gallery has fewer than k1 or `augment` neighbours to give.
+    Raises UserError if the gallery has fewer than k1 or `augment` neighbours to give.
     """
     query, gallery = unit_rows(query), unit_rows(gallery)
     for name, value, most in (("k1", k1, len(gallery)), ("augment", augment, len(gallery) - 1)):
         if not 0 <= value <= most:
-            raise OptionError(
-                f"{{{name}}}: expected 0 to {most}, the number of neighbours in the gallery.",
-                **{name: value},
+            raise UserError(
+                f"{name}={value}: expected 0 to {most}, the number of neighbours in the gallery."
             )
     if not 0 <= alpha <= MOST_ALPHA:
-        raise OptionError(
-            f"{{alpha}}: expected 0 (the plain average) to {MOST_ALPHA}.", alpha=alpha
-        )
+        raise UserError(f"alpha={alpha}: expected 0 (the plain average) to {MOST_ALPHA}.")
     if augment:
         found = neighbours.search(gallery, gallery, augment + 1, itself=True)
         gallery = _add(gallery, gallery, found.indices[:, 1:], found.similarities[:, 1:], alpha)
@@ -159,7 +156,7 @@ log = logging.getLogger(__name__)
 def rescorer(options: RerankOptions) -> Callable[..., Scores]:
     """Return the function (query features, gallery features, device) → re-ranked scores.
 
-    Raises OptionError for an option that the method would ignore. The function raises UserError for
+    Raises UserError for an option that the method would ignore. The function raises UserError for
     features that cannot be compared, for more neighbours than exist, or if re-ranking needs more
     memory than the options allow.
 
@@ -203,13 +200,10 @@ def _settings(options: RerankOptions) -> dict[str, Any]:
     known = {name for method in RERANK_METHODS.values() for name in method.defaults}
     given = {name: value for name in known if (value := getattr(options, name)) is not None}
     for name in given.keys() - defaults.keys():
-        takes = ", ".join(f"{{{each}}}" for each in defaults)
-        raise OptionError(
-            f"{{{name}}}: {{method}} does not use it; it takes {takes}.",
-            method=options.method,
-        )
+        takes = ", ".join(defaults)
+        raise UserError(f"{name}: method={options.method} does not use it; it takes {takes}.")
     if not 0 <= given.get("lambda_value", 0) <= 1:
-        raise OptionError("{lambda_value}: expected 0 to 1.", **given)
+        raise UserError(f"lambda_value={given['lambda_value']}: expected 0 to 1.")
     return defaults | given
 
 
@@ -224,9 +218,8 @@ def plan_memory(options: RerankOptions, num_images: int, bytes_per_image: float)
     left = options.memory_gb * 1e9 - fixed
     if left < copies * row:
         least = (fixed + copies * row) / 1e9
-        raise OptionError(
-            f"{{memory_gb}}: {num_images} images need at least {least:.4f}.",
-            memory_gb=options.memory_gb,
+        raise UserError(
+            f"memory_gb={options.memory_gb}: {num_images} images need at least {least:.4f}."
         )
     budget = int(min(CHUNK_BYTES, row * MOST_CHUNK_ROWS, left / copies))
     log.warning(

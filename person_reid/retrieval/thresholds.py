@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.config.option import OptionError
 from person_reid.config.tested import CONFIG_FILE
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS_BYTES, content_of
@@ -227,45 +226,40 @@ def load_threshold(
     with suppress(ValueError):
         if -1 <= (number := float(str(text))) <= 1:
             return number
-        raise OptionError("{threshold}: expected a cosine, -1 to 1, such as 0.7.", threshold=text)
+        raise UserError(f"threshold={text}: expected a cosine, -1 to 1, such as 0.7.")
     try:
         report = _report(text)
         threshold = _number(report["threshold"])
         measured, extracted = report.get(MEASURED_ON), report.get(FEATURE_FLAGS)
         kind, moved = report.get("for", "pair"), report.get("camera_norm", False)
     except FileNotFoundError:
-        raise OptionError(
-            f"{{threshold}}: neither a number nor a file; "
-            f"{as_command('tools/threshold.py')} writes one.",
-            threshold=text,
+        raise UserError(
+            f"threshold={text}: neither a number nor a file; "
+            f"{as_command('tools/threshold.py')} writes one."
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise OptionError(
-            "{threshold}: no threshold in it; expected a file from tools/threshold.py.",
-            threshold=text,
+        raise UserError(
+            f"threshold={text}: no threshold in it; expected a file from tools/threshold.py."
         ) from None
     if not -1 <= threshold <= 1:
-        raise OptionError(
-            f"{{threshold}}: the threshold in it is {threshold:g}; expected a cosine, -1 to 1.",
-            threshold=text,
+        raise UserError(
+            f"threshold={text}: the threshold in it is {threshold:g}; expected a cosine, -1 to 1."
         )
     if (kind, moved) != (score, camera_norm):
-        raise OptionError(
-            f"{{threshold}}: measured for {_score_words(kind, moved)}, and here it is "
+        raise UserError(
+            f"threshold={text}: measured for {_score_words(kind, moved)}, and here it is "
             f"compared with {_score_words(score, camera_norm)}. Measure that one: python "
-            f"tools/threshold.py --for {score}{' --camera_norm' * camera_norm}",
-            threshold=text,
+            f"tools/threshold.py --for {score}{' --camera_norm' * camera_norm}"
         )
     if flags and extracted and extracted != flags:
         found, here = (
             f"{as_command('test.py')} {words}".removesuffix(f" {PLAIN}")
             for words in (extracted, flags)
         )
-        raise OptionError(
-            f"{{threshold}}: measured on features of {found!r}, "
+        raise UserError(
+            f"threshold={text}: measured on features of {found!r}, "
             f"and these are like those of {here!r}. Extract features that way, then measure it: "
-            f"{as_command('tools/threshold.py')}",
-            threshold=text,
+            f"{as_command('tools/threshold.py')}"
         )
     if network and measured and measured != network:
         log.warning(f"--threshold {text} was measured on {measured!r}, and this is {network!r}.")

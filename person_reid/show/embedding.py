@@ -17,7 +17,6 @@ from matplotlib.lines import Line2D
 
 from person_reid.arrays import Array
 from person_reid.config.look import own_or
-from person_reid.config.option import OptionError
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.data.own.labels import NUMBERS, Words
 from person_reid.errors import UserError
@@ -76,9 +75,7 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
         return reduce(unit), name
     except ImportError:
         if method:
-            raise OptionError(
-                "{method}: pip install scikit-learn, or choose pca.", method=method
-            ) from None
+            raise UserError(f"method={method}: pip install scikit-learn, or choose pca.") from None
     log.info("t-SNE needs scikit-learn (pip install scikit-learn); the map uses PCA.")
     return _pca(unit), "PCA"
 

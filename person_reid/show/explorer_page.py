@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.page_files import page_sources
 from person_reid.show.page import TEMPLATES, data_uri
 from person_reid.text import printable
@@ -33,11 +33,10 @@ def check_page_size(save: str | Path, images: int, dimension: int) -> None:
     """Raise UserError for too many images, with features of this dimension, for one file."""
     size = one_file_size(images, dimension)
     if size > MOST_PAGE_BYTES:
-        raise OptionError(
-            f"{{save}}: {images:,} images would make one file of about {size / 1e6:.0f} MB; "
+        raise UserError(
+            f"{save}: {images:,} images would make one file of about {size / 1e6:.0f} MB; "
             f"at most {MOST_PAGE_BYTES / 1e6:.0f}. "
-            f"Write a folder instead: --save {Path(save).with_suffix('')}",
-            save=save,
+            f"Write a folder instead: --save {Path(save).with_suffix('')}"
         )
 
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.config.option import OptionError
 from person_reid.data.layout import JUNK, read_split
 from person_reid.data.own.labels import NUMBERS, Words, words_beside
 from person_reid.errors import UserError
@@ -91,9 +90,8 @@ def ranked_gallery(query: FeatureSet, gallery: FeatureSet, index: int) -> Rankin
     gallery is junk.
     """
     if not 0 <= index < len(query):
-        raise OptionError(
-            f"{{query_index}}: expected 0 to {len(query) - 1}; there are {len(query)} queries.",
-            query_index=index,
+        raise UserError(
+            f"query_index={index}: expected 0 to {len(query) - 1}; there are {len(query)} queries."
         )
     same = (gallery.labels == query.labels[index]) & (gallery.labels != JUNK)
     own_camera = gallery.cameras == query.cameras[index]
@@ -116,7 +114,7 @@ def nearest_matches(
     accepted similarity. Raises as ranked_gallery does.
     """
     if top < 1:
-        raise OptionError("{top}: expected 1 or more.", top=top)
+        raise UserError(f"top={top}: expected 1 or more.")
     ranking = ranked_gallery(query, gallery, index)
     matches = ranking.matches(range(min(top, len(ranking.order))), threshold)
     return matches, int(ranking.right.sum())
@@ -155,12 +153,12 @@ def chosen_queries(
     asked = {name: count for name, count in (("best", best), ("worst", worst)) if count is not None}
     for name, count in asked.items():
         if count < 1:
-            raise OptionError(f"{{{name}}}: expected 1 or more.", **{name: count})
+            raise UserError(f"{name}={count}: expected 1 or more.")
     found = np.arange(len(query)) if camera is None else np.flatnonzero(query.cameras == camera)
     if not len(found):
         there = ", ".join(map(str, np.unique(query.cameras)))
-        raise OptionError(
-            f"{{camera}}: no query is from it; there are queries of camera {there}.", camera=camera
+        raise UserError(
+            f"camera={camera}: no query is from it; there are queries of camera {there}."
         )
     if not asked:
         return dict.fromkeys(found.tolist())
@@ -169,9 +167,7 @@ def chosen_queries(
     order = order[metrics.num_matches[order] > 0]
     if not len(order):
         name, count = next(iter(asked.items()))
-        raise OptionError(
-            f"{{{name}}}: no query has a right answer in the gallery.", **{name: count}
-        )
+        raise UserError(f"{name}={count}: no query has a right answer in the gallery.")
     shown = [*order[::-1][: best or 0], *order[: worst or 0]]
     return {int(found[i]): float(metrics.average_precision[i]) for i in shown}
 
@@ -215,19 +211,19 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
     if images.paths is None:
         folder = Path(test_dir or PUBLISHED_TEST_DIR)
         if not test_dir and not folder.is_dir():
-            raise OptionError(
+            raise UserError(
                 "The result does not name its images. "
-                "Pass the folder of query and gallery as {test_dir}."
+                "Pass the folder of query and gallery as test_dir."
             )
         found = read_split(folder, split)
         if not (
             np.array_equal(found.labels, images.labels)
             and np.array_equal(found.cameras, images.cameras)
         ):
-            raise OptionError(
+            raise UserError(
                 f"{folder / split}: holds {len(found)} images, not the {len(images)} "
                 "of the result file, which does not name them. "
-                "Pass the folder above them as {test_dir}, "
+                "Pass the folder above them as test_dir, "
                 "or extract the features again with test.py."
             )
         images.paths = [path.as_posix() for path in found.paths]
@@ -259,7 +255,7 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     if not place.is_file():
         raise UserError(  # quoted in lists of several images
             f"{place}: no such image. If they moved, "
-            "pass the folder of query and gallery as --test_dir."
+            "pass the folder of query and gallery as test_dir."
         )
     return place
 

@@ -42,7 +42,6 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from person_reid.config.look import WIDTHS, Look, own_or
-from person_reid.config.option import OptionError
 from person_reid.errors import UserError
 from person_reid.files import atomic_write
 from person_reid.text import printable
@@ -134,10 +133,8 @@ def picture(
     mathematics = [label for label in (look.labels or "").split(",") if "$" in label]
     check_mathematics(mathematics)
     if max(width, height) * DOTS_PER_INCH >= MOST_PIXELS:
-        raise OptionError(
-            f"{{save}}: the picture would be {max(width, height):.0f} inches long. "
-            "Show fewer images.",
-            save=save,
+        raise UserError(
+            f"{save}: the picture would be {max(width, height):.0f} inches long. Show fewer images."
         )
     with (
         style.context(theme(look), after_reset=True),  # ignores the user's matplotlibrc
@@ -149,9 +146,7 @@ def picture(
         file_type = save.suffix.lower().lstrip(".")
         if file_type not in known:
             endings = ", .".join(sorted(known))
-            raise OptionError(
-                f"{{save}}: expected a file name that ends in one of .{endings}.", save=save
-            )
+            raise UserError(f"{save}: expected a file name that ends in one of .{endings}.")
         yield figure
         texts = figure.findobj(Text)
         _draw_in_other_fonts(texts, save)
@@ -170,7 +165,7 @@ def check_mathematics(texts: Sequence[str]) -> None:
         except ValueError as error:
             *_, reason = str(error).strip().splitlines()
             raise UserError(
-                f"--labels {printable(text)}: not mathematics that matplotlib reads ({reason}). "
+                f"labels={printable(text)}: not mathematics that matplotlib reads ({reason}). "
                 r"Correct it, or write \$ for a dollar."
             ) from None
 

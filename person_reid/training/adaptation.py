@@ -18,7 +18,6 @@ from torch import Tensor
 
 from person_reid.arrays import flaw
 from person_reid.config.adapt import AdaptConfig
-from person_reid.config.option import OptionError
 from person_reid.config.zoo import packaged
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.own.unlabelled import read_people
@@ -171,7 +170,7 @@ class AdaptationImages(TrainingImages):
 def started(config: AdaptConfig) -> AdaptConfig:
     """Fill in the network of the run to start from, the learning rates and the precision.
 
-    Raises OptionError if no network is named, or two are, and UserError for one with several
+    Raises UserError if no network is named, or two are, and for one with several
     features per image.
     """
     if config.resume and RunFolder(config.name).options_file.exists():
@@ -179,10 +178,9 @@ def started(config: AdaptConfig) -> AdaptConfig:
     if config.from_run:
         config = _from_run(config)
     elif config.weights == "imagenet" and not config.config:
-        raise OptionError(
-            "Name the network to start from: {from_run}, or {backbone} and {weights}.",
-            from_run="RUN", backbone="NAME", weights="FILE",
-        )  # fmt: skip
+        raise UserError(
+            "Name the network to start from: from_run=RUN, or backbone=NAME and weights=FILE."
+        )
     if network_kind(config) not in (PlainNetwork, USAMNetwork):
         raise UserError(
             f"{config.backbone}: this network has several features for the parts of an image, "
@@ -200,8 +198,7 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
     refuse_ignored(
         config,
         ("weights", *LAYER_OPTIONS),
-        "{from_run} says what the network is.",
-        from_run=config.from_run,
+        f"from_run={config.from_run} says what the network is.",
     )
     named = config.from_run or ""
     folder = Path(named).is_dir() or "/" in named or packaged(named)
@@ -262,10 +259,10 @@ class Adaptation:
         self.first_separation: float | None = None  # at the start
         self.people = parse_names(self.paths)[0] if config.report_labels else None
         if config.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
-            raise OptionError(
-                "{proxies} would be ignored: it tells cameras apart, "
+            raise UserError(
+                "proxies would be ignored: it tells cameras apart, "
                 "and the images are not known to be of two. "
-                "Say where their cameras are, by {cameras} or {pattern}, or leave it out."
+                "Say where their cameras are, by cameras or pattern, or leave it out."
             )
         if step.world.is_main and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
             log.warning(
@@ -302,7 +299,7 @@ class Adaptation:
         everything, cameras = self.extract(), self.cameras
         config, world = self.config, self.step.world
         if reason := flaw(everything):
-            raise OptionError(f"{reason}: nothing can be clustered. Try a lower {{lr}}.")
+            raise UserError(f"{reason}: nothing can be clustered. Try a lower lr.")
         self.features = features = everything[: self.count]
         labels, self.independence = clusters_of_epoch(features, cameras, config, self.independence)
         if self.tracks:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
-from person_reid.config import FitOptions, OptionError, TrainConfig
+from person_reid.config import FitOptions, TrainConfig
 from person_reid.config.forms import listed_numbers
 from person_reid.config.network import PUBLISHED_CLASSES
 from person_reid.config.train import LossOptions
@@ -47,17 +47,15 @@ log = logging.getLogger(__name__)
 
 
 def check_training(config: TrainConfig) -> None:
-    """Raise OptionError for options that the network or the losses would ignore.
+    """Raise UserError for options that the network or the losses would ignore.
 
     Warns of options that come too late to matter.
     """
     plan = loss_plan(config, config.head)
     if config.prototype_lr and not learns(plan) and config.prototype_lr != config.lr:
-        raise OptionError(
-            "{prototype_lr} would be ignored without a loss with its own weights, "
-            "such as {arcface}.",
-            prototype_lr=config.prototype_lr,
-            arcface=True,
+        raise UserError(
+            f"prototype_lr={config.prototype_lr} would be ignored without a loss with its own "
+            "weights, such as arcface."
         )
     _refuse_weightless(config, plan)
     check_network(config)
@@ -66,28 +64,24 @@ def check_training(config: TrainConfig) -> None:
 
 
 def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
-    """Raise OptionError if training would end at an image size other than the network's.
+    """Raise UserError if training would end at an image size other than the network's.
 
     size: (height, width) of the network.
     """
     if options.sizes and options.sizes[-1][1] != size:
-        raise OptionError(
-            "{resize_schedule}: the last size is that of the trained network, "
-            "which is {height} and {width}.",
-            resize_schedule=options.resize_schedule,
-            height=size[0],
-            width=size[1],
+        raise UserError(
+            f"resize_schedule={options.resize_schedule}: the last size is that of the trained "
+            f"network, which is height={size[0]} and width={size[1]}."
         )
 
 
 def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
-    """Raise OptionError if there is nothing to learn because every loss has the weight 0."""
+    """Raise UserError if there is nothing to learn because every loss has the weight 0."""
     weights = [spec.weight for spec in (plan.classification, *plan.added, *plan.taught)]
     if not any(weights) and not config.adv and not config.DG:
-        raise OptionError(
-            "{loss}: every loss has the weight 0, so there is nothing to learn. "
-            "Give one a weight, such as triplet:1.",
-            loss=config.loss,
+        raise UserError(
+            f"loss={config.loss}: every loss has the weight 0, so there is nothing to learn. "
+            "Give one a weight, such as triplet:1."
         )
 
 
@@ -157,12 +151,11 @@ def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
 
 
 def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:
-    """Raise OptionError for --sync_bn on a CPU; warn if it has no effect."""
+    """Raise UserError for --sync_bn on a CPU; warn if it has no effect."""
     if config.sync_bn and images.device.type != "cuda":
-        raise OptionError(
-            "{sync_bn}: PyTorch synchronises batch norms on GPUs only, and this runs on "
-            f"{images.device}.",
-            sync_bn=True,
+        raise UserError(
+            "sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on "
+            f"{images.device}."
         )
     if config.sync_bn and images.world.size == 1:
         log.warning("--sync_bn changes nothing: one process has the whole batch.")

@@ -11,7 +11,7 @@ import torch
 from torch.utils import data
 
 from person_reid.arrays import check_kind
-from person_reid.config import FitOptions, OptionError
+from person_reid.config import FitOptions
 from person_reid.config.option import resolve
 from person_reid.data.images.augment import Augment
 from person_reid.data.images.bank import BatchSource
@@ -79,7 +79,7 @@ def fit(
     >>> history[-1]["loss"]
     0.71
 
-    Raises OptionError for options that cannot work, and UserError for a network with another number
+    Raises UserError for options that cannot work, and for a network with another number
     of classes.
     """
     check_kind(network, Network, "network", "what create_model returns")
@@ -127,16 +127,16 @@ def fit(
 def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
     """Resolve the options, and name the teacher.
 
-    Raises OptionError for options that would be ignored.
+    Raises UserError for options that would be ignored.
     """
     options = resolve(type(options), options.not_default(options.declared()))
     if teacher:
         options = replace(options, teacher=options.teacher or "given")
     loss_plan(options)
     if options.teacher and not teacher:
-        raise OptionError(
-            "{teacher} only names a network. Open it: fit(..., teacher=Embedder(...)).",
-            teacher=options.teacher,
+        raise UserError(
+            f"teacher={options.teacher} only names a network. Open it: "
+            "fit(..., teacher=Embedder(...))."
         )
     return options
 
@@ -195,10 +195,9 @@ def _check(network: Network, options: FitOptions) -> None:
             "with fp16 or bf16: network.float()."
         )
     if options.sync_bn:
-        raise OptionError(
-            "{sync_bn}: batch norms are synchronised between processes, "
-            "and fit has one. Use train_DDP.py.",
-            sync_bn=True,
+        raise UserError(
+            "sync_bn: batch norms are synchronised between processes, "
+            "and fit has one. Use train_DDP.py."
         )
     check_size_schedule(options, network.size)
 

@@ -11,7 +11,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 from person_reid.config.forms import listed_numbers
-from person_reid.config.option import OptionError
 from person_reid.config.train import SCHEDULE_NAMES, OptimizerOptions
 from person_reid.errors import UserError
 from person_reid.registration import Registry
@@ -37,7 +36,7 @@ def build_optimizer(
     prototypes: the weights of losses, at `prototype_lr`.
 
     A group without trainable weights is skipped. Raises UserError if there are none at all, and
-    OptionError for --layer_decay of a backbone whose layers are unknown.
+    UserError for --layer_decay of a backbone whose layers are unknown.
 
     Weight decay applies to all weights. --no_decay_1d exempts norms and biases, which splits each
     group in two. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam decoupled weight decay
@@ -89,9 +88,8 @@ def _decayed(
     from timm.models import group_parameters  # loads slowly
 
     if not hasattr(network.module, "group_matcher"):
-        raise OptionError(
-            "{layer_decay}: this backbone does not say what its layers are; timm's do.",
-            layer_decay=decay,
+        raise UserError(
+            f"layer_decay={decay}: this backbone does not say what its layers are; timm's do."
         )
     layer_of = group_parameters(network.module, network.module.group_matcher(), reverse=True)
     last = max(layer_of.values())

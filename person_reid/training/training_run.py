@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from person_reid.config import TrainConfig
-from person_reid.config.option import OptionError
 from person_reid.device import peak_memory
 from person_reid.errors import UserError, first_line
 from person_reid.files import write_text
@@ -133,14 +132,14 @@ def check_resumed(
     data: where the images are, for the message. images: their fingerprint.
     """
     if state.get("images", images) != images:
-        raise OptionError(
-            f"{{resume}}: {folder.path} was trained on images other than those "
-            f"of {', '.join(map(str, data))}. Name their folder with {{data_dir}}, "
-            "or start a run of another {name}."
+        raise UserError(
+            f"resume: {folder.path} was trained on images other than those "
+            f"of {', '.join(map(str, data))}. Name their folder with data_dir, "
+            "or start a run of another name."
         )
     if state.get("processes", processes) != processes:
-        raise OptionError(
-            f"{{resume}}: {folder.path} was trained by {state['processes']} processes, "
+        raise UserError(
+            f"resume: {folder.path} was trained by {state['processes']} processes, "
             f"and this is {processes}. Batches and learning rates depend on the number: "
             "start as many as before."
         )
@@ -155,9 +154,9 @@ def state_that_fits(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise OptionError(
+        raise UserError(
             f"{folder.state_file}: not the state of the training that opts.yaml beside it "
-            f"describes ({first_line(error)}). Start a new run under another {{name}}."
+            f"describes ({first_line(error)}). Start a new run under another name."
         ) from error
 
 

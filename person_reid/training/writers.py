@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config import TrainConfig
-from person_reid.config.option import OptionError
 from person_reid.config.run import WRITER_NAMES
-from person_reid.errors import first_line
+from person_reid.errors import UserError, first_line
 from person_reid.models.factory import own_settings
 from person_reid.registration import Registry
 
@@ -89,7 +88,7 @@ def check_writers(config: TrainConfig) -> None:
             module = None
         # None for a mere folder of that name, which can also be imported
         if getattr(module, "__file__", None) is None:
-            raise OptionError(f"{{{name}}} needs the package {name}: python -m pip install {name}")
+            raise UserError(f"{name} needs the package {name}: python -m pip install {name}")
 
 
 @contextmanager
@@ -112,7 +111,7 @@ def open_writers(
                 closing, write = open_writer(config, folder)
             except Exception as error:  # each package fails in its own ways
                 reason = " ".join(str(error).split())[:200]
-                raise OptionError(f"{{{name}}}: {name} could not start ({reason}).") from error
+                raise UserError(f"{name} could not start ({reason}).") from error
             closing.__enter__()
             stack.push(partial(close, closing, name, failed))
             writes[name] = write

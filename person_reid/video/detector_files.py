@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from person_reid.config.option import OptionError
 from person_reid.data.video.tracked_boxes import contained
 from person_reid.data.video.video_files import Frame, size_of
 from person_reid.deploy.engine import providers, quiet
@@ -92,10 +91,9 @@ class DetectorFile:
         if not fitting:
             raise self._strange(outputs, size, "is not the form of a detector that is known")
         if len(fitting) > 1:
-            raise OptionError(
+            raise UserError(
                 f"{self.path}: its outputs may be of the forms {' and '.join(fitting)}. Say which: "
-                "{detector_format}",
-                detector_format=fitting[0],
+                f"detector_format={fitting[0]}"
             )
         return fitting[0]
 

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from person_reid.arrays import as_float32
 from person_reid.config.detector import DETECTOR_NAMES, DetectorOptions
-from person_reid.config.option import OptionError
 from person_reid.data.video.video_files import Frame, size_of
 from person_reid.errors import UserError
 from person_reid.registration import Registry
@@ -87,18 +86,15 @@ def _opened(options: DetectorOptions, device: torch.device) -> Detector:
     name, path = options.detector, Path(options.detector)
     if name in DETECTORS:
         if given := options.not_default(("detector_format", "detector_class")):
-            ignored = " and ".join(f"{{{each}}}" for each in given)
-            raise OptionError(
-                f"{ignored} would be ignored: a file needs it, and {{detector}} is not one.",
-                detector=name,
-                **given,
+            raise UserError(
+                f"{' and '.join(given)} would be ignored: a file needs it, and detector={name} "
+                "is not one."
             )
         return DETECTORS[name](device)
     if not path.exists() and path.suffix.lower() not in DETECTOR_ENDINGS:
-        raise OptionError(
-            "{detector}: no such file, and no detector of that name."
-            f"{did_you_mean(name, DETECTORS)} There are: {', '.join(DETECTORS)}.",
-            detector=name,
+        raise UserError(
+            f"detector={name}: no such file, and no detector of that name."
+            f"{did_you_mean(name, DETECTORS)} There are: {', '.join(DETECTORS)}."
         )
     return DetectorFile(path, device, options.detector_format, options.detector_class)
 

@@ -9,9 +9,8 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from person_reid.config.option import OptionError
 from person_reid.data.video.video_files import Frame
-from person_reid.errors import first_line
+from person_reid.errors import UserError, first_line
 from person_reid.files import checksum_of
 from person_reid.video.detector_files import DetectorFile
 
@@ -53,10 +52,9 @@ def open_yolox(name: str, device: torch.device) -> DetectorFile:
         except Exception as error:  # no internet, a full disk, a damaged file: each in its own way
             raise _not_to_be_had(name, file, url, error) from error
     if (found := checksum_of(file)) != expected:
-        raise OptionError(
+        raise UserError(
             f"{file}: not the file of {url}: its SHA-256 begins with {found[:8]}, expected "
-            f"{expected[:8]}. Delete it to download the right one, or use it: {{detector}}",
-            detector=file,
+            f"{expected[:8]}. Delete it to download the right one, or use it: detector={file}"
         )
     return DetectorFile(file, device, "yolox")
 
@@ -106,10 +104,9 @@ def _downloaded(name: str, weights: Any) -> Any:
         raise _not_to_be_had(name, folder / file, weights.url, error) from error
 
 
-def _not_to_be_had(name: str, file: Path, url: str, error: Exception) -> OptionError:
+def _not_to_be_had(name: str, file: Path, url: str, error: Exception) -> UserError:
     """Return the error to raise for a detector whose file cannot be downloaded."""
-    return OptionError(
-        f"{{detector}}: its weights cannot be had ({first_line(error)}). Put {file.name} from "
-        f"{url} into {file.parent}, or name the file of another detector.",
-        detector=name,
+    return UserError(
+        f"detector={name}: its weights cannot be had ({first_line(error)}). Put {file.name} from "
+        f"{url} into {file.parent}, or name the file of another detector."
     )

@@ -17,12 +17,12 @@ from person_reid.config.network import NETWORK_FLAGS
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
+from person_reid.deploy.find import run_to_test
 from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
 from person_reid.training.writers import recorded_options
 from tests.support import FIXTURES, ROOT
-from tests.support.networks import run_to_test
 from tests.support.pages import commands as in_page
 from tests.support.small_training import started_as, trained_as
 

@@ -358,11 +358,11 @@ def test_a_file_is_the_same_however_it_is_named(way, here):
         Namespace(results=["b", other]),
         Namespace(networks=f"net={other} --bgr"),
     ):
-        with pytest.raises(UserError, match=r"--json a\.json: this command reads that file"):
+        with pytest.raises(UserError, match=r"json=a\.json: this command reads that file"):
             check_outputs(options, json=[Path("a.json")])
     with pytest.raises(UserError, match="this command reads that file"):
         check_outputs(Namespace(), [other], json=[Path("a.json")])
-    with pytest.raises(UserError, match="--json writes this file"):
+    with pytest.raises(UserError, match="json writes this file"):
         check_outputs(Namespace(), json=[Path("a.json")], save=[None, other])
     assert file.read_text() == "{}"
 
@@ -374,7 +374,7 @@ def test_two_files_to_be_differ_in_more_than_case(here):
         ("b.json", "gone.json"),
         ("a.json", "none/../a.json"),
     ):
-        with pytest.raises(UserError, match="--json writes this file"):
+        with pytest.raises(UserError, match="json writes this file"):
             check_outputs(Namespace(), json=[Path(first)], save=[Path(second)])
     check_outputs(Namespace(json="a.json"), json=[Path("a.json")], save=[Path("b.json")])
     if os.name == "posix":

@@ -47,7 +47,7 @@ from tests.support.scripts import refused, run
         (["--resize_schedule", "128x64:3,256x128:2"], "with epochs for all but the last", 2),
         (
             ["--resize_schedule", "128x64:60,256x128"],
-            "not every size has an epoch of --total_epoch 60",
+            "not every size has an epoch of total_epoch=60",
             1,
         ),
         (["--resize_schedule", "128x64,256x128", "--total", "1"], "not every size has an epoch", 1),
@@ -81,7 +81,7 @@ from tests.support.scripts import refused, run
             "gpus.yaml: gpu_ids: 'a,b' does not fit (a,b: expected numbers of GPUs",
             1,
         ),
-        (["--config", "named.yaml"], "--name '../a': expected a plain name", 1),
+        (["--config", "named.yaml"], "name='../a': expected a plain name", 1),
         (["--name", "a\x1b[31m"], "expected a plain name", 1),
         (["--name", "x" * 300], "expected at most 200 bytes, found 300", 1),
         (["--name", "x."], "expected a plain name", 1),
@@ -126,7 +126,7 @@ def test_epochs_that_never_come_are_remarked_on(tmp_path):
 )
 def test_a_training_of_losses_without_weight_is_refused(listed, tmp_path):
     output = refused("train", "--dry_run", "--loss", listed, cwd=tmp_path)
-    assert f"--loss {listed}: every loss has the weight 0, so there is nothing to learn" in output
+    assert f"loss={listed}: every loss has the weight 0, so there is nothing to learn" in output
     run("train", "--dry_run", "--loss", listed, "--DG", cwd=tmp_path)
 
 

@@ -129,7 +129,7 @@ def test_a_data_set_is_named_in_any_writing(text, key):
     ],
 )
 def test_a_name_of_no_data_set_or_of_several_is_refused(text, words):
-    with pytest.raises(UserError, match=f"dataset='{text}': .*{words}"):
+    with pytest.raises(UserError, match=f"dataset={text}: .*{words}"):
         data_set_named(text)
 
 

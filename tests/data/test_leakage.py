@@ -150,15 +150,15 @@ def test_a_layout_without_queries_is_compared_with_its_gallery(layout):
 
 def test_what_cannot_be_compared_is_refused(layout):
     for words, problem in (
-        (["--check"], "--check needs --data_dir LAYOUT"),
+        (["--check"], "check needs data_dir=LAYOUT"),
         (
             ["--check", "--data_dir", str(layout), "--save_dir", "x"],
-            "no flag beside it but --data_dir",
+            "no option beside it but data_dir",
         ),
-        (["--check", "--data_dir", str(layout), "--seed", "1"], "no flag beside it but --data_dir"),
+        (["--check", "--data_dir", str(layout), "--seed", "1"], "no option beside it but data_dir"),
         (
             ["--check", "--data_dir", str(layout), "--corrections", "x.csv"],
-            "no flag beside it but --data_dir",
+            "no option beside it but data_dir",
         ),
         (
             ["--check", "--data_dir", str(layout / "query")],

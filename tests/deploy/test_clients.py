@@ -202,16 +202,16 @@ def test_deepstream_is_told_what_the_file_takes():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["boxmot", "--flip", "--l2"], "--for boxmot decides --flip, --l2: leave that out"),
-        (["ultralytics", "--normalise_input"], "--for ultralytics decides --normalise_input"),
-        (["openvino", "--format", "onnx", "--fp16"], "--for openvino decides --format, --fp16"),
+        (["boxmot", "--flip", "--l2"], "for=boxmot decides flip, l2: leave that out"),
+        (["ultralytics", "--normalise_input"], "for=ultralytics decides normalise_input"),
+        (["openvino", "--format", "onnx", "--fp16"], "for=openvino decides format, fp16"),
         (
             ["deepstream", "--int8", "--calibrate", "x", "--tensorrt"],
-            "decides --int8, --calibrate, --tensorrt",
+            "decides int8, calibrate, tensorrt",
         ),
         (
             ["openvino", "--output", "net.onnx"],
-            "--output net.onnx: expected a name that ends in .xml, for openvino",
+            "output=net.onnx: expected a name that ends in .xml, for openvino",
         ),
     ],
 )

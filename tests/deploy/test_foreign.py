@@ -14,9 +14,9 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.engine import Engine, quiet
 from person_reid.deploy.exported_files import file_size, import_runtime
+from person_reid.deploy.find import open_embedder
 from person_reid.deploy.interface import Preparation
 from tests.support import REAL_DATA
-from tests.support.networks import open_embedder
 
 SIZE = (32, 16)
 BANK = torch.randint(
@@ -176,7 +176,7 @@ def test_what_takes_no_images_is_refused(tmp_path):
     [
         (
             ["--bgr", "--backbone", "resnet18", "--weights", "none"],
-            "--bgr would be ignored without --engine",
+            "bgr would be ignored without engine",
         ),
         (
             ["--engine", "net.onnx", "--std", "1,0,1"],
@@ -275,7 +275,7 @@ def test_an_output_can_be_named_and_one_that_is_not_there_is_refused(tmp_path, c
     assert "is taken for the feature" not in caplog.text
     with pytest.raises(
         UserError,
-        match=r"--output other: no such output. There are: logits \(751\), .*features \(64\)",
+        match=r"output=other: no such output. There are: logits \(751\), .*features \(64\)",
     ):
         Embedder(tmp_path / "net.onnx", device="cpu", output="other")
     options = parse(TestConfig, ["--engine", str(tmp_path / "net.onnx"), "--output", "logits"])

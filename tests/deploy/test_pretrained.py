@@ -23,6 +23,7 @@ from person_reid.config.tested import TestConfig
 from person_reid.config.zoo import PACKAGED, PACKAGED_NETWORK
 from person_reid.console import parse
 from person_reid.deploy import publish
+from person_reid.deploy.find import open_embedder, tested_network
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.network_names import run_of
 from person_reid.deploy.pretrained import open_pretrained
@@ -33,7 +34,6 @@ from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.text import quoted
 from tests.deploy import test_load
-from tests.support.networks import open_embedder, tested_network
 from tools import compare
 from tools import save_pretrained as command
 
@@ -346,10 +346,10 @@ def test_what_the_hub_gives_is_read_like_a_folder(folder, monkeypatch):
 
 def test_flags_beside_a_folder_are_refused():
     with pytest.raises(
-        UserError, match=r"--PCB would be ignored: config\.json in folder describes the network"
+        UserError, match=r"PCB would be ignored: config\.json in folder describes the network"
     ):
         open_embedder(parse(TestConfig, ["--from", "folder", "--PCB"]))
-    with pytest.raises(UserError, match="--from was decided"):
+    with pytest.raises(UserError, match="from_run was decided"):
         open_embedder(parse(TestConfig, ["--from", "folder", "--engine", "net.onnx"]))
 
 

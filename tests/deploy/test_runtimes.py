@@ -18,10 +18,10 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.engine import Engine
 from person_reid.deploy.export import export
 from person_reid.deploy.exported_files import Contents, import_runtime
+from person_reid.deploy.find import open_embedder, tested_network
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tests.support import ROOT
-from tests.support.networks import open_embedder, tested_network
 
 pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
@@ -193,12 +193,12 @@ class TestPrecision:
         found = embedder(place, "auto", dtype=torch.bfloat16).features(bank)
         assert (
             "--runtime auto: PyTorch, because OpenVINO does not compute in torch.bfloat16 "
-            "on this processor: leave --fp16 and --bf16 out." in remarks.text
+            "on this processor: leave fp16 and bf16 out." in remarks.text
         )
         np.testing.assert_array_equal(found, embedder(place, dtype=torch.bfloat16).features(bank))
 
     def test_onnx_runtime_takes_the_file_as_it_is(self, place):
-        with pytest.raises(UserError, match="runtime='onnxruntime' computes in float32"):
+        with pytest.raises(UserError, match="runtime=onnxruntime computes in float32"):
             embedder(place, "onnxruntime", dtype=torch.bfloat16)
         with pytest.raises(
             UserError, match=r"its precision was decided when it was written.*runtime='openvino'"
@@ -224,8 +224,7 @@ class TestMistakes:
     def test_a_gpu_is_refused_by_other_runtimes(self):
         with pytest.raises(
             UserError,
-            match="the network runs on cuda:0, which only PyTorch can do here. "
-            "Leave runtime='openvino' out",
+            match="the network runs on cuda:0, which only PyTorch can do here. Leave runtime out",
         ):
             gpu = torch.device("cuda", 0)
             module.fast_engine(lambda: pytest.fail("loaded"), "net", "openvino", gpu)
@@ -257,11 +256,11 @@ def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, 
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert Engine(tmp_path / "net.xml").contents == Engine(file).contents
     with pytest.raises(
-        UserError, match="runtime='onnxruntime' does not run this file; openvino does"
+        UserError, match="runtime=onnxruntime does not run this file; openvino does"
     ):
         Embedder(tmp_path / "net.xml", device="cpu", runtime="onnxruntime")
     with pytest.raises(
-        UserError, match="runtime='auto' does not run this file; onnxruntime or openvino does"
+        UserError, match="runtime=auto does not run this file; onnxruntime or openvino does"
     ):
         Embedder(file, device="cpu", runtime="auto")
     (tmp_path / "net.bin").unlink()

@@ -329,7 +329,7 @@ def test_a_name_is_given_once_and_can_be_a_flag(plugin):
 def test_plugins_that_are_not_there_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("my_absent.py", "my_absent", "my.absent"):
-        with pytest.raises(UserError, match=f"--plugin {name}: no such file, and no module"):
+        with pytest.raises(UserError, match=f"plugin={name}: no such file, and no module"):
             load_plugin(name)
     (tmp_path / "json.py").write_text("raise SystemExit")
     with pytest.raises(UserError, match="Python has another module json"):
@@ -346,7 +346,7 @@ def test_a_file_never_causes_code_to_run(tmp_path, monkeypatch):
     (tmp_path / "options.yaml").write_text("plugin: my_code.py\n")
     with pytest.raises(UserError, match="if you trust it, add --plugin my_code.py"):
         parse(TrainConfig, ["--config", "options.yaml"])
-    with pytest.raises(UserError, match="--plugin would be ignored"):
+    with pytest.raises(UserError, match="plugin would be ignored"):
         network_named("RUN --plugin my_code.py", "teacher")  # which a file may say
     for words in ("--plugin my_code.py", "--plugin=my_code", "--backbone my_code:Net"):
         (tmp_path / "table.yaml").write_text(f"rows:\n  one: {words}\n")

@@ -19,7 +19,7 @@ from person_reid.config.people import VideosConfig
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
-from person_reid.console.options import build, spelled_as_flags
+from person_reid.console.options import build
 from person_reid.console.parser import Parser
 from person_reid.data.downloads import data_set_named
 from person_reid.errors import UserError
@@ -60,8 +60,7 @@ SCRIPTS = sorted(
 
 def as_training(words):
     """Read the flags of train.py."""
-    with spelled_as_flags():
-        trained_as(*words)
+    trained_as(*words)
 
 
 def as_preparation(words):

@@ -6,7 +6,6 @@ from functools import cache
 
 import pytest
 
-from person_reid.config.option import as_flag, option_names
 from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES
 
@@ -30,16 +29,14 @@ def docstrings(tree):
 
 @cache
 def messages():
-    """The literal texts of the code, in which options are spelled as flags."""
-    flags = {f"{{{name}}}": as_flag(name) for name in option_names()}
+    """The literal texts of the code."""
     found = set()
     for pattern in ("*.py", "tools/*.py", "person_reid/**/*.py"):
         for path in ROOT.glob(pattern):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node in set(ast.walk(tree)) - docstrings(tree):
                 if isinstance(node, ast.JoinedStr | ast.Constant):
-                    text = re.sub(r"%[-\w.,]*[dsgf]|\{\w+\}", lambda it: flags.get(it[0], GAP),
-                                  text_of(node))  # fmt: skip
+                    text = re.sub(r"%[-\w.,]*[dsgf]", GAP, text_of(node))
                     found.add(re.sub(r"\s+", " ", text))
     return found
 
@@ -68,7 +65,7 @@ def test_cited_messages_are_those_of_the_code(page):
 
 def test_a_message_that_nothing_says_is_noticed():
     assert is_said("this program knows versions up to")
-    assert is_said("--resume: … was trained on images other than those of …. Name their folder")
+    assert is_said("resume: … was trained on images other than those of …. Name their folder")
     assert not is_said("this program knows all versions")
     assert not is_said("is trained on. … No validation")
 

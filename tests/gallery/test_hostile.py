@@ -199,7 +199,7 @@ def test_flags_that_contradict_the_index_are_listed(tmp_path):
     check_same_network(index, embedder, NetworkRef.from_json(flags))
     # it has moved: the probe decides
     check_same_network(index, embedder, NetworkRef.from_json(flags | {"weights": "/b/net.pth"}))
-    listed = r"--linear_num \(remembered: off, asked: 0\), --no_flip \(remembered: off, asked: on\)"
+    listed = r"linear_num \(remembered: off, asked: 0\), no_flip \(remembered: off, asked: on\)"
     with pytest.raises(
         UserError, match=rf"a\.index: made with other flags: {listed}\. Leave them out"
     ):

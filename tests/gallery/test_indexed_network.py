@@ -62,7 +62,7 @@ def test_networks_are_equal_whatever_is_said_of_them_besides():
     assert network != NetworkRef.from_json(flags | {"height": 64})
     assert (network.kind, network.place, str(network)) == ("weights", "a.pth", "test_resnet a.pth")
     assert network.contradicted(flags | {"weights": "b.pth"}) == []
-    assert network.contradicted({"name": "run"}) == ["--name (remembered: off, asked: run)"]
+    assert network.contradicted({"name": "run"}) == ["name (remembered: off, asked: run)"]
 
 
 class Described:

@@ -178,7 +178,7 @@ def test_a_network_of_the_hub_is_found_in_the_cache_and_named_if_it_is_not(monke
     network = create_model("hf-hub:someone/small", 3, weights="none").eval()
     assert network.embed(torch.zeros(1, 3, 64, 32)).shape == (1, 512)
     with pytest.raises(
-        UserError, match=r"backbone='hf-hub:someone/else': no network .*hf download someone/else"
+        UserError, match=r"backbone=hf-hub:someone/else: no network .*hf download someone/else"
     ):
         create_model("hf-hub:someone/else", 3, weights="none")
 

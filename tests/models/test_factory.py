@@ -38,7 +38,7 @@ def test_an_unknown_setting_is_named():
 def test_an_unknown_head_is_refused_and_each_known_one_has_a_loss():
     with pytest.raises(
         UserError,
-        match="head='arcfase': expected one of linear, .*, circle. Did you mean 'arcface'?",
+        match="head=arcfase: expected one of linear, .*, circle. Did you mean 'arcface'?",
     ):
         create_model("resnet18", 3, weights="none", head="arcfase")
     assert tuple(LOSS_OF_HEAD) == OPTIONS
@@ -83,10 +83,10 @@ def test_a_seed_decides_the_random_weights():
         ({"num_classes": -1}, "num_classes -1: expected the number of identities"),
         ({"num_classes": 2.5}, "num_classes 2.5: expected"),
         ({"num_classes": True}, "num_classes True: expected"),
-        ({"neck": "bnneck", "linear_num": 256}, "linear_num=256 means nothing to neck='bnneck'"),
+        ({"neck": "bnneck", "linear_num": 256}, "linear_num=256 means nothing to neck=bnneck"),
         ({"PCB": True, "linear_num": 256}, "linear_num=256 means nothing to PCB"),
-        ({"attention": "se"}, "attention='se': se needs a place"),
-        ({"name": "resnet5O"}, "backbone='resnet5O': unknown network. Did you mean 'resnet50'"),
+        ({"attention": "se"}, "attention=se: se needs a place"),
+        ({"name": "resnet5O"}, "backbone=resnet5O: unknown network. Did you mean 'resnet50'"),
         ({"name": "vit_tiny_patch16_224", "stride": 1}, "stride=1 has no meaning for vit_tiny"),
     ],
 )

@@ -21,12 +21,12 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.find import tested_network
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.published.families import FAMILIES
 from person_reid.retrieval.features import fused_embedding
 from person_reid.retrieval.results import load_result
-from tests.support.networks import tested_network
 
 RECORDS = json.loads(FIXTURE.read_text())
 SHRUNKEN = [name for name, record in RECORDS.items() if record["changes"]]

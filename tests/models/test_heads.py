@@ -176,7 +176,7 @@ def test_a_network_compiles_as_one_graph(settings):
 
 
 def test_words_that_mean_nothing_are_refused():
-    with pytest.raises(UserError, match=r"pool='gen': expected one of avg.*Did you mean 'gem'"):
+    with pytest.raises(UserError, match=r"pool=gen: expected one of avg.*Did you mean 'gem'"):
         create_model("resnet18", 5, weights="none", pool="gen")
-    with pytest.raises(UserError, match="neck='foo': expected one of linear, bnneck, none"):
+    with pytest.raises(UserError, match="neck=foo: expected one of linear, bnneck, none"):
         create_model("resnet18", 5, weights="none", neck="foo")

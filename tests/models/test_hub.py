@@ -64,7 +64,7 @@ def test_what_is_no_network_on_the_hub_is_one_line(name, config, reason, put):
     if config:
         put(name, config)
     with pytest.raises(
-        UserError, match=rf"^backbone='hf-hub:{name}': no network of timm .*\({reason}"
+        UserError, match=rf"^backbone=hf-hub:{name}: no network of timm .*\({reason}"
     ) as error:
         find_timm(f"hf-hub:{name}")
     assert "\n" not in str(error.value)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from person_reid.config.network import NetworkOptions
-from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.models.factory import check_network, create_model, load_weights, parameter_count
 from person_reid.models.heads import CosineClassifier
 from person_reid.models.lightmbn import drop_top_rows
@@ -220,5 +220,5 @@ def test_the_authors_files_of_lightmbn_load(tmp_path):
 @pytest.mark.parametrize("width", [0, 128])
 def test_a_width_of_the_bottleneck_is_refused_by_networks_of_parts(layers, width):
     check_network(NetworkOptions(**layers))
-    with pytest.raises(OptionError, match=f"linear_num={width} means nothing to"):
+    with pytest.raises(UserError, match=f"linear_num={width} means nothing to"):
         check_network(NetworkOptions(**layers, linear_num=width))

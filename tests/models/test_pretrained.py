@@ -14,11 +14,11 @@ from torch.nn.functional import interpolate
 from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
+from person_reid.deploy.find import tested_network
 from person_reid.deploy.load import load_network
 from person_reid.errors import UserError
 from person_reid.models.factory import build_network, create_model, load_weights
 from person_reid.models.published.transformer_weights import timm_names_of_mmdetection
-from tests.support.networks import tested_network
 
 
 def under(prefix, tensors):

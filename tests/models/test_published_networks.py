@@ -9,9 +9,9 @@ import torch
 from benchmarks.support.filled_networks import filled
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
+from person_reid.deploy.find import tested_network
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import create_model
-from tests.support.networks import tested_network
 
 NETWORKS: dict[str, dict] = {
     "resnet50": dict(name="resnet50"),

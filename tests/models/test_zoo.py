@@ -19,12 +19,12 @@ from person_reid.config.tested import TestConfig
 from person_reid.config.zoo import FAMILIES_OF_ZOO, folder, listing, zoo
 from person_reid.console import parse
 from person_reid.console.named_network import network_named
+from person_reid.deploy.find import tested_network
 from person_reid.deploy.load import load_network, network_of_name
 from person_reid.models.architecture import list_models
 from person_reid.models.factory import check_network, create_model, input_size
 from person_reid.models.published.hub import on_disk
 from person_reid.models.weights import load_weights
-from tests.support.networks import tested_network
 from tools import compare_networks
 from tools.docs.networks import PUBLISHED_MARKS, PUBLISHED_PAGE, published_tables
 
@@ -78,7 +78,7 @@ def test_the_list_names_every_published_network_once(capsys):
     assert [*inside, *published] == list_models(pretrained=True)
     assert list_models("osnet_ain*msmt17", pretrained=True) == ["osnet_ain_x1_0_msmt17"]
     assert listing("intel_0288").count("×") == 1
-    with pytest.raises(UserError, match="--published nothing: no published network"):
+    with pytest.raises(UserError, match="published=nothing: no published network"):
         listing("nothing")
 
 
@@ -248,7 +248,7 @@ def test_a_network_whose_layers_are_missing_and_a_misspelt_one_are_refused():
     missing = next(name for name, entry in zoo().items() if entry.note)
     with pytest.raises(UserError, match=f"{missing}: {NOT_HERE}"):
         parse(TestConfig, ["--weights", missing])
-    with pytest.raises(UserError, match="name its network: --backbone.*mean 'osnet_x0_25_duke'"):
+    with pytest.raises(UserError, match="name its network: backbone.*mean 'osnet_x0_25_duke'"):
         tested_network(parse(TestConfig, ["--weights", "osnet_x0_25_dukes"]))
     with pytest.raises(UserError, match=r"net\.onnx: an exported network.*--engine net\.onnx"):
         tested_network(parse(TestConfig, ["--weights", "net.onnx"]))

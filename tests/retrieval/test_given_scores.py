@@ -138,8 +138,8 @@ def test_the_script_takes_a_matrix_and_says_the_protocol(sets, tmp_path, monkeyp
     [
         (None, "m.npy: no such file"),
         (b"\x93NUMPY", "m.npy: damaged, or not a matrix"),
-        (np.zeros((2, 2)), r"--scores m.npy: scores: expected a row for each query"),
-        (np.zeros((30, 70), complex), r"--scores m.npy: scores: .* found complex"),
+        (np.zeros((2, 2)), r"m.npy: scores: expected a row for each query"),
+        (np.zeros((30, 70), complex), r"m.npy: scores: .* found complex"),
     ],
 )
 def test_a_matrix_that_does_not_fit_is_refused(content, words, sets, tmp_path, monkeypatch):

@@ -217,12 +217,12 @@ def test_a_single_shot_needs_an_image_to_draw(tmp_path):
 
 def test_thresholds_are_cosines(tmp_path):
     for text in ("2", "-1.01", "nan", "inf", "-1e999"):
-        with pytest.raises(UserError, match=f"threshold='{text}': expected a cosine"):
+        with pytest.raises(UserError, match=f"threshold={text}: expected a cosine"):
             load_threshold(text)
     for value in ("85", "-3", "1.0001", "-1e300"):
         (tmp_path / "t.json").write_text(f'{{"threshold": {value}}}')
         with pytest.raises(
-            UserError, match=r"t\.json': the threshold in it is .*; expected a cosine"
+            UserError, match=r"t\.json: the threshold in it is .*; expected a cosine"
         ):
             load_threshold(tmp_path / "t.json")
     for value in ("NaN", "Infinity", "1" + "0" * 400, "[0.5]", "true", '"0.7"', "null"):

@@ -296,7 +296,7 @@ def test_rank_0_is_refused():
 
 
 def test_unknown_average_precision_is_refused():
-    with pytest.raises(UserError, match="ap='stepp': expected trapezoidal or step"):
+    with pytest.raises(UserError, match="ap=stepp: expected trapezoidal or step"):
         one_query([1], [1], [2], ap="stepp")
 
 

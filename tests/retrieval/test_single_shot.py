@@ -82,6 +82,6 @@ def test_junk_is_never_drawn_and_own_camera_is_not_seen():
 def test_one_camera_is_refused():
     query, gallery = two_cameras()
     gallery.cameras[:] = 1
-    with pytest.raises(UserError, match="ignore_cameras=True"):
+    with pytest.raises(UserError, match="count these matches: ignore_cameras"):
         evaluate_single_shot(query, gallery)
     assert evaluate_single_shot(query, gallery, ignore_cameras=True).num_matches.min() == 1

@@ -386,7 +386,7 @@ def test_travel_needs_times_of_all_files(index, tmp_path):
     travel = tmp_path / "travel.csv"
     travel.write_text("from,to,seconds\nhall,yard,12\n")
     fill(index, tmp_path, "yard", start=None)
-    with pytest.raises(UserError, match=r"--travel: nobody knows when .*yard\.txt begins"):
+    with pytest.raises(UserError, match=r"travel: nobody knows when .*yard\.txt begins"):
         run(index, "--travel", travel)
 
 
@@ -440,7 +440,7 @@ def test_the_sheet_and_the_page_are_written(index, tmp_path):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["--labels", "Hall,Yard"], "--labels would be ignored without --sheet"),
+        (["--labels", "Hall,Yard"], "labels would be ignored without sheet"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(index, words, said):
@@ -479,7 +479,7 @@ def test_a_track_file_may_have_any_ending_but_not_the_name_of_another_file(tmp_p
 def test_a_picture_in_the_folder_is_refused_before_it_is_drawn(index, tmp_path):
     run(index)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match="--sheet .*people.png: the folder .* replaced as a whole"):
+    with pytest.raises(UserError, match="sheet=.*people.png: the folder .* replaced as a whole"):
         run(index, "--sheet", tmp_path / "people" / "people.png")
     (tmp_path / ".people.older").mkdir()
     (tmp_path / ".people.older" / "thesis.txt").write_text("mine")

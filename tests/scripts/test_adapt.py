@@ -216,7 +216,7 @@ def test_an_adaptation_starts_from_a_run_without_cameras(people, cwd):
         "1",
         cwd=cwd,
     )
-    assert "--stride would be ignored: --from whole says what the network is" in words
+    assert "stride would be ignored: from_run=whole says what the network is" in words
     assert "not of the form" in refused(
         "adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=cwd
     )
@@ -289,7 +289,7 @@ def test_folders_with_nothing_to_learn_from_are_refused(tmp_path):
     assert "1 image" in words("one")
     assert "1 cluster" in words("same", "--k1", "11")
     assert "0 cluster" in words("strangers", "--min_samples", "12", "--radius", "0.01")
-    assert "--proxies would be ignored" in words("strangers", "--cameras", "none", "--proxies")
+    assert "proxies would be ignored" in words("strangers", "--cameras", "none", "--proxies")
     assert "1 of 12 images cannot be read" in words("broken")
     assert "no such folder" in words("nowhere")
     for path in (tmp_path / "same").iterdir():
@@ -297,7 +297,7 @@ def test_folders_with_nothing_to_learn_from_are_refused(tmp_path):
     output = words("same", "--k1", "11")
     assert "1 cluster" in output
     assert "one camera" in output
-    assert "--proxies would be ignored" in words("same", "--k1", "11", "--proxies")
+    assert "proxies would be ignored" in words("same", "--k1", "11", "--proxies")
     for path in sorted((tmp_path / "same").iterdir())[::2]:
         path.rename(path.with_name(path.name.replace("_c3_", "_c4_")))
     assert "1 cluster" in words("same", "--k1", "11", "--proxies")  # two cameras are enough
@@ -305,7 +305,7 @@ def test_folders_with_nothing_to_learn_from_are_refused(tmp_path):
 
 
 def test_mistaken_flags_are_refused(tmp_path):
-    assert "--from RUN" in refused("adapt", "--data_dir", "x", cwd=tmp_path)
+    assert "from_run=RUN" in refused("adapt", "--data_dir", "x", cwd=tmp_path)
     assert "for the parts" in refused(
         "adapt", "--data_dir", "x", "--backbone", "lightmbn", "--weights", "none", cwd=tmp_path
     )

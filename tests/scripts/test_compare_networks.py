@@ -153,7 +153,7 @@ def test_a_missing_test_set_is_found_before_the_work(here):
 
 def test_a_network_alone_is_not_compared(monkeypatch):
     monkeypatch.setattr(compare_networks, "check_test_sets", lambda _: None)
-    with pytest.raises(UserError, match=r"^--bootstrap: expected two --networks or more\.$"):
+    with pytest.raises(UserError, match=r"^bootstrap: expected two networks or more\.$"):
         compare_networks.main(
             ["--networks", "a", "--test_dirs", "people/pytorch", "--bootstrap", "--gpu_ids", "-1"]
         )
@@ -185,7 +185,7 @@ def test_results_are_compared_as_they_are(results, capsys):
 
 def test_no_output_replaces_a_result(results, here):
     (here / "a.json").hardlink_to(here / "a.mat")
-    with pytest.raises(UserError, match=r"--json a\.json: this command reads that file"):
+    with pytest.raises(UserError, match=r"json=a\.json: this command reads that file"):
         compare_networks.main(["--results", "a.mat", "b.mat", "--json", "a.json"])
 
 
@@ -200,11 +200,11 @@ def test_results_of_other_queries_are_refused_in_one_line(results):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--results", "a.mat"], "--results: expected two files or more."),
-        (["--networks", "a"], "Expected --networks and --test_dirs, or --results."),
+        (["--results", "a.mat"], "results: expected two files or more."),
+        (["--networks", "a"], "Expected networks and test_dirs, or results."),
         (
             ["--results", "a.mat", "b.mat", "--test_dirs", "x", "--save", "x.png"],
-            "--test_dirs, --save would be ignored: --results are compared as they are.",
+            "test_dirs, save would be ignored: results are compared as they are.",
         ),
     ],
 )

@@ -177,7 +177,7 @@ def test_queries_without_a_match_are_counted_in_one_line(flags, fixtures, capsys
 @pytest.mark.parametrize("script", [evaluate, evaluate_rerank])
 def test_a_multiple_query_that_is_not_there_is_told_before_the_ranking(script, result, capsys):
     with pytest.raises(
-        UserError, match=r"--multi_query nowhere\.mat: not a file\. .*test\.py --name NAME --multi"
+        UserError, match=r"nowhere\.mat: not a file\. .*test\.py --name NAME --multi"
     ):
         script.main(["--result", result, "--multi", "nowhere.mat"])
     assert "mAP" not in capsys.readouterr().out
@@ -228,15 +228,15 @@ def test_other_ways_to_re_rank_help_too(result, capsys, published, flags):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--k1", "521"], "--k1 521: expected 1 to 520"),
-        (["--k2", "99"], "--k2 99: expected 1 to 20"),
+        (["--k1", "521"], "k1=521: expected 1 to 520"),
+        (["--k2", "99"], "k2=99: expected 1 to 20"),
         (
             ["--alpha", "3"],
-            "--alpha: --method k-reciprocal does not use it; it takes --k1, --k2, --lambda_value",
+            "alpha: method=k-reciprocal does not use it; it takes k1, k2, lambda_value",
         ),
-        (["--method", "aqe", "--lambda_value", "0.5"], "--lambda_value: --method aqe does not use"),
-        (["--lambda_value", "1.5"], "--lambda_value 1.5: expected 0 to 1"),
-        (["--memory_gb", "0.0001"], "--memory_gb 0.0001: 580 images need at least"),
+        (["--method", "aqe", "--lambda_value", "0.5"], "lambda_value: method=aqe does not use"),
+        (["--lambda_value", "1.5"], "lambda_value=1.5: expected 0 to 1"),
+        (["--memory_gb", "0.0001"], "memory_gb=0.0001: 580 images need at least"),
     ],
 )
 def test_flags_that_cannot_be_followed_are_refused(result, flags, words):
@@ -249,7 +249,7 @@ def test_a_distance_or_single_shots_are_not_for_re_ranking(result, capsys):
         with pytest.raises(SystemExit):
             evaluate_rerank.main(["--result", result, *flags])
         assert f"unrecognized arguments: {flags[0]}" in capsys.readouterr().err
-    with pytest.raises(UserError, match="--single_shot does not work with .* --distance euclidean"):
+    with pytest.raises(UserError, match="single_shot does not work with .* another distance"):
         evaluate.main(["--result", result, "--single_shot", "--distance", "euclidean"])
 
 
@@ -375,10 +375,10 @@ def test_a_bound_that_cannot_be_kept_leaves_no_file(result, tmp_path):
         ["--gallery_size"],
         ["--false_match_rate", "0.1", "--rule", "eer"],
     ):
-        with pytest.raises(UserError, match="--false_match_rate"):
+        with pytest.raises(UserError, match="false_match_rate"):
             threshold.main([*words, *flags])
     with pytest.raises(
-        UserError, match="^--confidence 0.9 would be ignored without --false_match_rate"
+        UserError, match="^confidence=0.9 would be ignored without false_match_rate"
     ):
         threshold.main([*words, "--confidence", "0.9"])
     assert not list(tmp_path.iterdir())
@@ -409,7 +409,7 @@ def test_no_torch_is_loaded(script, result):
 )
 def test_protocols_that_several_processes_cannot_share_are_refused(flags):
     config = parse(EvaluateGpuConfig, flags)
-    with pytest.raises(UserError, match="--single_shot, --gap and --by do not work with torchrun"):
+    with pytest.raises(UserError, match="single_shot, gap and by do not work with torchrun"):
         evaluate.report(config, world=World(size=2))
 
 
@@ -546,11 +546,11 @@ def test_a_gap_asks_who_is_found_again(script, video, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--gap", "7"], "--gap 7: none of 9 images of people has the person"),
-        (["--gap", "25", "--ap", "step"], "--ap would be ignored: --gap ranks the people of one"),
-        (["--gap", "25", "--clothes"], "--clothes would be ignored: --gap ranks"),
-        (["--single_shot", "--gap", "5"], "--single_shot does not work with --by or --gap"),
-        (["--query_stride", "60"], "--query_stride"),
+        (["--gap", "7"], "gap=7: none of 9 images of people has the person"),
+        (["--gap", "25", "--ap", "step"], "ap would be ignored: gap ranks the people of one"),
+        (["--gap", "25", "--clothes"], "clothes would be ignored: gap ranks"),
+        (["--single_shot", "--gap", "5"], "single_shot does not work with by or gap"),
+        (["--query_stride", "60"], "query_stride=60 would be ignored"),
     ],
 )
 def test_flags_beside_a_gap_that_would_be_ignored_are_refused(flags, words, video):

@@ -71,12 +71,12 @@ def test_onnx_is_the_default_and_int8_says_what_it_costs(people, here, capsys):
     [
         (
             ["--output", "net.pth"],
-            r"--output net\.pth: expected a name that ends in \.onnx, \.pt, \.pt2",
+            r"output=net\.pth: expected a name that ends in \.onnx, \.pt, \.pt2",
         ),
         (["--output", "net.pt", "--format", "onnx"], r"expected a name that ends in \.onnx\."),
         (
             ["--format", "export", "--int8"],
-            "--format export: --int8 and --tensorrt need --format onnx",
+            "format=export: int8 and tensorrt need format=onnx",
         ),
         (["--fp16", "--int8"], "exclude each other"),
         (["--test_dir", "absent"], "absent: no such folder"),
@@ -96,7 +96,7 @@ def test_an_ending_in_capitals_is_the_same():
 def test_the_weight_file_itself_is_not_replaced(here):
     torch.save(create_model("test_resnet", weights="none").model.state_dict(), "test_resnet.pt")
     before = (here / "test_resnet.pt").read_bytes()
-    with pytest.raises(UserError, match=r"--output test_resnet\.pt: this command reads that file"):
+    with pytest.raises(UserError, match=r"output=test_resnet\.pt: this command reads that file"):
         export.main(
             [*NETWORK[:3], str(here / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"]
         )

@@ -207,16 +207,16 @@ def test_another_network_takes_the_place_and_all_that_is_known_stays(indexed, ca
     expected = json.loads(Path("fresh.json").read_text(encoding="utf-8"))["queries"][0]["matches"]
     (alike,) = (each for each in expected if each["image"] == match["image"])
     assert match == pytest.approx(alike | {"identity": "Anna", "store": "north"}, abs=1e-3)
-    with pytest.raises(UserError, match="Name the network: --name, --weights, --from or --engine"):
+    with pytest.raises(UserError, match="Name the network: name, weights, from_run or engine"):
         said(capsys, "reindex")
 
 
 def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
     for flags, words in (
-        (["--no_flip"], r"--no_flip \(remembered: off, asked: on\)"),
-        ([*SAVED, "--width", "48"], r"--width \(remembered: 32, asked: 48\)"),
-        (["--engine", "net.onnx"], r"--engine \(remembered: off, asked: .*net\.onnx\)"),
-        (["--output", "logits"], r"--output \(remembered: off, asked: logits\)"),
+        (["--no_flip"], r"no_flip \(remembered: off, asked: on\)"),
+        ([*SAVED, "--width", "48"], r"width \(remembered: 32, asked: 48\)"),
+        (["--engine", "net.onnx"], r"engine \(remembered: off, asked: .*net\.onnx\)"),
+        (["--output", "logits"], r"feature_output \(remembered: off, asked: logits\)"),
     ):
         with pytest.raises(
             UserError, match=rf"people\.index: made with other flags: {words}\. Leave them out, or"
@@ -245,7 +245,7 @@ def test_weights_that_moved_are_named_or_relocated(indexed, capsys):
 def test_a_run_is_refused_for_the_index_of_a_weight_file(indexed, capsys):
     save_run(backbone="test_resnet")
     with pytest.raises(
-        UserError, match=r"made with other flags: --name \(remembered: off, asked: run\)\. Leave"
+        UserError, match=r"made with other flags: name \(remembered: off, asked: run\)\. Leave"
     ):
         said(capsys, "index", "second", "--name", "run")
 
@@ -386,7 +386,7 @@ def test_mistakes_are_named(folder, capsys):
     ):
         said(capsys, "query", "stranger.png")
     assert not (folder / "people.index").exists()
-    with pytest.raises(UserError, match=r"--save stranger\.png: this command reads that file"):
+    with pytest.raises(UserError, match=r"save=stranger\.png: this command reads that file"):
         said(capsys, "query", "stranger.png", "--save", "stranger.png")
     with pytest.raises(UserError, match=r"absent: no such image or folder"):
         said(capsys, "index", "absent", *SAVED)
@@ -476,9 +476,7 @@ def test_people_and_cameras_are_filled_in_asked_for_and_forgotten(indexed, capsy
 
 def test_no_picture_replaces_an_indexed_image_that_is_no_answer(indexed, capsys):
     before = (indexed / "first" / "deeper" / "07.png").read_bytes()
-    with pytest.raises(
-        UserError, match=r"--save first/deeper/07\.png: this command reads that file"
-    ):
+    with pytest.raises(UserError, match=r"save=first/deeper/07\.png: this command reads that file"):
         said(capsys, "query", "first/deeper/00.png", "--top", "1", "--save", "first/deeper/07.png")
     # prepare.py makes such links.
     (indexed / "download.png").hardlink_to(indexed / "first" / "deeper" / "07.png")
@@ -487,7 +485,7 @@ def test_no_picture_replaces_an_indexed_image_that_is_no_answer(indexed, capsys)
         ["people", "--camera", "9", "--sheet"],
     ):
         with pytest.raises(
-            UserError, match=rf"{command[-1]} download\.png: this command reads that file"
+            UserError, match=rf"{command[-1][2:]}=download\.png: this command reads that file"
         ):
             said(capsys, *command, "download.png")
     assert (indexed / "first" / "deeper" / "07.png").read_bytes() == before
@@ -718,7 +716,7 @@ def test_an_index_keeps_the_codes_that_it_was_made_with(folder, capsys):
     said(capsys, "index", "first", *SAVED, "--codes", "float32")
     assert "4 images added" in said(capsys, "index", "second")
     with pytest.raises(
-        UserError, match=r"people\.index: its codes are float32, not pq64: leave --codes out, or"
+        UserError, match=r"people\.index: its codes are float32, not pq64: leave codes out, or"
     ):
         said(capsys, "index", "second", "--codes", "pq64")
 

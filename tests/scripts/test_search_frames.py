@@ -247,7 +247,7 @@ def test_where_nothing_tells_the_first_number_of_a_video_it_is_said(
 def test_a_first_frame_after_the_first_box_is_refused(place):
     frames(place / "img1", range(1, 7))
     tracks(place / "tracks.txt", (3, 4))
-    with pytest.raises(UserError, match="--first_frame 4: the tracks begin with frame 3"):
+    with pytest.raises(UserError, match="first_frame=4: the tracks begin with frame 3"):
         index("img1", "tracks.txt", "--first_frame", "4")
 
 

@@ -234,11 +234,11 @@ def test_what_is_not_there_is_named(words, message, place, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hall", "--fps", "10"], "--fps 10 would be ignored without --tracks"),
-        (["hall", "--crops", "mine"], "--crops mine would be ignored without --tracks"),
-        ([], "Give images or folders of images, or --tracks FILE"),
-        (["--tracks", "tracks.txt"], "--tracks needs --frames"),
-        (["hall", "--tracks", "tracks.txt", "--frames", "hall"], "--tracks excludes images"),
+        (["hall", "--fps", "10"], "fps=10.0 would be ignored without tracks"),
+        (["hall", "--crops", "mine"], "crops=mine would be ignored without tracks"),
+        ([], "Give images or folders of images, or tracks=FILE"),
+        (["--tracks", "tracks.txt"], "tracks needs frames"),
+        (["hall", "--tracks", "tracks.txt", "--frames", "hall"], "tracks excludes images"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(words, message, place, capsys):
@@ -309,7 +309,7 @@ def test_a_video_without_its_tracks_is_no_image(place):
 def test_a_record_names_no_folder_to_write_to(place, capsys):
     """Images are cut beside the index, or where --crops says in the same call."""
     said(capsys, "--crops", "elsewhere")
-    with pytest.raises(UserError, match="were cut elsewhere. Name the folder: --crops .*elsewhere"):
+    with pytest.raises(UserError, match="were cut elsewhere. Name the folder: crops=.*elsewhere"):
         said(capsys)
     assert "16 were there already" in said(capsys, "--crops", "elsewhere")
     index = SearchIndex("people.index")

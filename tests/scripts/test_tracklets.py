@@ -204,7 +204,7 @@ def test_what_has_no_tracklets_is_refused_before_the_work(here, capsys):
     with pytest.raises(UserError, match=r"no tracklet or sequence in 1 names .*0001_c1_f0046182"):
         test.main(words)
     assert "images/s" not in capsys.readouterr().out
-    with pytest.raises(UserError, match="--tracks gives features unit length, and --no_norm"):
+    with pytest.raises(UserError, match="tracks gives features unit length, and no_norm"):
         test.main([*words, "--no_norm"])
 
 

@@ -12,9 +12,9 @@ pytest.importorskip("starlette")
 from starlette.testclient import TestClient
 
 from benchmarks.support.walks import FRAMES, draw_frame, find_by_colour
-from person_reid.config.option import OptionError
 from person_reid.config.serve import CameraOptions
 from person_reid.data.video.streams import Streams
+from person_reid.errors import UserError
 from person_reid.gallery.gallery import open_gallery
 from person_reid.serve.app import create_app
 from person_reid.serve.cameras import LiveCameras
@@ -134,7 +134,7 @@ def test_a_camera_that_fails_is_said_once_and_leaves_the_others_alone(
 def test_options_of_cameras_need_a_camera():
     options: list[dict[str, Any]] = [{"detector": "x.onnx"}, {"patience": 3.0}]
     for ignored in options:
-        with pytest.raises(OptionError, match=next(iter(ignored))):
+        with pytest.raises(UserError, match=next(iter(ignored))):
             CameraOptions(**ignored)
-    with pytest.raises(OptionError, match="Two cameras have one name"):
+    with pytest.raises(UserError, match="Two cameras have one name"):
         CameraOptions(camera=("a=0", "a=1"))

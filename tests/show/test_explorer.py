@@ -244,7 +244,7 @@ def test_results_of_other_images_and_idle_flags_are_refused(inside):
     save_result("renamed.mat", query, gallery)
     for other in ("fewer.mat", "moved.mat", "renamed.mat"):
         with pytest.raises(
-            UserError, match=f"--other {other}: its .* gallery images are not the 30 of result.mat"
+            UserError, match=f"other={other}: its .* gallery images are not the 30 of result.mat"
         ):
             explore.main(["--result", "result.mat", "--other", other])
     for flags in (
@@ -253,7 +253,7 @@ def test_results_of_other_images_and_idle_flags_are_refused(inside):
         ["--neighbours", "faiss"],
         ["--memory_gb", "1"],
     ):
-        with pytest.raises(UserError, match=f"^{flags[0]} would be ignored without --rerank"):
+        with pytest.raises(UserError, match=f"^{flags[0][2:]} would be ignored without rerank"):
             explore.main(["--result", "result.mat", *flags])
 
 

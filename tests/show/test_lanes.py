@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from person_reid.config.look import Look, OptionError
+from person_reid.config.look import Look
+from person_reid.errors import UserError
 from person_reid.retrieval.association import Stay
 from person_reid.show.lanes import draw_lanes, packed_rows
 
@@ -95,5 +96,5 @@ def test_without_a_date_times_are_since_the_start(tmp_path):
 
 def test_labels_stand_for_the_cameras(tmp_path):
     assert ">Yard<" in drawn(tmp_path, None, labels="Hall,Yard,Gate")
-    with pytest.raises(OptionError, match="expected 3"):
+    with pytest.raises(UserError, match="expected 3"):
         drawn(tmp_path, None, labels="Hall")

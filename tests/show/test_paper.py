@@ -11,7 +11,6 @@ from matplotlib.text import Text
 from PIL import Image
 
 from person_reid.config.look import Look
-from person_reid.config.option import OptionError
 from person_reid.data.own.labels import Words
 from person_reid.errors import UserError
 from person_reid.gallery.index import Found
@@ -133,7 +132,7 @@ def test_a_label_of_ones_own_may_hold_mathematics(kind, count, tmp_path, drawn):
     own = [text for text in drawn[0].findobj(Text) if MATHEMATICS in text.get_text()]
     assert own
     assert all(text.get_parse_math() for text in own)
-    with pytest.raises(UserError, match="--labels .*: not mathematics that matplotlib reads"):
+    with pytest.raises(UserError, match="labels=.*: not mathematics that matplotlib reads"):
         draw(kind, tmp_path / "b.png", Look(labels=",".join([r"$\frac$", *labels[1:]])))
     assert not (tmp_path / "b.png").exists()
 
@@ -154,7 +153,7 @@ def test_words_of_ones_own_take_the_place_of_a_pictures(kind, count, tmp_path, d
     draw(kind, tmp_path / "a.png", Look(labels=",".join(labels)))
     words = " ".join(text.get_text() for text in drawn[0].findobj(Text))
     assert all(label in words for label in labels)
-    with pytest.raises(OptionError, match=f"expected {count}, in place of"):
+    with pytest.raises(UserError, match=f"expected {count}, in place of"):
         draw(kind, tmp_path / "a.png", Look(labels=",".join([*labels, "too many"])))
 
 

@@ -209,7 +209,7 @@ def test_images_that_moved_are_found_by_test_dir(laid_out, tmp_path, capsys):
     result, query, _ = laid_out
     (tmp_path / "pytorch").rename(tmp_path / "moved")
     arguments = ["--result", str(result), "--save", str(tmp_path / "show.png")]
-    with pytest.raises(UserError, match=r"no such image.*--test_dir"):
+    with pytest.raises(UserError, match=r"no such image.*test_dir"):
         demo.main(arguments)
     assert not (tmp_path / "show.png").exists()
     demo.main([*arguments, "--test_dir", str(tmp_path / "moved")])
@@ -370,15 +370,15 @@ def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--query_index", "3", "--worst", "2"], "drop --best, --worst and --camera"),
-        (["--query_index", "3,12"], "--query_index 12: expected 0 to 11"),
-        (["--query_index", "-1"], "--query_index -1: expected 0 to 11"),
-        (["--camera", "9"], "--camera 9: no query is from it; there are queries of camera 1, 2, 3"),
-        (["--worst", "0"], "--worst 0: expected 1 or more"),
-        (["--worst", "-2"], "--worst -2: expected 1 or more"),
-        (["--best", "0"], "--best 0: expected 1 or more"),
-        (["--best", "2", "--labels", "a"], "--labels a: expected 2, in place of: Query"),
-        (["--top", "0"], "--top 0: expected 1 or more"),
+        (["--query_index", "3", "--worst", "2"], "drop best, worst and camera"),
+        (["--query_index", "3,12"], "query_index=12: expected 0 to 11"),
+        (["--query_index", "-1"], "query_index=-1: expected 0 to 11"),
+        (["--camera", "9"], "camera=9: no query is from it; there are queries of camera 1, 2, 3"),
+        (["--worst", "0"], "worst=0: expected 1 or more"),
+        (["--worst", "-2"], "worst=-2: expected 1 or more"),
+        (["--best", "0"], "best=0: expected 1 or more"),
+        (["--best", "2", "--labels", "a"], "labels=a: expected 2, in place of: Query"),
+        (["--top", "0"], "top=0: expected 1 or more"),
     ],
 )
 def test_choices_that_cannot_be_shown_are_refused(flags, expected, laid_out, tmp_path):

@@ -92,6 +92,6 @@ def test_a_table_of_another_form_is_refused_before_anything_is_trained(called, t
         with pytest.raises(UserError, match=rf"settings\.yaml: {problem}"):
             ablation.main(["settings.yaml"])
     (tmp_path / "settings.yaml").write_text(TABLE)
-    with pytest.raises(UserError, match=r"--rows other: settings\.yaml has plain, circle, 0\.1"):
+    with pytest.raises(UserError, match=r"rows=other: settings\.yaml has plain, circle, 0\.1"):
         ablation.main(["settings.yaml", "--rows", "other"])
     assert not called

@@ -74,8 +74,8 @@ def test_two_runs_of_a_name_cannot_train_at_once(cwd):
     [
         (
             ["--batchsize", "1"],
-            "batches of 1 images of 64×32 .* Try a larger --height and --width, "
-            "a larger --batchsize, or the defaults",
+            "batches of 1 images of 64×32 .* Try a larger height and width, "
+            "a larger batchsize, or the defaults",
         ),
         (
             ["--backbone", "inception_v3", "--height", "16", "--width", "16"],
@@ -104,7 +104,7 @@ def test_two_runs_of_a_name_cannot_train_at_once(cwd):
             ["--backbone=test_convnext", "--height=16", "--attention=se:stages"],
             "test_convnext cannot process",
         ),
-        (["--sync_bn"], "--sync_bn: PyTorch synchronises batch norms on GPUs only"),
+        (["--sync_bn"], "sync_bn: PyTorch synchronises batch norms on GPUs only"),
         (["--batchsize", "64"], "64"),
     ],
 )
@@ -126,7 +126,7 @@ def test_an_epoch_without_a_loss_is_remarked_on(cwd, caplog):
 
 def test_a_writer_that_is_not_installed_displaces_nothing(cwd, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    refused("--tensorboard needs the package tensorboard", "--tensorboard")
+    refused("tensorboard needs the package tensorboard", "--tensorboard")
 
 
 def test_flags_of_which_the_network_knows_nothing_may_change():

@@ -17,6 +17,7 @@ from person_reid.console import parse
 from person_reid.console.named_network import network_named
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.find import open_embedder
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.losses.distillation import FeaturesLoss
@@ -26,7 +27,6 @@ from person_reid.training.criterion import Criterion
 from person_reid.training.extra_losses import Distillation, teacher_features
 from person_reid.training.training_images import Batch
 from tests.support.flags import SMALLEST
-from tests.support.networks import open_embedder
 from tests.support.runs import equal_weights, killed_in, log, weights
 
 SMALL = [*SMALLEST, "--train_all"]
@@ -240,14 +240,14 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
 
 
 @pytest.mark.parametrize("words, message", [
-    (["--loss", "teacher_features"], "teacher_features needs a teacher: --teacher"),
-    (["--teacher", "teacher"], "--teacher teacher would be ignored. "
-                               "Say how to learn: --loss teacher_features:5"),
+    (["--loss", "teacher_features"], "teacher_features needs a teacher: teacher"),
+    (["--teacher", "teacher"], "teacher=teacher would be ignored. "
+                               "Say how to learn: loss=teacher_features:5"),
     ([*TAUGHT, "teacher_classes", "--head", "cosine"], "teacher_classes needs class scores"),
     (["--teacher", "nobody", "--loss", "teacher_features"], "nobody"),
-    (["--teacher", "teacher --multi", "--loss", "teacher_features"], "--multi would be ignored"),
-    (["--teacher", "teacher --bgr", "--loss", "teacher_features"], "--bgr would be "
-                                                                     "ignored without --engine"),
+    (["--teacher", "teacher --multi", "--loss", "teacher_features"], "multi would be ignored"),
+    (["--teacher", "teacher --bgr", "--loss", "teacher_features"], "bgr would be "
+                                                                     "ignored without engine"),
 ])  # fmt: skip
 def test_mistakes_are_told_before_anything_is_written(words, message):
     with pytest.raises((UserError, FileNotFoundError), match=message):

@@ -109,7 +109,7 @@ def test_the_network_is_left_as_it_was_whatever_computes_the_features(here, runt
 
 
 def test_a_runtime_that_could_not_be_used_is_refused_before_the_first_batch(here, monkeypatch):
-    with pytest.raises(UserError, match="--runtime auto would be ignored without --eval_every"):
+    with pytest.raises(UserError, match="runtime=auto would be ignored without eval_every"):
         train.main([*SMALL, *FLAGS, "--runtime", "auto", "--name", "ignored"])
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match="pip install openvino"):

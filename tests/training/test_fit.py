@@ -189,7 +189,7 @@ def frozen(network):
         (
             torch.nn.Module.eval,
             {"teacher": "nobody", "loss": "teacher_features:5"},
-            r"teacher='nobody' only names a network.*teacher=Embedder",
+            r"teacher=nobody only names a network.*teacher=Embedder",
         ),
     ],
 )
@@ -363,11 +363,11 @@ def test_a_batch_of_one_is_left_out_wherever_it_is(caplog):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fp16": True, "bf16": True}, "fp16=True and bf16=True exclude each other"),
-        ({"sync_bn": True}, "sync_bn=True: batch norms are synchronised between processes"),
+        ({"fp16": True, "bf16": True}, "fp16 and bf16 exclude each other"),
+        ({"sync_bn": True}, "sync_bn: batch norms are synchronised between processes"),
         ({"resize_schedule": "32x16,48x24"}, "the last size is that of the trained network"),
         ({"loss": "triplt"}, "Did you mean 'triplet'"),
-        ({"teacher": "nobody"}, "teacher='nobody' would be ignored"),
+        ({"teacher": "nobody"}, "teacher=nobody would be ignored"),
     ],
 )
 def test_what_cannot_work_is_said_in_words_of_python(options, message, dataset):

@@ -182,7 +182,7 @@ def test_a_missing_folder_of_unlabelled_images_is_named_before_anything_is_writt
 
     before = written()
     missing = ["--data_dir", "people", "--DG_dir", "nowhere", "--name", "refused"]
-    with pytest.raises(UserError, match=r"(?s)nowhere: no such folder.*DG-Market.*--DG_dir"):
+    with pytest.raises(UserError, match=r"(?s)nowhere: no such folder.*DG-Market.*DG_dir"):
         train.main(["--DG", *SMALL.split(), *missing])
     assert written() == before
 

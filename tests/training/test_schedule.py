@@ -212,7 +212,7 @@ def test_cosine_is_an_alias_and_two_schedules_at_once_are_refused():
         == "cosine"
     )
     assert trained_as().schedule == "step"
-    with pytest.raises(UserError, match="--schedule step and --cosine exclude each other"):
+    with pytest.raises(UserError, match="schedule=step and cosine exclude each other"):
         trained_as("--cosine", "--schedule", "step")
 
 
@@ -224,9 +224,7 @@ def test_milestones_that_are_no_ascending_epochs_are_refused(text, capsys):
 
 
 def test_milestones_of_another_schedule_are_refused():
-    with pytest.raises(
-        UserError, match="--milestones 5 would be ignored without --schedule multistep"
-    ):
+    with pytest.raises(UserError, match="milestones=5 would be ignored without schedule=multistep"):
         trained_as("--milestones", "5")
 
 

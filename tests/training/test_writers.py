@@ -124,7 +124,7 @@ def test_a_missing_package_is_one_line_before_anything_is_written(name, here, mo
     monkeypatch.setitem(sys.modules, name, None)
     before = set(here.rglob("*"))
     with pytest.raises(
-        UserError, match=f"^--{name} needs the package {name}: python -m pip install {name}$"
+        UserError, match=f"^{name} needs the package {name}: python -m pip install {name}$"
     ):
         train.main([*SMALL, f"--{name}"])
     assert set(here.rglob("*")) == before
@@ -149,7 +149,7 @@ def test_no_package_is_imported_that_nobody_asked_for(here, monkeypatch):
 
 def test_a_package_that_cannot_begin_ends_in_one_line(standin):
     standin("wandb").init = lambda **_: 1 / 0
-    with pytest.raises(UserError, match=r"--wandb: wandb could not start \(division by zero\)"):
+    with pytest.raises(UserError, match=r"wandb could not start \(division by zero\)"):
         train.main([*SMALL, "--wandb"])
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from person_reid.config.label_errors import CHECKED_SPLITS
-from person_reid.config.option import OptionError
 from person_reid.data.datasets import MARKET_NAME, KnownDataSet
 from person_reid.data.layout import JUNK
 from person_reid.data.own.csv_tables import read_table
@@ -76,9 +75,8 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
         MARKET_NAME,
     )
     if not splits:
-        raise OptionError(
-            f"{{data_dir}}: expected a layout of prepare.py, with {', '.join(CHECKED_SPLITS)}.",
-            data_dir=layout,
+        raise UserError(
+            f"{layout}: expected a layout of prepare.py, with {', '.join(CHECKED_SPLITS)}."
         )
     pictures = {
         picture.source.relative_to(layout).as_posix(): picture

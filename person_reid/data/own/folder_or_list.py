@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
-from person_reid.config.option import OptionError, listed
 from person_reid.data.images.image_files import NOT_READ, is_image
 from person_reid.data.layout import some_of
 from person_reid.data.own.csv_tables import read_table
@@ -67,11 +66,10 @@ def own_folder(
     test_fraction, seed: see draw_split; a folder that is already split takes neither.
     """
     if pattern is None:
-        raise OptionError(
-            "{dataset}: {pattern} must say where identity and camera are in the names, "
+        raise UserError(
+            "dataset=folder: pattern must say where identity and camera are in the names, "
             r'such as --pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" for a folder '
-            "of each identity.",
-            dataset="folder",
+            "of each identity."
         )
     files = list(files_below(data_dir))
     images = [path for path in files if is_image(path.name)]
@@ -146,10 +144,8 @@ def own_csv(
     csv: the file. test_fraction, seed: see draw_split.
     """
     if csv is None:
-        raise OptionError(
-            "{dataset}: name the file with {csv}; its columns are path,identity,camera,split.",
-            dataset="csv",
-            csv="FILE",
+        raise UserError(
+            "dataset=csv: name the file with csv=FILE; its columns are path,identity,camera,split."
         )
     rows = read_table(Path(csv), ("path", "identity"), ("camera", "split", "clothes"))
     is_split = any(row.get("split") for _, row in rows)
@@ -252,4 +248,4 @@ def _refuse_drawing(reason: str, test_fraction: float | None, seed: int | None) 
         if value is not None
     ]
     if given:
-        raise OptionError(f"{listed(given)} would be ignored: {reason}, so nothing is drawn.")
+        raise UserError(f"{', '.join(given)} would be ignored: {reason}, so nothing is drawn.")

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from person_reid.config.option import OptionError
 from person_reid.data.images.image_files import SUFFIXES, is_readable
 from person_reid.data.layout import some_of
 from person_reid.data.own.csv_tables import read_table
@@ -111,9 +110,9 @@ def check_place(layout: str | Path) -> None:
     """Raise UserError if a layout has another file with the table's name."""
     file = Path(layout, FILE)
     if file.exists() and not _is_ours(file):
-        raise OptionError(
+        raise UserError(
             f"{file}: prepare.py would write which word has which number there, and this is "
-            "another file. Move it, or choose another {save_dir}."
+            "another file. Move it, or choose another save_dir."
         )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.config.option import OptionError
 from person_reid.data.images.image_decoding import decodable
 from person_reid.data.layout import Split, found_in, list_images, not_a_folder, parse_names, some_of
 from person_reid.data.readers import compiled, search_path
@@ -71,9 +70,8 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
     below = [path.relative_to(folder) for path in paths]
     if pattern is not None:
         if source != "names":
-            raise OptionError(
-                "{cameras} would be ignored: {pattern} says the cameras. Leave one of them out.",
-                cameras=source,
+            raise UserError(
+                f"cameras={source} would be ignored: pattern says the cameras. Leave one out."
             )
         return _by_pattern(below, pattern)
     if source == "folders":
@@ -98,9 +96,8 @@ def _by_pattern(paths: list[Path], pattern: str) -> list[str | None]:
     """Return the group `camera` of a pattern for each path."""
     expression = compiled(pattern)
     if "camera" not in expression.groupindex:
-        raise OptionError(
-            r"{pattern}: expected the named group camera, such as _c(?P<camera>\d+)",
-            pattern=pattern,
+        raise UserError(
+            rf"pattern={pattern}: expected the named group camera, such as _c(?P<camera>\d+)"
         )
     matches = [search_path(expression, path) for path in paths]
     names = [match and match["camera"] for match in matches]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.config.option import FRAME_RATE, OptionError
+from person_reid.config.option import FRAME_RATE
 from person_reid.data.images.image_files import in_rgb, is_image, open_image
 from person_reid.data.video.tracked_boxes import seconds_of
 from person_reid.data.video.video_files import (
@@ -71,9 +71,9 @@ def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder
 
 
 def rate_of(frames: "FrameFolder | Video", place: object) -> float:
-    """Return the frames per second. Raises OptionError, naming `place`, if they are unknown."""
+    """Return the frames per second. Raises UserError, naming `place`, if they are unknown."""
     if not frames.fps:
-        raise OptionError(f"{place}: images have no frame rate. Give it: {{fps}}, say.", fps=30)
+        raise UserError(f"{place}: images have no frame rate. Give it: fps=30, say.")
     return frames.fps
 
 
@@ -96,9 +96,7 @@ def first_number(
     numbers = {*numbers} or {1}
     lowest, highest = min(numbers), max(numbers)
     if given is not None and given > lowest:
-        raise OptionError(
-            f"{{first_frame}}: the tracks begin with frame {lowest}.", first_frame=given
-        )
+        raise UserError(f"first_frame={given}: the tracks begin with frame {lowest}.")
     named = frames.first + frames.zero - 1
     possible = [first for first in dict.fromkeys((named, 1, 0)) if first <= lowest]
     last = frames.last - frames.first

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from person_reid.config.option import OptionError
 from person_reid.data.images.image_files import is_image
 from person_reid.data.own.folder_or_list import draw_split
 from person_reid.data.readers import Picture, PicturesBySplit, files_below
@@ -107,14 +106,11 @@ def read_sequences(
     if not pictures:
         kinds = sorted({box.kind for each in boxes.values() for box in each})
         read = sorted({kind for each in people.values() for kind in each})
-        raise OptionError(
-            f"{{data_dir}}: no box is left of {len(found)} sequences "
-            "with {min_visibility}, {frame_stride} "
+        raise UserError(
+            f"{data_dir}: no box is left of {len(found)} sequences "
+            f"with min_visibility={min_visibility}, frame_stride={frame_stride} "
             f"and the classes {', '.join(f'{kind:g}' for kind in read)} "
-            f"of {', '.join(f'{kind:g}' for kind in kinds) or 'no box'}. Try others.",
-            data_dir=data_dir,
-            min_visibility=min_visibility,
-            frame_stride=frame_stride,
+            f"of {', '.join(f'{kind:g}' for kind in kinds) or 'no box'}. Try others."
         )
     return draw_split(pictures, test_fraction, seed)
 
@@ -139,14 +135,12 @@ def _sequences(data_dir: Path) -> dict[str, Path]:
             for folder, file in folders.items()
         }
     if len(found) < len(folders):
-        raise OptionError(
-            f"{{data_dir}}: sequences of one name in it, such as {min(found)}. Rename one of them.",
-            data_dir=data_dir,
+        raise UserError(
+            f"{data_dir}: sequences of one name in it, such as {min(found)}. Rename one of them."
         )
     if not found:
-        raise OptionError(
-            "{data_dir}: no gt/gt.txt at any depth; expected MOTChallenge's train folder.",
-            data_dir=data_dir,
+        raise UserError(
+            f"{data_dir}: no gt/gt.txt at any depth; expected MOTChallenge's train folder."
         )
     return found
 

@@ -11,8 +11,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from person_reid.config.option import OptionError
 from person_reid.config.zoo import zoo
+from person_reid.errors import UserError
 from person_reid.models.architecture import OTHER_WEIGHTS, Architecture, file_in_cache
 from person_reid.models.from_torchvision import TorchvisionArchitecture
 
@@ -74,10 +74,9 @@ class OSNetArchitecture(Architecture):
             named = f"{self.name}_imagenet"
             file = weight_file(named) if zoo()[named].hub else self._file()
             if not file.exists():
-                raise OptionError(
+                raise UserError(
                     f"{file}: no such file, and these ImageNet weights cannot be downloaded "
-                    f"automatically. {self.source()} {OTHER_WEIGHTS}",
-                    weights="FILE",
+                    f"automatically. {self.source()} {OTHER_WEIGHTS}"
                 )
             load_matching(module, read_state_dict(file))
         return module
@@ -116,10 +115,7 @@ class FamilyArchitecture(Architecture):
 
     def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         if pretrained:
-            raise OptionError(
-                f"{self.name} has only the weights of its authors. {OTHER_WEIGHTS}",
-                weights="FILE",
-            )
+            raise UserError(f"{self.name} has only the weights of its authors. {OTHER_WEIGHTS}")
         return self.create(size, drop_path)
 
     def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:

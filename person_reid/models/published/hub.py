@@ -11,7 +11,6 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from person_reid.config.option import OptionError
 from person_reid.config.zoo import Published, packaged, published_network, zoo
 from person_reid.errors import UserError, first_line
 from person_reid.files import checksum_of
@@ -79,12 +78,10 @@ def weight_file(weights: str | Path) -> Path:
     file = entry.local or _from_hub(entry)
     found = entry.sha256 and checksum_of(file)
     if found != entry.sha256:
-        raise OptionError(
+        raise UserError(
             f"{file}: not the published file of {entry.name}: its SHA-256 begins with "
             f"{found[:8]}, expected {entry.sha256[:8]}. Download it again from {entry.where}, or "
-            "name your own file: {backbone} and {weights}.",
-            backbone="NAME",
-            weights="FILE",
+            "name your own file: backbone=NAME and weights=FILE."
         )
     return file
 

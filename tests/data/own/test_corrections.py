@@ -212,7 +212,7 @@ def test_broken_files_and_flags_that_mean_nothing_are_refused(layout, tmp_path):
         with pytest.raises(UserError, match=problem):
             prepare.main(["--data_dir", str(layout), "--corrections", str(file)])
     file.write_text(HEAD + FIRST + "move,7,0.9,yes\n")
-    with pytest.raises(UserError, match="needs --data_dir"):
+    with pytest.raises(UserError, match="needs data_dir"):
         prepare.main(["--corrections", str(file)])
     for flags in (
         ["--dataset", "market"],
@@ -220,7 +220,7 @@ def test_broken_files_and_flags_that_mean_nothing_are_refused(layout, tmp_path):
         ["--seed", "1"],
         ["--pattern", "(?P<id>.)"],
     ):
-        with pytest.raises(UserError, match="give no flag beside it"):
+        with pytest.raises(UserError, match="give no option beside it"):
             prepare.main(["--data_dir", str(layout), "--corrections", str(file), *flags])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="expected a layout"):

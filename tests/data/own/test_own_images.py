@@ -231,13 +231,13 @@ def test_a_list_that_cannot_be_right_is_refused(tmp_path, text, message):
 
 def test_flags_that_are_missing_wrong_or_ignored_are_refused(crops, tmp_path):
     refused = {
-        "--pattern must say where": ["--dataset", "folder"],
-        "name the folder with --data_dir": ["--pattern", PATTERN],
+        "pattern must say where": ["--dataset", "folder"],
+        "name the folder with data_dir": ["--pattern", PATTERN],
         "not a regular expression": ["--pattern", "(", "--data_dir", crops],
         "expected the named group id": ["--pattern", r"(?P<identity>\d+)", "--data_dir", crops],
-        "--csv FILE": ["--dataset", "csv", "--data_dir", crops],
+        "csv=FILE": ["--dataset", "csv", "--data_dir", crops],
         "no such file|No such file": ["--csv", tmp_path / "none.csv"],
-        "--pattern, --seed would be ignored: Market-1501": [
+        "pattern, seed would be ignored: Market-1501": [
             "--dataset",
             "market",
             "--pattern",

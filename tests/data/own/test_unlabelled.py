@@ -57,7 +57,7 @@ def test_a_single_name_without_a_camera_is_remarked(people, caplog):
 
 
 def test_two_sources_of_cameras_are_refused(people):
-    with pytest.raises(UserError, match="cameras='folders' would be ignored: pattern"):
+    with pytest.raises(UserError, match="cameras=folders would be ignored: pattern"):
         read_people(people, "folders", r"-cam(?P<camera>\d)")
 
 

@@ -258,7 +258,7 @@ def test_classes_that_are_not_there_or_not_numbers_are_refused(flag, tmp_path):
     write_sequence(tmp_path / "walk", TRACKER)
     with pytest.raises(UserError, match="no box is left of 1 sequences .* the classes 9 of 0, 1"):
         cut(tmp_path, flag, "9")
-    with pytest.raises(UserError, match="--class people: expected numbers of classes"):
+    with pytest.raises(UserError, match="class=people: expected numbers of classes"):
         cut(tmp_path, flag, "people")
 
 
