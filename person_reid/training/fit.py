@@ -20,7 +20,7 @@ from person_reid.data.torch_dataset import Dataset, decode_items
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import choose_backends, process_as_it_was, seeded, usable_device
 from person_reid.errors import UserError
-from person_reid.fused.replacement import unfuse
+from person_reid.fused.layers import unfuse
 from person_reid.losses.plan import loss_plan
 from person_reid.models.network import Network, check_size
 from person_reid.models.surgery import balance

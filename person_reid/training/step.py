@@ -16,7 +16,7 @@ from person_reid.config.train import OptimizerOptions
 from person_reid.device import autocast, computed_in, dtype_of, seeded
 from person_reid.distributed import World
 from person_reid.errors import first_line
-from person_reid.fused.replacement import fuse, is_fused
+from person_reid.fused.layers import fuse, is_fused
 from person_reid.models.network import Network
 from person_reid.models.surgery import layers_named
 from person_reid.training.criterion import Criterion, predicted

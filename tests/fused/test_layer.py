@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from person_reid.fused import calls
-from person_reid.fused.compiler import library
-from person_reid.fused.layer import layer
+from person_reid.fused import layers
+from person_reid.fused.layers import layer, library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler with OpenMP")
 PARTS = ["norm", "pointwise", "depthwise"]
@@ -127,7 +126,7 @@ def test_what_is_not_a_number_stays_so():
 @pytest.fixture
 def nothing_compiled(monkeypatch):
     """The library seems to be there, and a call of any of its functions fails."""
-    monkeypatch.setattr(calls, "library", object)
+    monkeypatch.setattr(layers, "library", object)
 
 
 def changed(module, **attributes):

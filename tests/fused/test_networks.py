@@ -5,9 +5,7 @@ import copy
 import pytest
 import torch
 
-from person_reid.fused import compiler
-from person_reid.fused.compiler import library
-from person_reid.fused.replacement import FUSED, FusedGate, fuse
+from person_reid.fused.layers import FUSED, FusedGate, fuse, library
 from person_reid.models import osnet
 from person_reid.models.osnet import OSNet, OSNetAIN
 
@@ -105,7 +103,7 @@ def test_networks_without_such_layers_stay():
 )
 def test_without_a_compiler_the_layers_are_pytorchs(monkeypatch, caplog, name, remark):
     monkeypatch.setenv("CC", name)
-    monkeypatch.setattr("person_reid.fused.replacement.library", compiler.library.__wrapped__)
+    monkeypatch.setattr("person_reid.fused.layers.library", library.__wrapped__)
     network = OSNet(0.25)
     with caplog.at_level("INFO"):
         assert not fuse(network)

@@ -15,8 +15,7 @@ import torch
 from person_reid.config.train import OptimizerOptions
 from person_reid.data.samplers import PKSampler
 from person_reid.distributed import World
-from person_reid.fused.compiler import library
-from person_reid.fused.replacement import FusedLiteConv3x3
+from person_reid.fused.layers import FusedLiteConv3x3, library
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import check_run
 from person_reid.training.step import prepare_modules
