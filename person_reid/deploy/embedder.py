@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 
 from person_reid.arrays import Integers, any_array, flaw
-from person_reid.config.tested import CONFIG_FILE, LARGEST_AREA, SMALLEST_AREA
+from person_reid.config.tested import CONFIG_FILE
 from person_reid.config.zoo import PACKAGED_NETWORK, packaged
 from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import Pixels, fit_image, load_image, probe_image
@@ -101,7 +101,6 @@ class Embedder:
         preparation: Preparation | None = None,
         output: str | None = None,
     ) -> None:
-        _check(source, batch_size, dtype, scales, size)
         device = usable_device(device)
         self._process = os.getpid()
         self._check_process()
@@ -278,38 +277,6 @@ def _checked(features: Features) -> Features:
         )
         raise UserError(f"Embedder: {found}. {advice}")
     return features
-
-
-def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
-    """Raise UserError for invalid arguments of Embedder."""
-    areas = any_array(scales, "Embedder: scales").ravel()
-    sides = np.asarray(size, object)  # a side may be None: the network's own
-    areas_fit = areas.dtype.kind in "iuf" and all(
-        SMALLEST_AREA <= each**2 <= LARGEST_AREA for each in areas
-    )
-    sides_fit = all(
-        side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel()
-    )
-    fitting = {
-        f"{type(source) if isinstance(source, torch.nn.Module) else source!r} is not a network; "
-        "expected the name of a run or a network, a file, or what create_model returns": (
-            isinstance(source, NetworkSource) and source != ""
-        ),
-        f"batch_size {batch_size!r}: expected a whole number of 1 or above": (
-            isinstance(batch_size, int) and batch_size >= 1
-        ),
-        f"dtype {dtype!r}: expected torch.float16, torch.bfloat16, or None for float32": (
-            dtype in (None, torch.float16, torch.bfloat16)
-        ),
-        f"scales {scales!r}: expected numbers whose squares are {SMALLEST_AREA} "
-        f"to {LARGEST_AREA}": (len(areas) and areas_fit),
-        f"size {size!r}: expected (height, width), whole numbers above 0": (
-            sides.shape == (2,) and sides_fit
-        ),
-    }
-    for problem, fits in fitting.items():
-        if not fits:
-            raise UserError(f"Embedder: {problem}.")
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:

@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from inspect import signature
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from person_reid.arrays import as_path, whole_numbers
+from person_reid.arrays import as_path
 from person_reid.config.network import PUBLISHED_CLASSES, NetworkOptions
 from person_reid.config.option import configured, named
 from person_reid.config.zoo import implied, network_names
@@ -209,7 +208,7 @@ def create_model(
             raise UserError(
                 "create_model: size and height or width at once: give only one of them."
             )
-        options["height"], options["width"] = _checked_size(size)
+        options["height"], options["width"] = size
     if isinstance(name, nn.Module):
         if pretrained or weights:
             raise UserError("create_model: your own module has its weights already.")
@@ -225,7 +224,6 @@ def create_model(
         as_path(weights, "create_model: weights")
     known = implied(weights, NetworkOptions.declared()) | backbone
     known = options_of(known["backbone"]) | known
-    _check_classes(num_classes)
     num_classes = num_classes or (PUBLISHED_CLASSES if "neck" in known else 0)
     arguments = signature(create_model).parameters
     described = configured(NetworkOptions, {**known, **options}, others=arguments)
@@ -268,7 +266,6 @@ def build_network(
     Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong
     to another network.
     """
-    _check_classes(num_classes)
     kind = network_kind(spec)
     architecture = architecture or find_architecture(spec.backbone)
     size = input_size(spec, architecture)
@@ -286,27 +283,6 @@ def build_network(
     if weights not in ("imagenet", "none"):
         log.info("%s: %s.", weights, load_weights(network, weights))
     return network
-
-
-def _checked_size(size: Any) -> list[int]:
-    """Return height and width as whole numbers. Raises UserError for anything else."""
-    try:
-        height, width = whole_numbers(size, "size").tolist()
-    except (UserError, TypeError, ValueError):
-        raise UserError(
-            f"create_model: size {size!r}: expected (height, width), such as (256, 128)."
-        ) from None
-    return [height, width]
-
-
-def _check_classes(num_classes: Any) -> None:
-    """Raise UserError if this is not a number of identities."""
-    whole = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
-    if num_classes is not None and (not whole or num_classes < 0):
-        raise UserError(
-            f"num_classes {num_classes!r}: expected the number of identities, or 0 for no "
-            "classifier."
-        )
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -11,12 +11,9 @@ from torch.nn import Module
 
 from person_reid.arrays import as_path
 from person_reid.errors import UserError
-from person_reid.models.architecture import Architecture
-from person_reid.models.matching import COUNTERS, LoadReport, load_matching
+from person_reid.models.matching import LoadReport, load_matching
 from person_reid.models.network import Network
-from person_reid.models.published.families import FAMILIES
 from person_reid.models.published.hub import weight_file
-from person_reid.models.surgery import shapes_alone
 from person_reid.models.weight_files import read_state_dict
 
 log = logging.getLogger(__name__)
@@ -48,10 +45,8 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     compared = "model." if of_network and not strict else ""
     fits = _fits(report, compared, strict, network.architecture.foreign)
     if not fits or len(report.loaded) < len(report.missing):
-        fitting = fitting_architecture(path)
-        advice = f" The file fits {fitting}." if fitting else ""
         raise UserError(
-            f"{path}: the weights of another network ({report}).{advice} Expected the weights of "
+            f"{path}: the weights of another network ({report}). Expected the weights of "
             "the network that the options describe: check backbone and the options beside it "
             "(PCB, linear_num, …), or the run's opts.yaml."
         )
@@ -124,39 +119,6 @@ def _fits(report: LoadReport, compared: str, strict: bool, foreign: tuple[str, .
     missing = report.missing if strict else []
     strange = any(name.removeprefix("model.").startswith(foreign) for name in report.unknown)
     return not strange and all(map(CLASSIFIER.fullmatch, [*wrong, *missing]))
-
-
-def fitting_architecture(path: str | Path) -> str | None:
-    """Return the name of the published architecture that has the tensors of a file, if any."""
-    tensors, strange = read_state_dict(path), set()
-    for name, architecture in FAMILIES.items():
-        if type(architecture) in strange:
-            continue
-        with shapes_alone():
-            module = architecture.make(False, architecture.size, 0.0)
-        own = {name for name in module.state_dict() if not name.endswith(COUNTERS)}
-        given = _named_as(architecture, own, tensors)
-        if not own & given.keys():  # the file comes from another program
-            strange.add(type(architecture))
-            continue
-        architecture.adopt(module, given)
-        expected = module.state_dict()
-        fits = all(name in given and given[name].shape == expected[name].shape for name in own)
-        if fits and not any(other.startswith(architecture.foreign) for other in given):
-            return name
-    return None
-
-
-def _named_as(
-    architecture: Architecture, own: set[str], tensors: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return the tensors of a file under the names `own` that a module has."""
-
-    def named(given: dict[str, Tensor]) -> dict[str, Tensor]:
-        bare = {name.removeprefix("model."): value for name, value in given.items()}
-        return architecture.renamed(bare)
-
-    return named(without_container(tensors, lambda given: len(own & named(given).keys())))
 
 
 def without_container(

@@ -134,24 +134,13 @@ def test_an_honest_description_is_believed(tmp_path):
 @pytest.mark.parametrize(
     ("source", "settings", "words"),
     [
-        (None, {}, "Embedder: None is not a network; expected the name of a run"),
-        ("", {}, "Embedder: '' is not a network"),
-        (3, {}, "Embedder: 3 is not a network"),
-        (
-            "net.pt",
-            {"batch_size": 0},
-            "Embedder: batch_size 0: expected a whole number of 1 or above",
-        ),
-        ("net.pt", {"batch_size": 2.5}, r"Embedder: batch_size 2\.5"),
         ("net.pt", {"device": "abacus"}, "device 'abacus' cannot be used here"),
         ("net.pt", {"device": "meta"}, "device 'meta' cannot be used here"),
         ("net.pt", {"device": "cuda:99"}, "device 'cuda:99' cannot be used here"),
         ("net.pt", {"device": []}, r"device \[\] cannot be used here"),
     ],
 )
-def test_arguments_that_are_no_network_or_device_are_named(
-    tmp_path, monkeypatch, source, settings, words
-):
+def test_devices_that_cannot_be_used_are_named(tmp_path, monkeypatch, source, settings, words):
     monkeypatch.chdir(written(tmp_path / "net.pt").parent)
     with pytest.raises(UserError, match=words):
         Embedder(source, **settings)

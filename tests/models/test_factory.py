@@ -75,14 +75,6 @@ def test_a_seed_decides_the_random_weights():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": [[64.0, 32.0], [64.0]]}, r"size .*: expected \(height, width\), such as"),
-        ({"num_classes": torch.ones(2, 2)}, r"num_classes tensor[^:]*: expected the number"),
-        ({"size": "64x32"}, r"size '64x32': expected \(height, width\), such as \(256, 128\)"),
-        ({"size": (64, 32, 3)}, "expected .height, width."),
-        ({"size": 64}, "expected .height, width."),
-        ({"num_classes": -1}, "num_classes -1: expected the number of identities"),
-        ({"num_classes": 2.5}, "num_classes 2.5: expected"),
-        ({"num_classes": True}, "num_classes True: expected"),
         ({"neck": "bnneck", "linear_num": 256}, "linear_num=256 means nothing to neck=bnneck"),
         ({"PCB": True, "linear_num": 256}, "linear_num=256 means nothing to PCB"),
         ({"attention": "se"}, "attention=se: se needs a place"),

@@ -122,14 +122,6 @@ def test_a_file_of_a_related_network_is_refused(file, backbone, tmp_path):
         our_features(RECORDS[backbone], written(RECORDS[file], tmp_path))
 
 
-@pytest.mark.parametrize("asked", ["personvit_vit_small", "resnet18"])
-def test_the_network_that_a_file_fits_is_named(asked, tmp_path):
-    fitting = create_model("personvit_vit_tiny")
-    torch.save(fitting.state_dict(), tmp_path / "net.pth")
-    with pytest.raises(UserError, match=r"The file fits personvit_vit_tiny\."):
-        create_model(asked, weights=tmp_path / "net.pth")
-
-
 def test_a_file_of_another_width_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"authors\.pth: the weights of another network"):
         Embedder(

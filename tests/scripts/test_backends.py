@@ -105,17 +105,3 @@ def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not drawn" not in done.stderr
     assert [name for name in PICTURES if not Path(tmp_path, name).is_file()] == []
-
-
-def test_a_program_that_shows_windows_keeps_its_backend():
-    code = (
-        "import os, person_reid.show, matplotlib as m; "
-        "print(m.rcParams['backend'], os.environ['MPLBACKEND'])"
-    )
-    for asked, found in (("svg", "svg"), ("no_such_backend", "agg")):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": asked},
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert done.stdout.split() == [found, asked], done.stderr
