@@ -21,10 +21,10 @@ from person_reid.losses.pairs import (
     InstanceLoss,
     LiftedLoss,
     MultiSimilarityLoss,
+    RankedListLoss,
     VerificationLoss,
 )
 from person_reid.losses.plan import parse_losses
-from person_reid.losses.ranked import RankedListLoss
 from person_reid.losses.triplet import TripletLoss
 
 __all__ = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from person_reid import losses
-from person_reid.losses.ranked import k_means
+from person_reid.losses.pairs import k_means
 from tests.losses.test_values import batch, check
 from tests.support import slow_losses as slow
 

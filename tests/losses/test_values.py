@@ -14,7 +14,7 @@ from pytorch_metric_learning.reducers import MeanReducer
 from person_reid import losses
 from person_reid.errors import UserError
 from person_reid.losses.center import CenterLoss
-from person_reid.losses.ranked import k_means
+from person_reid.losses.pairs import k_means
 from tests.support import slow_losses as slow
 
 CLASSES, DIM = 9, 16
