@@ -252,8 +252,7 @@ class RankedListLoss(FeatureLoss):
             over the pairs outside their radius
 
     Wang et al., Ranked List Loss for Deep Metric Learning, CVPR 2019, equations 4 to 10. The
-    defaults
-    follow Ranked_Person_ReID (Qian).
+    defaults follow Ranked_Person_ReID (Qian).
 
     alpha, margin: α, the largest distance, and m, both distances of unit vectors, within [0, 2].
     balance: λ.
