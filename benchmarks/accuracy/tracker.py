@@ -11,8 +11,8 @@ prepare.py --synthetic --walks draws walks; the boxes are then the true ones wit
 detector: 5 % are missed, and more of hidden people; their sides are off by 3 % of their size;
 hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes are
 files in MOTChallenge's format; --video uses the boxes that a detector finds there. --from NETWORK
-adds rows for walks with appearance. Prints a table in Markdown. MOTA needs motmetrics, and
-Roboflow's rows need `pip install trackers`.
+adds rows for walks with appearance. Prints a table in Markdown. Roboflow's rows need
+`pip install trackers`.
 """
 
 import csv
@@ -30,12 +30,12 @@ from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
 from person_reid.data.video.frames import open_frames
 from person_reid.errors import UserError
-from person_reid.retrieval.identities import hota_score, identity_f1, matching_boxes
+from person_reid.retrieval.identities import identity_f1, matching_boxes
 from person_reid.text import markdown_table
 from person_reid.video.tracked_video import features_of_boxes
-from person_reid.video.tracker import Tracker, overlaps
+from person_reid.video.tracker import Tracker
 
-HEADER = ["boxes", "tracker", "MOTA", "IDF1", "HOTA", "identities"]
+HEADER = ["boxes", "tracker", "IDF1", "identities"]
 FRAME, TRACK = 0, 1  # columns of MOTChallenge
 SCORE, VISIBLE = 6, 8
 ROBOFLOW = ("ByteTrack", "BoTSORT", "OCSORT")
@@ -195,30 +195,10 @@ def tracked_by_roboflow(boxes, fps, every, name):
 
 
 def figures(truth, found):
-    """Return MOTA, IDF1 and HOTA in per cent, and the number of identities."""
-    both = [(rows[:, FRAME], rows[:, TRACK], rows[:, 2:6]) for rows in (truth, found)]
-    (frames, people, boxes), (others_frames, tracks, others) = both
-    pairs = matching_boxes(frames, boxes, others_frames, others)
-    idf1 = identity_f1(people, tracks, pairs).f1
-    hota = hota_score(*both[0], *both[1]).hota
-    shares = (f"{100 * share:.1f}" for share in (idf1, hota))
-    return [mota(*both[0], *both[1]), *shares, str(len({*tracks.tolist()}))]
-
-
-def mota(frames, people, boxes, others_frames, tracks, others):
-    """Return MOTA in per cent, from motmetrics, or nothing without it."""
-    try:
-        import motmetrics
-    except ImportError:
-        return ""
-    accumulator = motmetrics.MOTAccumulator()
-    for frame in np.union1d(frames, others_frames):
-        true, computed = frames == frame, others_frames == frame
-        alike = overlaps(boxes[true], others[computed])
-        distances = np.where(alike >= 0.5, 1 - alike, np.nan)
-        accumulator.update(people[true], tracks[computed], distances, frameid=int(frame))
-    table = motmetrics.metrics.create().compute(accumulator, metrics=["mota"])
-    return f"{100 * table['mota'].iloc[0]:.1f}"
+    """Return IDF1 in per cent, and the number of identities."""
+    pairs = matching_boxes(truth[:, FRAME], truth[:, 2:6], found[:, FRAME], found[:, 2:6])
+    idf1 = identity_f1(truth[:, TRACK], found[:, TRACK], pairs).f1
+    return [f"{100 * idf1:.1f}", str(len({*found[:, TRACK].tolist()}))]
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
 """Compare other packages with the suite: do results agree, and what do they cost?
 
-All read the same files on the same machine.
-
     python benchmarks/peers/packages.py --result pytorch_result.mat
     python benchmarks/peers/packages.py --what features training \\
       --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
 
-Every measurement has its own process; the rows alternate and the median counts. Scripts are timed
-from start to end, functions once everything is imported. The peers are as published, except that
-what Python and NumPy have since removed is added back. Prints Markdown tables. This sets the peers
-up:
+All read the same files. Every measurement has its own process; the rows alternate and the median
+counts. Scripts are timed from start to end, functions once everything is imported. The peers are as
+published, except that what Python and NumPy have since removed is added back. Prints Markdown
+tables. This sets the peers up:
 
     git clone https://github.com/KaiyangZhou/deep-person-reid ../torchreid
     git clone https://github.com/JDAI-CV/fast-reid ../fast-reid
@@ -56,45 +54,30 @@ from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_result
 
 NETWORK, SIZE = "osnet_x0_25", (256, 128)
-OLD_SCRIPT = (
-    "import numpy, os, runpy, sys; os.chdir({!r}); sys.path.insert(0, "
-    "{!r}); numpy.in1d = numpy.isin"
-)
+ROUNDS = 3  # turns of each row
+IMAGES, BATCH, STEPS = 512, 64, 30  # images to compute features of; images and steps of training
+SET_UP = "`python benchmarks/peers/packages.py --help` says how to set the peers up."
+OLD_SCRIPT = """
+import numpy, os, runpy, sys
+os.chdir({folder!r})
+sys.path.insert(0, {baseline!r})
+numpy.in1d = numpy.isin
+runpy.run_module({name!r}, None, "__main__")
+"""
 
 
 def main(argv=None):
+    """Print the tables."""
     parser = Parser(__doc__)
-    for name in ("torchreid", "fast-reid", "baseline"):
-        path = ROOT.parent / name
-        parser.add_argument(
-            f"--{name.replace('-', '_')}",
-            type=Path,
-            default=path,
-            metavar="DIR",
-            help="its checkout",
-        )
-    parser.add_argument(
-        "--what",
-        nargs="+",
-        metavar="TABLE",
-        choices=TABLES,
-        default=[*TABLES],
-        help=", ".join(TABLES),
-    )
-    parser.add_argument(
-        "--result",
-        type=Path,
-        help="features to rank; by default synthetic ones of Market-1501's size",
-    )
+    for name in ("torchreid", "fast_reid", "baseline"):
+        folder = ROOT.parent / name.replace("_", "-")
+        parser.add_argument(f"--{name}", type=Path, default=folder, help="its checkout")
+    parser.add_argument("--what", nargs="+", choices=TABLES, default=[*TABLES], help="only these")
+    parser.add_argument("--result", type=Path, help="features to rank, in place of synthetic ones")
     parser.add_argument("--weights", help=f"weights of {NETWORK}, for features")
-    market = "Market-1501 as prepare.py laid it out inside its own folder, for images"
-    parser.add_argument("--data_dir", type=Path, default="../Market/pytorch", help=market)
     parser.add_argument(
-        "--images", type=int, default=512, help="gallery images to compute features of"
+        "--data_dir", type=Path, default="../Market/pytorch", help="layout, in Market-1501's folder"
     )
-    parser.add_argument("--batchsize", type=int, default=64, help="images a batch, in training")
-    parser.add_argument("--steps", type=int, default=30, help="training steps to time")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each row")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "pytorch_result.mat"  # the name that the baseline reads
@@ -106,32 +89,25 @@ def main(argv=None):
         print(f"{machine()}; features {apart(describe, result)[0]}; {NETWORK}, {SIZE[0]}×{SIZE[1]}")
         for name in options.what:
             title, unit, rows = TABLES[name]
-            print(
-                f"\n| {title} | {unit} | ratio | peak GB | result |\n"
-                "| --- | --- | --- | --- | --- |",
-                flush=True,
-            )
+            print(f"\n| {title} | {unit} | ratio | peak GB | result |\n|{'---|' * 5}", flush=True)
             compare(rows, unit, options)
 
 
 def compare(rows, unit, options):
     """Print the rows {name: work}; the ratio says how many times better the first of them is."""
     runs: dict = {name: [] for name in rows}
-    for _ in range(options.rounds):
+    for _ in range(ROUNDS):
         for name, work in rows.items():
             runs[name].append(apart(work, options=options))
     first = reference = None
     for name, found in runs.items():
         figures, peaks, results = zip(*found, strict=True)
-        figure, result = statistics.median(figures), results[0]
+        figure, peak, result = statistics.median(figures), statistics.median(peaks), results[0]
         if first is None:
             first, reference = figure, result
         ratio = figure / first if unit == "s" else first / figure
         text = result if isinstance(result, str) else agreement(result, reference)
-        print(
-            f"| {name} | {figure:.3g} | {ratio:.2f} | {statistics.median(peaks):.2f} | {text} |",
-            flush=True,
-        )
+        print(f"| {name} | {figure:.3g} | {ratio:.2f} | {peak:.2f} | {text} |", flush=True)
 
 
 def agreement(features, reference):
@@ -144,58 +120,41 @@ def agreement(features, reference):
 
 
 def script(name, options, old=False):
-    """Time one of our scripts or, if `old`, of the baseline's.
-
-    The baseline reads the features in the current folder.
-    """
+    """Time one of our scripts or, if `old`, of the baseline's, which reads the current folder."""
     if old:
-        code = OLD_SCRIPT.format(str(options.result.parent), str(options.baseline.resolve()))
-        seconds, memory, output = run_process(
-            "-c", f"{code}; runpy.run_module({Path(name).stem!r}, None, '__main__')"
-        )
+        folder, baseline = str(options.result.parent), str(options.baseline.resolve())
+        code = OLD_SCRIPT.format(folder=folder, baseline=baseline, name=Path(name).stem)
+        seconds, memory, output = run_process("-c", code)
     else:
         seconds, memory, output = run_process(name, "--result", options.result)
     rank, precision = re.findall(r"(?:Rank@1|top1):([\d.]+).*?mAP:([\d.]+)", output)[-1]
     return seconds, memory, f"{100 * float(rank):.2f} / {100 * float(precision):.2f}"
 
 
-def metrics(options, rerank=False):
-    """Time our metrics for features in memory, after k-reciprocal re-ranking if `rerank`."""
-    from person_reid.config.evaluate import RerankOptions
+def metrics(options):
+    """Time our metrics for features in memory."""
     from person_reid.retrieval.metrics import evaluate
-    from person_reid.retrieval.rerank import rescorer
 
     query, gallery = without_junk(options.result)
     began = time.perf_counter()
-    scores = rescorer(RerankOptions())(query.features, gallery.features) if rerank else None
-    found = evaluate(query, gallery, "step", scores)
+    found = evaluate(query, gallery, "step")
     return measured(began, found.rank(1), found.mAP)
 
 
-def metrics_of_torchreid(options, rerank=False):
+def metrics_of_torchreid(options):
     """Time torchreid's metrics, compiled by Cython, as its Engine computes them from features."""
     with import_from(options.torchreid):
         from torchreid import metrics
         from torchreid.metrics.rank import IS_CYTHON_AVAI
-        from torchreid.utils import re_ranking
     query, gallery, labels = for_peers(options.result, IS_CYTHON_AVAI, options.torchreid)
     began = time.perf_counter()
     distances = metrics.compute_distance_matrix(query, gallery, "cosine").numpy()
-    if rerank:
-        own = (
-            metrics.compute_distance_matrix(each, each, "cosine").numpy()
-            for each in (query, gallery)
-        )
-        distances = re_ranking(distances, *own)
     cmc, precision = metrics.evaluate_rank(distances, *labels)
     return measured(began, cmc[0], precision)
 
 
 def metrics_of_fast_reid(options):
-    """Time fast-reid's metrics, compiled by Cython.
-
-    This is what its ReidEvaluator does once it has the features.
-    """
+    """Time fast-reid's metrics, compiled by Cython, as its ReidEvaluator computes them."""
     with import_from(options.fast_reid):
         from fastreid.evaluation.rank import IS_CYTHON_AVAI, evaluate_rank
         from fastreid.utils.compute_dist import build_dist
@@ -208,10 +167,7 @@ def metrics_of_fast_reid(options):
 def for_peers(result, compiled, folder):
     """Return features as tensors, labels and cameras in the order of the peers' evaluate_rank."""
     if not compiled:
-        raise UserError(
-            f"{folder}: its Cython module is not built. "
-            "`python benchmarks/peers/packages.py --help` says how."
-        )
+        raise UserError(f"{folder}: its Cython module is not built. {SET_UP}")
     import torch
 
     query, gallery = without_junk(result)
@@ -220,21 +176,17 @@ def for_peers(result, compiled, folder):
 
 
 def without_junk(result):
-    """Return query and gallery without ignored images.
-
-    The peers drop them beforehand.
-    """
+    """Return query and gallery without ignored images, which the peers drop beforehand."""
     query, gallery = load_result(result)
     kept = gallery.labels != JUNK
     return query, FeatureSet(gallery.features[kept], gallery.labels[kept], gallery.cameras[kept])
 
 
-def features(runtime, options):
+def features(options):
     """Time our Embedder on image files, decoded anew."""
     from person_reid import Embedder
 
-    embed = Embedder(NETWORK, options.weights, "cpu", flip=False, runtime=runtime)
-    return features_by(embed, options)
+    return features_by(Embedder(NETWORK, options.weights, "cpu", flip=False), options)
 
 
 def features_of_torchreid(options):
@@ -254,53 +206,34 @@ def features_by(embed, options):
 
     Returns (images per second, peak gigabytes, features).
     """
-    paths = [
-        str(path) for path in read_split(options.data_dir, "gallery").paths[: options.images + 64]
-    ]
-    embed(paths[options.images :])
+    paths = [*map(str, read_split(options.data_dir, "gallery").paths[: IMAGES + 64])]
+    embed(paths[IMAGES:])
     began = time.perf_counter()
-    features = embed(paths[: options.images])
-    return options.images / (time.perf_counter() - began), own_peak(), features
+    features = embed(paths[:IMAGES])
+    return IMAGES / (time.perf_counter() - began), own_peak(), features
 
 
 def training(*flags, options):
-    """Time our Trainer: cross entropy on Market's images."""
-    own = {
-        "data_dir": options.data_dir,
-        "backbone": NETWORK,
-        "weights": "none",
-        "height": SIZE[0],
-        "width": SIZE[1],
-    }
-    own |= {"batchsize": options.batchsize, "steps": options.steps, "gpu_ids": "-1"}
+    """Time our training step: cross entropy on Market's images."""
+    own = {"data_dir": options.data_dir, "backbone": NETWORK, "weights": "none", "gpu_ids": "-1"}
+    own |= {"height": SIZE[0], "width": SIZE[1], "batchsize": BATCH, "steps": STEPS}
     speed, _, memory = suite_loop(own, ["--label_smoothing=0.1", *flags])
     return speed, memory, ""
 
 
 def training_of_torchreid(options):
-    """Time the step of torchreid's ImageSoftmaxEngine with its own loader.
-
-    The loss and the images are the same.
-    """
+    """Time the step of torchreid's ImageSoftmaxEngine with its own loader, and the same loss."""
     with import_from(options.torchreid):
         import torch
         import torchreid
     market = options.result.parent / "market1501"
     if not market.exists():  # where torchreid looks for it
         market.symlink_to(options.data_dir.resolve().parent)
-    how = {
-        "height": SIZE[0],
-        "width": SIZE[1],
-        "batch_size_train": options.batchsize,
-        "workers": os.cpu_count(),
-    }
+    sizes = {"height": SIZE[0], "width": SIZE[1], "batch_size_train": BATCH}
+    crops = {"transforms": ["random_flip", "random_crop"], "workers": os.cpu_count()}
     with contextlib.redirect_stdout(None):
         data = torchreid.data.ImageDataManager(
-            str(market.parent),
-            "market1501",
-            transforms=["random_flip", "random_crop"],
-            use_gpu=False,
-            **how,
+            str(market.parent), "market1501", use_gpu=False, **sizes, **crops
         )
         network = torchreid.models.build_model(
             NETWORK, data.num_train_pids, "softmax", pretrained=False, use_gpu=False
@@ -308,29 +241,22 @@ def training_of_torchreid(options):
         optimiser = torchreid.optim.build_optimizer(network, "sgd", 0.05)
         engine = torchreid.engine.ImageSoftmaxEngine(data, network, optimiser, use_gpu=False)
     engine.set_model_mode("train")
-    device = torch.device("cpu")
-    speed, _, memory = timed(
-        iter(engine.train_loader), engine.forward_backward, vars(options), device
-    )
+    sizes = {"batchsize": BATCH, "steps": STEPS}
+    loader, step = engine.train_loader, engine.forward_backward
+    speed, _, memory = timed(lambda _: loader, step, sizes, torch.device("cpu"))
     return speed, memory, ""
 
 
 @contextlib.contextmanager
 def import_from(folder):
-    """Import a peer from its checkout.
-
-    Raises UserError if it, or something it needs, is missing.
-    """
+    """Import a peer from its checkout. Raises UserError if it or a dependency is missing."""
     sys.path.insert(0, str(folder.resolve()))
     collections.Mapping = collections.abc.Mapping  # type: ignore[attr-defined]
     warnings.simplefilter("ignore")
     try:
         yield
     except ImportError as error:
-        raise UserError(
-            f"{folder}: {error}. "
-            "`python benchmarks/peers/packages.py --help` says how to set the peers up."
-        ) from error
+        raise UserError(f"{folder}: {error}. {SET_UP}") from error
 
 
 def measured(began, rank, precision):
@@ -343,7 +269,6 @@ def both(name):
     return {"ours": partial(script, name), "the baseline's": partial(script, name, old=True)}
 
 
-TORCHREID, FAST_REID = "torchreid, Cython", "fast-reid, Cython"
 # {name: (title, unit, {row: what to time})}; other rows are compared with the first
 TABLES: dict = {
     "evaluate": ("evaluate.py, from start to end", "s", both("evaluate.py")),
@@ -351,31 +276,23 @@ TABLES: dict = {
     "metrics": (
         "metrics of features in memory, step AP",
         "s",
-        {"evaluate": metrics, TORCHREID: metrics_of_torchreid, FAST_REID: metrics_of_fast_reid},
-    ),
-    "rerank": (
-        "k-reciprocal re-ranking and metrics of features in memory, step AP",
-        "s",
         {
-            "rescorer, evaluate": partial(metrics, rerank=True),
-            TORCHREID: partial(metrics_of_torchreid, rerank=True),
+            "ours": metrics,
+            "torchreid, Cython": metrics_of_torchreid,
+            "fast-reid, Cython": metrics_of_fast_reid,
         },
     ),
     "features": (
         "features of image files, one view",
         "images/s",
-        {
-            "Embedder": partial(features, "torch"),
-            "Embedder, runtime auto": partial(features, "auto"),
-            "torchreid's FeatureExtractor": features_of_torchreid,
-        },
+        {"Embedder": features, "torchreid's FeatureExtractor": features_of_torchreid},
     ),
     "training": (
         "training, cross entropy",
         "images/s",
         {
-            "Trainer": training,
-            "Trainer, --bf16": partial(training, "--bf16"),
+            "TrainingStep": training,
+            "TrainingStep, --bf16": partial(training, "--bf16"),
             "torchreid's ImageSoftmaxEngine": training_of_torchreid,
         },
     ),

@@ -1,21 +1,16 @@
 # PYTHON_ARGCOMPLETE_OK
 """Kill processes while they write, and compare their output with that of undisturbed ones.
 
-The processes are training runs, layouts, additions to a search index, changes of its lists, and
-other changes of an index: copies, moves, another network, and forgetting.
-
     python benchmarks/robustness/kills.py
-    python benchmarks/robustness/kills.py --trainings 20 --layouts 5 --additions 5 --lists 5 \\
-      --changes 20 --seed 1
-    python benchmarks/robustness/kills.py --trainings 0 --layouts 0 --additions 0 --lists 0
+    python benchmarks/robustness/kills.py --what trainings forgetting --kills 20 --seed 1
 
-SIGKILL leaves a process no chance to clean up. Each process is killed at one of its next write
-operations, drawn at random: a file opened for writing, renamed, linked or removed, or an SQLite
-statement. The next process continues. After each kill, every checkpoint must be readable and every
-image that was acknowledged must be in the index; at the end, weights, layout and index must equal
-those of an undisturbed process, the weights bit for bit. Among images with lists, a search must
-find each image that was acknowledged. Any other change of an index is complete or did not happen;
-at the end, no file contains a byte of what was forgotten. POSIX only.
+The processes are training runs, prepare.py, and changes of a search index: additions, new inverted
+lists, the features of another network, and forgetting. SIGKILL leaves a process no chance to clean
+up. Each process is killed at one of its next write operations, drawn at random: a file opened for
+writing, renamed, linked or removed, or an SQLite statement. The next process continues. After each
+kill, every checkpoint must be readable and every acknowledged image must be in the index; at the
+end, weights, layout and index must equal those of an undisturbed process, and no file may contain a
+byte of what was forgotten. POSIX only.
 """
 
 import os
@@ -25,7 +20,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
-from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import prepare
 import train
 from benchmarks.robustness.children import run
-from benchmarks.robustness.index_changes import CHANGES
 from benchmarks.support.parser import Parser
 from benchmarks.support.people import write_people
 from person_reid import files
@@ -44,40 +38,28 @@ from person_reid.console import run_script
 from person_reid.errors import UserError
 from person_reid.gallery import index as gallery_index
 from person_reid.gallery import indexing, inverted_lists
+from person_reid.gallery.image_table import next_file
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.upkeep import faults_of
 from person_reid.progress import progress
 from tools import search
 
 SIZES = ["--height", "64", "--width", "32", "--batchsize", "8"]
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1", *SIZES]
-TRAINING = [
-    *NETWORK,
-    "--train_all",
-    "--wa",
-    "--arcface",
-    "--erasing_p",
-    "0.5",
-    "--data_dir",
-    "people",
-]
+TRAINING = ["--train_all", "--wa", "--arcface", "--erasing_p", "0.5", "--data_dir", "people"]
 WRITING = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
 PATIENCE = 600.0  # seconds that a process may take
+CUT = 40  # images that were cut from two tracks
+FEATURES = np.random.default_rng(0).standard_normal((2000, 64), np.float32)
+FEATURES /= np.linalg.norm(FEATURES, axis=1, keepdims=True)
 
 
 def main(argv=None):
     """Kill, continue and compare."""
     parser = Parser(__doc__)
-    parser.add_argument("--trainings", type=int, default=200, help="how often training is killed")
-    parser.add_argument("--layouts", type=int, default=50, help="how often prepare.py is killed")
-    parser.add_argument(
-        "--additions", type=int, default=50, help="how often an addition to an index is killed"
-    )
-    parser.add_argument(
-        "--lists", type=int, default=50, help="how often an index that replaces its lists is killed"
-    )
-    parser.add_argument(
-        "--changes", type=int, default=200, help="how often another change of an index is killed"
-    )
+    parser.add_argument("--what", nargs="+", choices=KINDS, default=[*KINDS], help="only these")
+    parser.add_argument("--kills", type=int, help="of each (default: 200 trainings, 50 others)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
     options = parser.parse_args(argv)
     random.seed(options.seed)
@@ -86,15 +68,8 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as name:
         workspace = Path(name)
         write_people(workspace / "people" / "train_all", people=8, images=8)
-        for work, kills in (
-            (kill_trainings, options.trainings),
-            (kill_layouts, options.layouts),
-            (kill_additions, options.additions),
-            (kill_changes, options.changes),
-            (kill_lists, options.lists),  # last: it changes limits
-        ):
-            if kills:
-                work(workspace, kills)
+        for what in options.what:
+            print(KINDS[what](workspace, options.kills or (200 if what == "trainings" else 50)))
 
 
 def kill_trainings(workspace, kills):
@@ -102,24 +77,20 @@ def kill_trainings(workspace, kills):
 
     An epoch writes about a dozen times, so a process completes about half of one.
     """
-    flags = [*TRAINING, "--total_epoch", str(max(4, kills // 2))]
+    flags = [*NETWORK, *TRAINING, "--total_epoch", str(max(4, kills // 2))]
     undisturbed(lambda: train.main([*flags, "--name", "whole"]), workspace)
 
     def check():
         for file in (workspace / "model").glob("killed/*.pth"):
             torch.load(file, weights_only=True)
 
-    killed = kill(
-        lambda: train.main([*flags, "--name", "killed", "--resume"]), workspace, kills, 24, check
-    )
+    resume = [*flags, "--name", "killed", "--resume"]
+    killed = kill(lambda: train.main(resume), workspace, kills, 24, check)
     whole, resumed = (
         torch.load(workspace / "model" / name / "net_last.pth") for name in ("whole", "killed")
     )
-    if not all(torch.equal(whole[name], resumed[name]) for name in whole):
-        raise UserError(
-            f"After {killed} kills the weights are not those of the undisturbed training."
-        )
-    print(f"{killed} kills of training: every checkpoint readable, the last weights bit-identical.")
+    require(all(torch.equal(whole[name], resumed[name]) for name in whole), "other weights")
+    return f"{killed} kills of training: every checkpoint readable, the last weights bit-identical"
 
 
 def kill_layouts(workspace, kills):
@@ -133,63 +104,50 @@ def kill_layouts(workspace, kills):
     expected = contents(workspace / "whole")
     killed = 0
     for number in range(kills):
-        killed += kill(lay_out(f"killed{number}"), workspace, 1, len(expected))
-        if contents(workspace / f"killed{number}") != expected:
-            raise UserError(
-                f"After a kill, the layout killed{number} differs from an undisturbed one."
-            )
-    print(
-        f"{killed} kills of prepare.py: run again, each layout was complete and held nothing else."
-    )
+        folder = f"killed{number}"
+        killed += kill(lay_out(folder), workspace, 1, len(expected))
+        require(contents(workspace / folder) == expected, "another layout")
+    return f"{killed} kills of prepare.py: run again, each layout was complete, with nothing else"
 
 
 def kill_additions(workspace, kills):
     """Kill additions to an index, four images in a transaction."""
     indexing.FIRST_CHUNK = indexing.LARGEST_CHUNK = 4
     crops = sorted((workspace / "people").rglob("*.png"))
+    acknowledged = [0]
 
     def add(file):
         return lambda: search.main(["index", "people", "--index", file, *NETWORK])
 
-    undisturbed(add("whole.index"), workspace)
-    acknowledged = [0]
-
     def check():
         if not (workspace / "killed.index").exists():
             return
-        index = SearchIndex(workspace / "killed.index")
-        found = len(index)
-        index.close()
-        if found < acknowledged[0]:
-            raise UserError(f"The index held {acknowledged[0]} images, and {found} after a kill.")
+        with closing(SearchIndex(workspace / "killed.index")) as index:
+            found = len(index)
+        require(found >= acknowledged[0], f"{found} of {acknowledged[0]} images")
         acknowledged[0] = found
         if found == len(crops):  # begin again
             (workspace / "killed.index").unlink()
             acknowledged[0] = 0
 
+    undisturbed(add("whole.index"), workspace)
     killed = kill(add("killed.index"), workspace, kills, 40, check)
     whole, resumed = (sorted_features(workspace / f"{name}.index") for name in ("whole", "killed"))
-    if whole.keys() != resumed.keys() or any(
-        not np.allclose(whole[p], resumed[p], atol=1e-5) for p in whole
-    ):
-        raise UserError(f"After {killed} kills the index differs from an undisturbed one.")
-    print(
-        f"{killed} kills of additions to an index: "
-        "no image that was in it was lost, the features are the same."
-    )
+    same = whole.keys() == resumed.keys()
+    require(same and all(np.allclose(whole[p], resumed[p], atol=1e-5) for p in whole), "features")
+    return f"{killed} kills of additions to an index: no image was lost, the same features"
 
 
 def kill_lists(workspace, kills):
     """Kill a process that adds twenty images at a time to an index, and then replaces its lists."""
     gallery_index.MOST_COMPARED, inverted_lists.MOST_NEWER = 300, 0
-    features = np.random.default_rng(0).standard_normal((2000, 64), np.float32)
-    names = [f"{number}.jpg" for number in range(len(features))]
+    names = [f"{number}.jpg" for number in range(len(FEATURES))]
     folder, acknowledged = workspace / "lists", workspace / "acknowledged"
 
     def grow():
         index = SearchIndex(folder / "a.index")
-        for start in range(len(index), len(features), 20):
-            index.add(names[start : start + 20], features[start : start + 20])
+        for start in range(len(index), len(names), 20):
+            index.add(names[start : start + 20], FEATURES[start : start + 20])
             acknowledged.write_text(str(start + 20))
             index.prepare()
 
@@ -197,42 +155,114 @@ def kill_lists(workspace, kills):
         count = int(acknowledged.read_text()) if acknowledged.exists() else 0
         if count == 0:
             return
-        index = SearchIndex(folder / "a.index")
-        found = [match.path.name for (match,) in index.search(features[:count], 1)]
-        index.close()
-        if found != names[:count]:
-            wrong = sum(a != b for a, b in zip(found, names, strict=False))
-            raise UserError(f"{wrong} of {count} acknowledged images are not found after a kill.")
+        with closing(SearchIndex(folder / "a.index")) as index:
+            found = [match.path.name for (match,) in index.search(FEATURES[:count], 1)]
+        require(found == names[:count], "an acknowledged image is not found")
         if count == len(names):  # begin again
             shutil.rmtree(folder)
             acknowledged.unlink()
 
     killed = kill(grow, workspace, kills, 60, check)
-    check()
-    print(f"{killed} kills of an index that replaces its lists: every image was found.")
+    return f"{killed} kills of an index that replaces its lists: every image was found"
 
 
-def kill_changes(workspace, kills):
-    """Kill each change of an index in turn, in a new folder, and repeat it."""
-    killed = Counter[str]()
-    for number in progress(range(kills), desc="changes"):
-        name = [*CHANGES][number % len(CHANGES)]
-        each, folder = CHANGES[name], workspace / f"change{number}"
+def kill_reindexing(workspace, kills):
+    """Kill a process that replaces all features of an index with another network's."""
+
+    def make(file):
+        make_cut(file)
+        with closing(SearchIndex(file)) as index:
+            paths = [path for images in index.images() for path, _ in images]
+        with closing(SearchIndex(next_file(file))) as following:
+            following.add(paths, FEATURES[:CUT, ::2])
+            following.remember({"network": {"name": "next"}})
+
+    def change(file):
+        with (
+            closing(SearchIndex(file)) as index,
+            closing(SearchIndex(next_file(file))) as following,
+        ):
+            index.take_features(following, ["network"])
+
+    def check(file, ended):
+        with closing(SearchIndex(file)) as index:
+            features = np.concatenate([some for _, some in index.entries()])
+            named = index.recall("network") is not None
+            require(len(features) == CUT and not [*faults_of(index)], "a damaged index")
+        changed = features.shape[1] < FEATURES.shape[1]
+        require(named == changed and (changed or not ended), "features of two networks")
+
+    killed = kill_changes(workspace, kills, make, change, check, 60)
+    return f"{killed} kills of another network's features: all were replaced, or none"
+
+
+def kill_forgetting(workspace, kills):
+    """Kill a process that forgets a track, with its crops."""
+
+    def change(file):
+        with closing(SearchIndex(file)) as index:
+            index.forget(Filter(track="1"), "track")
+
+    def check(file, ended):
+        with closing(SearchIndex(file)) as index:
+            tracks = [about.track for images in index.images() for _, about in images]
+        kept, gone = tracks.count("2"), tracks.count("1")
+        require(kept == CUT // 2 and gone in (0, CUT // 2), "half of a track")
+        if ended:
+            every = [path for path in file.parent.rglob("*") if path.is_file()]
+            content = b"".join(path.name.encode() + path.read_bytes() for path in every)
+            traces = [b"000001_", *(row.tobytes() for row in FEATURES[:CUT:2].astype("<f2"))]
+            left = any(trace in content for trace in traces)
+            require(not left and len(every) == CUT // 2 + 1, "what was forgotten")
+
+    killed = kill_changes(workspace, kills, make_cut, change, check, 120)
+    return f"{killed} kills of forgetting: it was complete or had not happened; no trace was left"
+
+
+def make_cut(file):
+    """Write an index of images that were cut from two tracks."""
+    crops = file.parent / "a.crops" / "film"
+    crops.mkdir(parents=True)
+    paths = [crops / f"{i % 2 + 1:06d}_{i:06d}.jpg" for i in range(CUT)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    with closing(SearchIndex(file)) as index:
+        abouts = {path: About(source="film", track=str(i % 2 + 1)) for i, path in enumerate(paths)}
+        index.add(paths, FEATURES[:CUT], abouts)
+
+
+def kill_changes(workspace, kills, make, change, check, acts):
+    """Kill a change of an index, in a new folder each time, and repeat it; return how often.
+
+    make, change: of a file. check: of a file, and whether the change must be complete. acts:
+    roughly how many times the change writes.
+    """
+    killed = 0
+    for _ in progress(range(kills), desc="changes"):
+        folder = workspace / "change"
         folder.mkdir()
-        each.make(folder)
-
-        def check(each=each, folder=folder, name=name, ended=False):
-            if not each.check(folder, ended):
-                raise UserError(f"{folder}: neither as it was nor as it should be after {name}.")
-
-        def change(each=each, folder=folder):
-            each.change(folder)
-
-        killed[name] += kill(change, workspace, 1, each.acts, check)
-        check(ended=True)
+        file = folder / "a.index"
+        make(file)
+        killed += kill(lambda: change(file), workspace, 1, acts, lambda: check(file, False))  # noqa: B023
+        check(file, True)
         shutil.rmtree(folder)
-    counts = ", ".join(f"{count} of {name}" for name, count in killed.items())
-    print(f"{killed.total()} kills ({counts}): nothing was lost, and nothing forgotten was left.")
+    return killed
+
+
+KINDS = {
+    "trainings": kill_trainings,
+    "layouts": kill_layouts,
+    "additions": kill_additions,
+    "reindexing": kill_reindexing,
+    "forgetting": kill_forgetting,
+    "lists": kill_lists,  # last: it changes limits
+}
+
+
+def require(holds, found):
+    """Raise UserError, with what was found, if something does not hold."""
+    if not holds:
+        raise UserError(f"After a kill: {found}.")
 
 
 def kill(command, workspace, kills, most, check=lambda: None):
@@ -311,12 +341,11 @@ def watched(command, act):
 
 def contents(folder):
     """Return {file: bytes} of a folder, without locks."""
-    files = (
-        path
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
         if path.is_file() and path.name not in (".lock", ".prepared.json")
-    )
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    }
 
 
 def sorted_features(file):

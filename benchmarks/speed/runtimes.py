@@ -5,8 +5,8 @@
       --test_dir ../Market/pytorch
     python benchmarks/speed/runtimes.py --weights osnet.pth --test_dir ../Market/pytorch --bf16
 
-The runtimes alternate, so that a busy machine slows all of them. The table has wall-clock and CPU
-seconds; the latter depend little on other programs. "PyTorch alone" is the plain network, channels
+The runtimes alternate, so that a busy machine slows all of them. The last column counts seconds of
+the processor, which depend little on other programs. "PyTorch alone" is the plain network, channels
 first and nothing fused, in batches that suit the cache like the others'. Images are decoded and
 networks exported beforehand.
 """
@@ -33,6 +33,7 @@ from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import dtype_of
 from person_reid.models.factory import find_architecture
+from person_reid.text import markdown_table
 
 ALONE = "PyTorch alone, float32"
 
@@ -86,12 +87,10 @@ def extraction(ways, options):
     embedders = {}
     for name, flags in ways.items():
         given = parse(TestConfig, flags)
-        source = given.engine or given.backbone or ""
+        source, runtime = given.engine or given.backbone or "", given.runtime
+        dtype = dtype_of(PrecisionOptions(fp16=given.fp16, bf16=given.bf16))
         with eager() if name == ALONE else nullcontext():
-            dtype = dtype_of(PrecisionOptions(fp16=given.fp16, bf16=given.bf16))
-            embedders[name] = Embedder(
-                source, given.weights, "cpu", dtype=dtype, runtime=given.runtime
-            )
+            embedders[name] = Embedder(source, given.weights, "cpu", dtype=dtype, runtime=runtime)
         embedders[name].features(bank[:64])  # compiles
     times: dict = {name: [] for name in ways}
     for _ in range(options.rounds):
@@ -99,35 +98,13 @@ def extraction(ways, options):
             clock, processor = time.perf_counter(), time.process_time()
             embedder.features(bank)
             times[name].append((time.perf_counter() - clock, time.process_time() - processor))
-    print(
-        "\n| way | images/s | times as fast | images per second of a core | times as fast |\n"
-        + "| --- " * 5
-        + "|"
-    )
-    show(times, lambda clock, core: (f"{len(bank) / clock:.0f}", f"{len(bank) / core:.0f}"))
-
-
-def show(times, figures):
-    """Print the rows of a table from {way: [(seconds, processor seconds)]}.
-
-    The first way is the reference.
-
-    figures: the medians (seconds, processor seconds) → their texts.
-    """
-    medians = {
-        name: [statistics.median(column) for column in zip(*rows, strict=True)]
-        for name, rows in times.items()
-    }
-    first = next(iter(medians.values()))
-    for name, found in medians.items():
-        cells = zip(
-            figures(*found),
-            (f"{one / other:.1f}" for one, other in zip(first, found, strict=True)),
-            strict=True,
-        )
-        print(
-            f"| {name} | " + " | ".join(cell for pair in cells for cell in pair) + " |", flush=True
-        )
+    rows, alone = [], None
+    for name, runs in times.items():
+        wall, core = map(statistics.median, zip(*runs, strict=True))
+        alone = alone or wall
+        speeds = f"{len(bank) / wall:.0f}", f"{alone / wall:.1f}", f"{len(bank) / core:.0f}"
+        rows.append([name, *speeds])
+    print(markdown_table(["runtime", "images/s", "times as fast", "images/s per core"], rows))
 
 
 if __name__ == "__main__":

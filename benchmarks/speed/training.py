@@ -1,95 +1,90 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the training speed of the suite and of the usual loop.
-
-Both train the same network in one run of this program.
+"""Compare the training speed of the suite and of the usual loop, for the same networks.
 
     python benchmarks/speed/training.py --data_dir ../Market/pytorch
-    python benchmarks/speed/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 \\
-      --height 128 --width 64
-    python benchmarks/speed/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200 \\
-      --compile
+    python benchmarks/speed/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200
+    python benchmarks/speed/training.py --data_dir ../Market/pytorch --compile float32 \\
+      --backbone osnet_x0_25 osnet_x1_0 --height 128 --width 64 --batchsize 16 --rounds 1
 
-The usual loop is benchmarks/speed/usual.py (ImageFolder, DataLoader, float32, channels first),
-with two workers and with one for each core. The suite's step runs in float32, in bfloat16 (unless
-the processor would have to emulate it) and, on request, compiled or with PyTorch's layers instead
-of fused ones. Each variant runs --rounds times in its own process; the median counts. Prints rows
-of a Markdown table: images per second, share of time waiting for data, peak memory.
+The usual loop is benchmarks/speed/usual.py: ImageFolder, DataLoader with two workers, float32,
+channels first. The suite's step runs in float32 and in bfloat16, unless the processor would have to
+emulate it. --compile adds the step with PyTorch's layers instead of fused ones, plain and compiled;
+compiling takes minutes the first time. Each loop runs --rounds times in its own process; the median
+counts. Prints rows of a Markdown table: images per second, share of time waiting for data, peak
+memory.
 """
 
-import os
 import statistics
 import sys
 import time
+from itertools import chain, count
 from pathlib import Path
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.support.measure import apart, machine, own_peak
+from benchmarks.support.measure import apart, machine, own_peak, training_of
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.device import emulates, select_device
 
 WARM_UP = 5  # steps that do not count
+PRECISIONS = {"float32": [], "bfloat16": ["--bf16"]}  # name: flags
 
 
 def main(argv=None):
+    """Print a table for each network."""
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out"
-    )
-    parser.add_argument("--backbone", default="resnet50", help="the network")
-    parser.add_argument(
-        "--weights", default="none", help="its weight file; none for random weights"
-    )
+    parser.add_argument("--data_dir", default="../Market/pytorch", help="layout of prepare.py")
+    parser.add_argument("--backbone", nargs="+", default=["resnet50"], help="the networks")
+    parser.add_argument("--weights", default="none", help="weight file; none for random weights")
     parser.add_argument("--height", type=int, default=256, help="height of the images")
     parser.add_argument("--width", type=int, default=128, help="width of the images")
-    parser.add_argument("--batchsize", type=int, default=32, help="images a batch")
+    parser.add_argument("--batchsize", type=int, default=32, help="images per batch")
     parser.add_argument("--steps", type=int, default=20, help="batches to time")
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="number of rounds; the median is printed"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each loop")
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
-    parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     parser.add_argument(
-        "--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones"
+        "--compile", nargs="*", choices=PRECISIONS, help="also compiled, in these precisions or all"
     )
     options = parser.parse_args(argv)
+    print(f"{machine()}; {options.height}×{options.width}, batch {options.batchsize}")
+    for backbone in options.backbone:
+        print(f"\n| {backbone} | images/s | × | waits for data | peak memory |\n|{'---|' * 5}")
+        compare({**vars(options), "backbone": backbone})
+
+
+def compare(options):
+    """Print a row for each loop, as fast as the first one times the third column."""
+    loops = loops_of(options)
+    runs: dict[str, list] = {name: [] for name in loops}
+    for _ in range(options["rounds"]):
+        for name, (loop, setting) in loops.items():
+            runs[name].append(apart(loop, options, setting))
+    first = None
+    for name, found in runs.items():
+        speed, share, memory = map(statistics.median, zip(*found, strict=True))
+        first = first or speed
+        print(f"| {name} | {speed:.0f} | {speed / first:.2f} | {share:.1%} | {memory:.2f} GB |")
+    sys.stdout.flush()
+
+
+def loops_of(options):
+    """Return {name: (loop, its second argument)} of the loops to compare."""
     import torch  # only now: the console decides how its threads wait
 
-    suite: dict[str, list[str]] = {"suite, float32": []}
-    if not emulates(select_device(options.gpu_ids), torch.bfloat16):
-        suite["suite, bfloat16"] = ["--bf16"]
-    if options.compile:
-        suite |= {f"{name}, compiled": [*flags, "--compile"] for name, flags in suite.items()}
-    variants = {
-        f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()
-    }
-    variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
-    if options.unfused:
-        variants |= {f"{name}, not fused": (unfused_loop, flags) for name, flags in suite.items()}
-    measured: dict[str, list] = {name: [] for name in variants}
-    for _ in range(options.rounds):
-        for name, (loop, setting) in variants.items():
-            measured[name].append(apart(loop, vars(options), setting))
-    print(
-        f"{machine()}; {options.backbone}, "
-        f"{options.height}×{options.width}, batch {options.batchsize}\n"
-    )
-    print(
-        "| | images/s | against 2 workers | waits for data | peak memory |\n"
-        "| --- | --- | --- | --- | --- |"
-    )
-    first = statistics.median(speed for speed, _, _ in measured["usual loop, 2 workers"])
-    for name, runs in measured.items():
-        speed, share, memory = (statistics.median(values) for values in zip(*runs, strict=True))
-        print(f"| {name} | {speed:.0f} | {speed / first:.2f} | {share:.1%} | {memory:.2f} GB |")
-
-
-def worker_counts():
-    """Return {"2 workers": 2} and, if there are more cores, one worker for each."""
-    cores = os.cpu_count() or 2
-    return {"2 workers": 2, **({f"{cores} workers": cores} if cores > 2 else {})}
+    emulated = emulates(select_device(options["gpu_ids"]), torch.bfloat16)
+    compiled = [] if options["compile"] is None else options["compile"] or PRECISIONS
+    loops = {"usual loop": (usual_loop, 2)}
+    for name, flags in PRECISIONS.items():
+        if name == "bfloat16" and emulated:
+            continue
+        loops[f"suite, {name}"] = (suite_loop, flags)
+        if name in compiled:
+            compiling = [*flags, "--compile", "default"]
+            loops[f"PyTorch's layers, {name}"] = (unfused_loop, flags)
+            loops[f"PyTorch's layers, {name}, compiled"] = (unfused_loop, compiling)
+    return loops
 
 
 def usual_loop(options, workers):
@@ -97,13 +92,13 @@ def usual_loop(options, workers):
     from benchmarks.speed.usual import UsualTraining
 
     training = UsualTraining(parsed(options), workers)
-    return timed(iter(training.loader), training.step, options, training.device)
+    return timed(lambda _: training.loader, training.step, options, training.device)
 
 
 def suite_loop(options, flags):
     """Return the same for the suite's step."""
     step = suite_step(parsed(options, *flags))
-    return timed(step.images.epoch(0), step, options, step.device)
+    return timed(step.images.epoch, step, options, step.device)
 
 
 def suite_step(config):
@@ -137,17 +132,19 @@ def launched_loop(options, flags):
 
 def parsed(options, *flags):
     """Return the training configuration that corresponds to the options of this program."""
-    from benchmarks.support.measure import training_of
-
     names = ("data_dir", "backbone", "weights", "height", "width", "batchsize", "gpu_ids")
     return training_of([*(f"--{name}={options[name]}" for name in names), "--train_all", *flags])
 
 
-def timed(batches, step, options, device):
-    """Run the warm-up and then `steps` steps. Returns the same as usual_loop."""
+def timed(epoch, step, options, device):
+    """Run the warm-up and then `steps` steps; returns the same as usual_loop.
+
+    epoch: number of an epoch → its batches.
+    """
+    batches = chain.from_iterable(map(epoch, count()))
     waited = 0.0
-    for count in range(WARM_UP + options["steps"]):
-        if count == WARM_UP:
+    for number in range(WARM_UP + options["steps"]):
+        if number == WARM_UP:
             synchronise(device)
             waited, began = 0.0, time.perf_counter()
         before = time.perf_counter()
@@ -156,11 +153,8 @@ def timed(batches, step, options, device):
         step(batch)
     synchronise(device)
     seconds = time.perf_counter() - began
-    return (
-        options["steps"] * options["batchsize"] / seconds,
-        waited / seconds,
-        _peak_gigabytes(device),
-    )
+    speed = options["steps"] * options["batchsize"] / seconds
+    return speed, waited / seconds, peak_of(device)
 
 
 def synchronise(device):
@@ -171,11 +165,8 @@ def synchronise(device):
         torch.cuda.synchronize(device)
 
 
-def _peak_gigabytes(device):
-    """Return the peak of the accelerator or, without one, of this process.
-
-    Workers of the loader do not count.
-    """
+def peak_of(device):
+    """Return the peak gigabytes of a GPU or else of this process, without a loader's workers."""
     if device.type == "cuda":
         import torch
 

@@ -7,8 +7,6 @@ equal to the last bit must have the same score and be ordered by their index, so
 multiply only the distinct rows.
 """
 
-import math
-
 import numpy as np
 
 
@@ -126,14 +124,3 @@ def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
         graph /= np.linalg.norm(graph, axis=1, keepdims=True)
     score = (1 - lambda_value) * graph @ graph.T + lambda_value * cosine
     return score[: len(query), len(query) :]
-
-
-def half_cosine_rates(options, epoch, part):
-    """Return the learning rates of backbone and head after a part, 0 to 1, of an epoch.
-
-    The rate falls by epoch along a half cosine to lr / 100. Over the first warm_epoch epochs, each
-    step multiplies it by a linear rise from 0.1 to 1.
-    """
-    floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
-    warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0
-    return [warm * (floor + (rate - floor) * cosine) for rate in options.learning_rates[:2]]

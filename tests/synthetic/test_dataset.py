@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.support.descriptors import DESCRIPTORS, measure
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
@@ -267,28 +266,41 @@ def test_a_folder_without_distractors_or_junk_may_be_asked_for(tmp_path):
     assert {label for label, _ in names(tmp_path, "bounding_box_test")} == {"0005", "0006", "0007"}
 
 
+def colours(pixels):
+    """The colours of an image as a descriptor: joint histograms of 8 stripes, of unit length.
+
+    The square root makes a cosine the Bhattacharyya coefficient.
+    """
+    pixels = np.minimum(pixels * (pixels.mean() / pixels.mean((0, 1))), 255)  # a grey mean
+    hsv = np.asarray(Image.fromarray(pixels.astype(np.uint8)).convert("HSV")).astype(np.int64)
+    bins = np.ravel_multi_index(tuple((hsv * (16, 4, 4) // 256).transpose(2, 0, 1)), (16, 4, 4))
+    counts = [np.bincount(part.ravel(), minlength=256) for part in np.array_split(bins, 8)]
+    return np.sqrt(np.concatenate(counts) / bins.size)
+
+
 @pytest.mark.slow
 def test_colour_histograms_do_badly(tmp_path):
     draw_data_set(tmp_path, 1, 20, images=1, distractors=60, junk=0, workers=1)
-    for descriptor in DESCRIPTORS.values():
-        assert measure(tmp_path, descriptor).rank(1) < 0.35
+    sets = []
+    for folder in ("query", "bounding_box_test"):
+        images = [np.asarray(Image.open(path)) for path in sorted((tmp_path / folder).iterdir())]
+        labels, cameras = np.array(names(tmp_path, folder)).astype(int).T
+        sets.append(FeatureSet(np.stack([colours(image) for image in images]), labels, cameras))
+    assert evaluate(*sets).rank(1) < 0.35
 
 
-def test_the_histogram_is_a_sound_descriptor():
+def test_colour_histograms_tell_plain_people_apart():
     rng = np.random.default_rng(0)
     # 12 plain flags
     people = rng.integers(0, 256, (12, 4, 2, 3), np.uint8).repeat(16, 1).repeat(16, 2)
     noisy = (people + rng.integers(-6, 7, people.shape)).clip(0, 255).astype(np.uint8)
-    labels = np.arange(1, 13)
-    for descriptor in DESCRIPTORS.values():
-        query, gallery = (
-            FeatureSet(
-                np.stack([descriptor(image) for image in images]), labels, np.full(12, camera)
-            )
-            for camera, images in ((1, people), (2, noisy))
+    query, gallery = (
+        FeatureSet(
+            np.stack([colours(image) for image in images]), np.arange(12), np.full(12, camera)
         )
-        np.testing.assert_allclose(np.linalg.norm(query.features, axis=1), 1, rtol=1e-5)
-        assert evaluate(query, gallery).rank(1) > 0.9
+        for camera, images in ((1, people), (2, noisy))
+    )
+    assert evaluate(query, gallery).rank(1) > 0.9
 
 
 def drawn(person, pose):

@@ -4,7 +4,6 @@ import pytest
 import torch
 from timm.optim import param_groups_layer_decay
 
-from benchmarks.support.references import half_cosine_rates
 from person_reid.config import FitOptions
 from person_reid.config.train import OPTIMIZERS, SCHEDULE_NAMES
 from person_reid.errors import UserError
@@ -112,25 +111,6 @@ def test_cosine_schedules_never_raise_a_rate(schedule):
     )
     torch.testing.assert_close(rates[:, 0], torch.full_like(rates[:, 0], 1e-4))
     assert rates[-1, 1] < 0.005
-
-
-def test_the_usual_loop_of_the_benchmarks_learns_at_the_suites_rates():
-    flags = [
-        "--cosine",
-        "--warm_epoch",
-        "2",
-        "--total_epoch",
-        "6",
-        "--lr",
-        "0.05",
-        "--backbone_lr",
-        "0.03",
-    ]
-    options = trained_as(*flags)
-    expected = [
-        half_cosine_rates(options, step // STEPS, step % STEPS / STEPS) for step in range(6 * STEPS)
-    ]
-    torch.testing.assert_close(learning_rates(*flags), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_warm_up_rises_from_a_tenth_by_step_and_leaves_the_rest():
