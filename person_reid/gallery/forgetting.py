@@ -7,6 +7,7 @@ A gallery keeps a hash of each forgotten image and track. The hash reveals neith
 name, but somebody who has the index can test whether a guessed path was forgotten.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT = 600  # seconds to wait for a search that still reads the old state
 CHECKPOINT_WAIT = 50  # milliseconds of each second during which others cannot write
 FORGOTTEN_AT_ONCE = 5000  # images per filter; SQLite limits the parameters of a command
+CROPS = "crops to delete"  # the kind of these notes: {the path in hexadecimal digits: source}
 Thing = TypeVar("Thing")
 
 
@@ -71,9 +73,9 @@ def forget(
         db.rows(
             "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, number)
         )
-    if not keep_crops:  # from here on, no error, such as a full disk, can bring the rows back
-        cut = ((store.folder.path(path), source) for path, _, source, _ in rows if source)
-        delete_crops(cut, store.path)
+        if not keep_crops:
+            _note_crops(store, rows)
+    _delete_noted_crops(store)
     _rewrite(db, wait)
     delete_lists(store)  # a search may have written new ones in the meantime
     return number
@@ -118,6 +120,26 @@ def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
         "DELETE FROM notes WHERE kind = ? AND name = ?",
         ((TRACK_RECORDS, source) for *_, source, _ in rows if source not in there),
     )
+
+
+def _note_crops(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
+    """Note which crops to delete once the rows are gone: a process may be killed in between."""
+    crops = ((CROPS, path.hex(), json.dumps(source)) for path, _, source, _ in rows if source)
+    store.db.connection.executemany(
+        "INSERT OR REPLACE INTO notes (kind, name, value) VALUES (?, ?, ?)", crops
+    )
+
+
+def _delete_noted_crops(store: ImageTable) -> None:
+    """Delete the crops of this forgetting and of interrupted ones, unless added again since."""
+    noted = {bytes.fromhex(path): source for path, source in store.notes(CROPS).items()}
+    if not noted:
+        return
+    back = {path for path, _ in store.where("path", [*noted], "path", "images")}
+    cut = [(store.folder.path(path), source) for path, source in noted.items() if path not in back]
+    delete_crops(cut, store.path)
+    with store.db.transaction():
+        store.db.rows("DELETE FROM notes WHERE kind = ?", (CROPS,))
 
 
 def _rewrite(db: Database, wait: bool) -> None:

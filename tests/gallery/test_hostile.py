@@ -6,12 +6,13 @@ import tracemalloc
 from contextlib import closing, suppress
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.gallery import database, inverted_lists
+from person_reid.gallery import database, forgetting, inverted_lists
 from person_reid.gallery import index as module
 from person_reid.gallery.image_table import ImageTable
 from person_reid.gallery.index import SearchIndex
@@ -362,6 +363,26 @@ def test_a_forgetting_that_a_full_disk_refuses_deletes_no_picture(tmp_path, monk
     monkeypatch.undo()
     assert index.forget(Filter(track="1"), "track") == 1
     assert not picture.exists()
+
+
+def test_a_forgetting_that_was_killed_deletes_its_pictures_next_time(tmp_path, monkeypatch):
+    index = SearchIndex(tmp_path / "a.index")
+    pictures = [tmp_path / "a.crops" / "hall" / f"00000{i}_000001.jpg" for i in (1, 2)]
+    pictures[0].parent.mkdir(parents=True)
+    for picture in pictures:
+        picture.touch()
+    abouts = {each: About(source="hall", track=each.name[5]) for each in pictures}
+    index.add(pictures, FEATURES[:2], abouts)
+    monkeypatch.setattr(forgetting, "delete_crops", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        index.forget(Filter(track="1"), "track")
+    monkeypatch.undo()
+    assert index.forget(Filter(track="1"), "track") == 0
+    assert [each.exists() for each in pictures] == [False, True]
+    index.close()
+    content = index.path.read_bytes()
+    assert b"000001_" not in content
+    assert b"000001_".hex().encode() not in content
 
 
 @pytest.mark.parametrize("commands", [["VACUUM"], ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]])
