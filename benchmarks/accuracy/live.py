@@ -73,10 +73,9 @@ class Walks:
         """Yield a row for what was said first and last, and for links at once."""
         links, first, last, boxes, corrections = self.live(embed)
         scene = self.scene(links, boxes)
-        spans = [scene.spans[name] for name in scene.shown]
-        at_once = link_tracks(
-            scene.features, *zip(*spans, strict=True), links.used_threshold, self.travel
-        )
+        cameras, starts, ends = zip(*(scene.spans[name] for name in scene.shown), strict=True)
+        threshold = links.used_threshold
+        at_once = link_tracks(scene.features, cameras, starts, ends, threshold, self.travel)
         ways = {
             "as first said": [first[name] for name in scene.shown],
             "as corrected": [last[name] for name in scene.shown],
@@ -85,7 +84,7 @@ class Walks:
         truth = true_people(scene)
         for words, people in ways.items():
             said = [*map(str, people)]
-            cells = row(words, scene, truth, scene.shown, said, links.used_threshold)
+            cells = row(words, scene, truth, scene.shown, said, threshold)
             yield [*cells, str(corrections) if words == "as corrected" else ""]
 
     def live(self, embed):

@@ -70,8 +70,8 @@ def main(argv=None):
     """Print the tables."""
     parser = Parser(__doc__)
     for name in ("torchreid", "fast_reid", "baseline"):
-        folder = ROOT.parent / name.replace("_", "-")
-        parser.add_argument(f"--{name}", type=Path, default=folder, help="its checkout")
+        checkout = ROOT.parent / name.replace("_", "-")
+        parser.add_argument(f"--{name}", type=Path, default=checkout, help="its checkout")
     parser.add_argument("--what", nargs="+", choices=TABLES, default=[*TABLES], help="only these")
     parser.add_argument("--result", type=Path, help="features to rank, in place of synthetic ones")
     parser.add_argument("--weights", help=f"weights of {NETWORK}, for features")

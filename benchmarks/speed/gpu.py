@@ -166,7 +166,7 @@ def prepared(rescore, query, gallery, device):
     return scores
 
 
-PARTS = {
+PARTS: dict = {
     "training": partial(training, LOOPS),
     "epochs": epochs,
     "extraction": extraction,

@@ -75,7 +75,7 @@ def loops_of(options):
 
     emulated = emulates(select_device(options["gpu_ids"]), torch.bfloat16)
     compiled = [] if options["compile"] is None else options["compile"] or PRECISIONS
-    loops = {"usual loop": (usual_loop, 2)}
+    loops: dict = {"usual loop": (usual_loop, 2)}
     for name, flags in PRECISIONS.items():
         if name == "bfloat16" and emulated:
             continue
