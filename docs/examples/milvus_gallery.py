@@ -11,6 +11,8 @@ PostgreSQL is the engine of the suite. Two things are needed on a real server:
   may miss what was written in the last STALENESS seconds; `forget` waits until none can show it.
 - `prepare` flushes. Milvus builds its graph when a segment is full or flushed; until then, a
   filtered search found 0.6 of the nearest images.
+
+Unlike the engines of the suite, `forget` leaves the records of track files.
 """
 
 import json

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import as_float32, flaw, whole_number
 from person_reid.errors import UserError
-from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, Filter, stored_facts
+from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, stored_facts
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import counted
 
@@ -71,11 +71,8 @@ def checked_paths(paths: Iterable[str | Path], place: str | Path) -> list[str | 
 def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[About]:
     """Return the facts about each image, as they are stored.
 
-    abouts: {path: facts} for some of the images; a path is a string or a Path. Raises UserError for
-    anything else.
+    abouts: {path: facts} for some of the images; a path is a string or a Path.
     """
-    if not isinstance(abouts, Mapping):
-        raise UserError(f"abouts: expected {{path: About}}, found {abouts!r:.60}.")
     if not abouts:
         return [UNKNOWN_ABOUT for _ in paths]
     found = []
@@ -83,12 +80,6 @@ def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[A
         about = abouts.get(path) or abouts.get(str(path)) or abouts.get(Path(path), UNKNOWN_ABOUT)
         found.append(stored_facts(about))
     return found
-
-
-def check_filter(which: Filter) -> None:
-    """Raise UserError for anything but a Filter."""
-    if not isinstance(which, Filter):
-        raise UserError(f"expected a Filter, such as Filter(camera='3'), found {which!r:.60}.")
 
 
 def check_count(k: int) -> None:

@@ -76,7 +76,7 @@ class Database:
     """The open file at a path, created if it does not exist."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = _path_of(path)
+        self.path = Path(path)
         self.new = not self.path.exists()
         self._cache: tuple[State, dict[Any, Any]] = (0, 0), {}
         self._state: State | None = None  # set during a transaction that reads: the state is fixed
@@ -279,10 +279,3 @@ def _close(database: sqlite3.Connection) -> None:
     """Close a connection, unless it belongs to another thread, which closes it itself."""
     with suppress(sqlite3.Error):
         database.close()
-
-
-def _path_of(path: Any) -> Path:
-    """Return the path of an index."""
-    if isinstance(path, str | os.PathLike) and str(path) and "\0" not in str(path):
-        return Path(path)
-    raise UserError(f"an index: expected the path of its file, found {path!r}.")

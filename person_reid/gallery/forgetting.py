@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from person_reid.data.video.tracked_boxes import Track
 from person_reid.errors import UserError
-from person_reid.gallery.checks import check_filter, state_of
+from person_reid.gallery.checks import state_of
 from person_reid.gallery.contract import TRACK_RECORDS, Gallery
 from person_reid.gallery.database import BUSY, DAMAGED, Database
 from person_reid.gallery.image_table import ImageTable, next_file
@@ -57,7 +57,6 @@ def forget(
 
     wait: for processes that still read the old state.
     """
-    check_filter(which)
     asked = str(asked)
     _forget_next(store, which, asked)
     db = store.db

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from person_reid.config.search import CODE_NAMES
 from person_reid.errors import StoreError, UserError
 from person_reid.gallery.checks import (
     are_different,
-    check_filter,
     checked_features,
     checked_paths,
     known_of,
@@ -34,6 +32,7 @@ from person_reid.gallery.metadata import (
     UNKNOWN_ABOUT,
     About,
     Filter,
+    fact_name,
     merged_about,
 )
 from person_reid.retrieval.similarity import Features, Floats
@@ -256,7 +255,7 @@ class ImageTable:
 
     def values(self, name: str) -> list[str]:
         """Return the distinct values of a column of About, in alphabetical order."""
-        command = f"SELECT DISTINCT {_column(name)} FROM images ORDER BY 1"
+        command = f"SELECT DISTINCT {fact_name(name)} FROM images ORDER BY 1"
         return [str(value) for (value,) in self.db.rows(command) if value]
 
     def relocate(self, old: Path, new: Path) -> int:
@@ -415,12 +414,8 @@ class ImageTable:
 
     def _clauses(self, which: Filter) -> tuple[str, list[Any]]:
         """Return the condition of a filter, with paths as they are stored."""
-        check_filter(which)
         condition, values = which.condition()
-        stored = self.folder.stored
-        return condition, [
-            stored(os.fsdecode(each)) if isinstance(each, bytes) else each for each in values
-        ]
+        return condition, self.folder.stored_values(values)
 
     def width(self) -> int | None:
         """Return the dimension of the features in the index, if known."""
@@ -459,13 +454,6 @@ class ImageTable:
         if not isinstance(token, str) or not TOKEN.fullmatch(token):
             raise self.db.damaged(f"{token!r:.60} is not a token")
         return token
-
-
-def _column(name: str) -> str:
-    """Return the name of a column of About."""
-    if name in FACT_NAMES:
-        return name
-    raise UserError(f"no column {name!r}; there are {COLUMNS}.")
 
 
 def _texts(about: About) -> tuple[Any, ...]:

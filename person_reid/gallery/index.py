@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.gallery import forgetting
-from person_reid.gallery.checks import check_count, check_filter, checked_features
+from person_reid.gallery.checks import check_count, checked_features
 from person_reid.gallery.feature_blocks import Block, FeatureBlocks, blocks_of
 from person_reid.gallery.image_table import REINDEXED, ImageTable
 from person_reid.gallery.inverted_lists import (
@@ -235,7 +235,6 @@ class SearchIndex:
         features.
         """
         check_count(k)
-        check_filter(among)
         queries = checked_features(queries, self.store.width(), self.path)
         k = min(k, max(1, len(self.store)))
         exact = exact or not faiss_is_installed() or not self._is_large()

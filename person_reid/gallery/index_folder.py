@@ -44,6 +44,10 @@ class IndexFolder:
         inside = stored.startswith(BELOW) and self._begin != b"\0"
         return Path(os.fsdecode(self._begin + stored.removeprefix(BELOW) if inside else stored))
 
+    def stored_values(self, values: Iterable[Any]) -> list[Any]:
+        """Return the values of a filter's SQL condition, with paths as the file stores them."""
+        return [self.stored(os.fsdecode(v)) if isinstance(v, bytes) else v for v in values]
+
     def stored_value(self, value: Any) -> Any:
         """Return a JSON value as the file stores it."""
         if isinstance(value, dict):

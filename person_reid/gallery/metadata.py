@@ -54,6 +54,13 @@ class About(NamedTuple):
 FACT_NAMES = About._fields[:5]  # facts that every image can have; `more` holds the others
 
 
+def fact_name(name: str) -> str:
+    """Return the name of a column of About. Raises UserError for any other name."""
+    if name in FACT_NAMES:
+        return name
+    raise UserError(f"no column {name!r}; there are {', '.join(FACT_NAMES)}.")
+
+
 def merged_about(old: About, new: About) -> About:
     """Return the new facts, with old ones in place of None."""
     both = zip(old, new, strict=True)
@@ -91,12 +98,6 @@ def _own(value: Any, name: str) -> dict[str, str]:
             f"{name}: {sorted(wrong)[0]} is a column of every index, not a further one."
         )
     return {key: _text(each, f"{name} {key}") for key, each in value.items() if each is not None}
-
-
-def _yes_or_no(value: Any, name: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise UserError(f"{name}: expected True or False, found {value!r}.")
 
 
 def _pairs(value: Any, name: str) -> tuple[tuple[str, str], ...]:
@@ -159,10 +160,9 @@ class Filter:
             "image": _path,
             "where": _pairs,
             "images": lambda paths, name: tuple(_path(each, name) for each in paths),
-            "has_identity": _yes_or_no,
         }
         for name, value in [*vars(self).items()]:
-            if value is not None:
+            if value is not None and name != "has_identity":
                 object.__setattr__(self, name, forms.get(name, _text)(value, name))
         ends = str(self.after), str(self.before)
         if None not in (self.after, self.before) and ends[0] >= ends[1]:
@@ -199,19 +199,22 @@ class Filter:
                 return False
         return True
 
-    def condition(self) -> tuple[str, list[Any]]:
-        """Return the filter as an SQL condition and its values."""
+    def condition(self, mark: str = "?", of_more: str = OF_MORE) -> tuple[str, list[Any]]:
+        """Return the filter as an SQL condition and its values.
+
+        mark: stands for a value. of_more: the condition that a further column has a value.
+        """
         clauses, values = [], []
         for column, sign, value in self.comparisons():
-            clauses.append(f"{column} {sign} ?")
+            clauses.append(f"{column} {sign} {mark}")
             values.append(value)
         for pair in self.where or ():
-            clauses.append(OF_MORE)
+            clauses.append(of_more)
             values += pair
         if self.images is not None:
-            clauses.append(f"path IN ({', '.join('?' * len(self.images))})")
+            clauses.append(f"path IN ({', '.join([mark] * len(self.images))})")
             values += self.images
-        return " AND ".join(clauses) or "1", values
+        return " AND ".join(clauses) or "true", values
 
 
 def filters_of(paths: Sequence[str | os.PathLike[str]], at_once: int) -> Iterator[Filter]:

@@ -53,8 +53,6 @@ def faults_of(index: Gallery) -> Iterator[str]:
             names = [str(path) for path, _ in images]
             if found := flaw(features, names.__getitem__):
                 yield f"{index.path}: {found}"
-        if isinstance(index, PostgresGallery):
-            yield from index.unfinished()
         return
     for (found,) in index.store.db.rows("PRAGMA integrity_check"):
         if found != "ok":

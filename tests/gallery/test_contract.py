@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
+from person_reid.gallery.contract import TRACK_RECORDS
 from person_reid.gallery.forgetting import image_key, track_key
 from person_reid.gallery.gallery import (
     GALLERIES,
@@ -153,6 +154,15 @@ def test_what_was_forgotten_is_known_until_it_is_allowed(gallery):
     assert gallery.forgotten([image, track, b"other"]) == {image, track}
     gallery.allow([image])
     assert gallery.forgotten([image, track]) == {track}
+
+
+def test_the_record_of_a_track_file_goes_with_the_last_image_of_its_source(gallery):
+    gallery.note(TRACK_RECORDS, {"film": {"path": "a"}, "other": {"path": "b"}})
+    abouts = dict(zip(PATHS, [About(source="film")] * 2 + [About(source="other")], strict=False))
+    gallery.add(PATHS[:3], FEATURES[:3], abouts)
+    for place, left in ((0, {"film", "other"}), (1, {"other"}), (2, set())):
+        assert gallery.forget(Filter(image=os.fsencode(PATHS[place])), "image") == 1
+        assert {*gallery.notes(TRACK_RECORDS)} == left
 
 
 def test_a_file_is_missing_until_it_is_added_and_when_it_changes(gallery, tmp_path):

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 
 from person_reid.errors import StoreError, UserError
 from person_reid.gallery import postgres as engine
+from person_reid.gallery.contract import TRACK_RECORDS
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.postgres import PostgresGallery
@@ -123,6 +124,19 @@ def test_two_writers_and_a_forgetter(gallery, postgres):
     assert there(gallery) == {number: CHUNK for number in range(9) if number != 3}
 
 
+def test_of_two_forgetters_the_second_deletes_the_record_of_the_track_file(gallery, postgres):
+    paths, features, *_ = chunk(0)
+    gallery.add(paths[:2], features[:2], dict.fromkeys(paths[:2], About(source="film")))
+    gallery.note(TRACK_RECORDS, {"film": {"path": "tracks.txt"}})
+    with closing(PostgresGallery(postgres)) as other, ThreadPoolExecutor(1) as pool:
+        with gallery._transaction():
+            assert gallery.forget(Filter(image=paths[0]), "image") == 1
+            second = pool.submit(other.forget, Filter(image=paths[1]), "image")
+            wait([second], timeout=0.5)
+        assert second.result() == 1
+    assert gallery.notes(TRACK_RECORDS) == {}
+
+
 def test_a_restart_in_the_middle_of_searches_is_an_error_in_one_line(
     gallery, postgres, postgres_server
 ):
@@ -196,9 +210,10 @@ def test_a_graph_that_was_left_unfinished_is_built_anew(with_graph):
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)",
             (f"{gallery.name}_graph",),
         )
-        cursor.execute(f"DELETE FROM {gallery.name}_about WHERE key = 'graph'")
-    assert [*faults_of(gallery)]
+        cursor.execute(f"DELETE FROM {gallery.name}_notes WHERE kind = 'trial'")
     gallery.prepare()
+    words = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+    assert gallery._rows(words, f"{gallery.name}_graph") == [(True,)]
     assert not [*faults_of(gallery)]
 
 
@@ -209,7 +224,9 @@ def test_images_below_the_folder_of_the_crops_are_found_on_each_machine(postgres
         (folder / "1.jpg").write_bytes(b"same")
     first = open_gallery(f"{postgres}?crops={here}")
     first.add([here / "1.jpg", "/elsewhere.jpg"], np.eye(2, WIDTH), None, ["", ""])
+    first.note("kind", {"crops": [str(here / "1.jpg"), "/elsewhere.jpg"]})
     second = open_gallery(f"{postgres}?crops={there}")
+    assert second.notes("kind") == {"crops": [str(there / "1.jpg"), "/elsewhere.jpg"]}
     assert second.file.parent == there
     assert {*second.abouts([there / "1.jpg"])} == {there / "1.jpg"}
     assert str(second.search(np.eye(2, WIDTH), 1)[1][0].path) == "/elsewhere.jpg"

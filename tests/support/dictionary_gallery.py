@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.gallery.checks import check_count, checked_features, known_of, state_of
+from person_reid.gallery.contract import TRACK_RECORDS
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN_ABOUT, merged_about
@@ -65,9 +66,12 @@ class DictionaryGallery(Gallery):
         return [[] for _ in queries]
 
     def forget(self, which, asked, keep_crops=False):
-        gone = [path for images in self.images(which) for path, _ in images]
+        gone = dict(image for images in self.images(which) for image in images)
         for path in gone:
             del self.rows[path]
+        left = {about.source for *_, about in self.rows.values()}
+        for source in {about.source for about in gone.values()} - left:
+            self.noted.get(TRACK_RECORDS, {}).pop(source, None)
         return len(gone)
 
     def remember(self, values):
