@@ -247,7 +247,7 @@ def test_options_that_do_not_go_together_are_refused(words, message, place, caps
 
 
 def test_a_rate_and_a_camera_are_asked_for(place, capsys):
-    with pytest.raises(UserError, match="hall: images have no frame rate. Give it: --fps 30"):
+    with pytest.raises(UserError, match="hall: images have no frame rate. Give it: fps=30"):
         said(capsys, fps=None)
     files = ["--tracks", "tracks.txt", "--frames", "hall", "--fps", "10"]
     with pytest.raises(UserError, match=r"tracks\.txt: which camera is it of\?"):
@@ -298,7 +298,7 @@ def test_a_video_without_its_tracks_is_no_image(place):
     (place / "film.mp4").write_bytes(b"a video")
     (place / "folder.mp4").mkdir()
     for name, message in (
-        ("film.mp4", "a video. .* --tracks: .*your-tracker.md says how"),
+        ("film.mp4", "a video. .* --tracks FILE: .*your-tracker.md says how"),
         ("folder.mp4", "no images in it"),
         ("none.mp4", "no such image or folder"),
     ):
