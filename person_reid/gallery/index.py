@@ -30,6 +30,7 @@ from person_reid.gallery.inverted_lists import (
     damaged_lists,
     delete_lists,
     faiss_is_installed,
+    latest_file,
     rescored,
 )
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
@@ -334,10 +335,19 @@ class SearchIndex:
 
         They are None as long as there are none.
         """
-        if not self._fit(self._lists):
+        if not self._fit(self._lists) and not self._are_newest(self._lists):
             lists = InvertedLists(self.store, renew=self.search_prepares)
             self._lists = lists if lists.index is not None else None
         return self._lists
+
+    def _are_newest(self, lists: InvertedLists | None) -> bool:
+        """Return whether a search keeps lists that are behind, as there are no newer ones yet."""
+        return (
+            lists is not None
+            and not self.search_prepares
+            and self.store.knows(lists.token)
+            and latest_file(self.store)[1] == lists.last
+        )
 
     def _fit(self, lists: InvertedLists | None) -> bool:
         """Return whether lists are of this state of the index, and not behind."""

@@ -6,7 +6,6 @@ async def search(call: Call) -> Answer:
     return await call.read(lambda gallery: {"queries": ...})
 """
 
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -135,14 +134,24 @@ def operation(
     return lambda act: Operation(method, path, role, answers, act, **more)
 
 
-def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:
-    """Return the requested page of answers, under a name, and the start of the next page."""
-    limit, text = call.parameters.get("limit", 100), call.parameters.get("start", "") or "0"
-    if not re.fullmatch(r"\d{1,15}", text):
-        raise Problem(400, "start: expected what `next` of the page before says.")
-    start = int(text)
-    found = list(islice(every, start, start + limit + 1))
-    return {name: found[:limit], "next": str(start + limit) if len(found) > limit else None}
+def one_page(
+    call: Call,
+    name: str,
+    every: Iterable[T],
+    key: Callable[[T], str],
+    shown: Callable[[T], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the requested page of answers, under a name, and the key with which the next begins.
+
+    key: a text that identifies an answer. shown: the answer as JSON.
+    """
+    limit, start = call.parameters.get("limit", 100), call.parameters.get("start")
+    rest = iter(every)
+    if start and not any(key(each) == start for each in rest):  # goes on behind it
+        raise Problem(404, "start: that answer is not there any more. Begin the list again.")
+    found = list(islice(rest, limit + 1))
+    following = key(found[limit - 1]) if len(found) > limit else None
+    return {name: [*map(shown, found[:limit])], "next": following}
 
 
 def not_listed() -> Problem:

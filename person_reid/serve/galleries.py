@@ -56,16 +56,20 @@ class Galleries:
 
     async def write(self, act: Callable[[Gallery], T]) -> T:
         """Return act(gallery), called in the writer thread; its changes are then on the disk."""
-        try:
-            return await self._run(self._writer, act)
-        finally:
-            if not self._prepares:
-                self._prepares = True
-                self._preparer.submit(self._prepare)
+
+        def acted(gallery: Gallery) -> T:
+            try:
+                return act(gallery)
+            finally:  # even if the client has gone meanwhile
+                if not self._prepares:
+                    self._prepares = True
+                    self._preparer.submit(self._prepare)
+
+        return await self._run(self._writer, acted)
 
     def close(self) -> None:
         """Finish the calls in progress, close the gallery, and end every thread."""
-        pools = (self._preparer, 1), (self._readers, self._count), (self._writer, 1)
+        pools = (self._readers, self._count), (self._writer, 1), (self._preparer, 1)
         for pool, count in pools:
             in_every_thread(pool, count, self._close)
             pool.shutdown()
@@ -110,8 +114,8 @@ class Galleries:
 
     def _close(self) -> None:
         """Close the gallery of this thread."""
-        if gallery := self._opened.__dict__.pop("gallery", None):
-            gallery.close()
+        if hasattr(self._opened, "gallery"):  # an empty gallery is false
+            self._opened.__dict__.pop("gallery").close()
 
     def _called(self, call: Callable[[Gallery], Any]) -> Any:
         """Call a function with the gallery of this thread.

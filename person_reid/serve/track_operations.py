@@ -60,11 +60,15 @@ def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
 )
 async def list_sightings(call: Call) -> Answer:
     """Return when and where people were seen: on tracks, or in images less than a minute apart."""
-    which = call.which(all_of_them=False)
-    shown = partial(_sighting, call.service.ids)
-    return await call.read(
-        lambda gallery: one_page(call, "sightings", map(shown, sightings(gallery, which)))
-    )
+    which, ids = call.which(all_of_them=False), call.service.ids
+
+    def page(gallery: Gallery) -> dict[str, Any]:
+        def key(seen: Sighting) -> str:
+            return ids.of(seen.images[0])
+
+        return one_page(call, "sightings", sightings(gallery, which), key, partial(_sighting, ids))
+
+    return await call.read(page)
 
 
 def _sighting(ids: ImageIds, seen: Sighting) -> dict[str, Any]:
@@ -84,9 +88,13 @@ async def list_tracks(call: Call) -> Answer:
         tracks: Iterable[IndexedTrack] = ()
         if recorded_tracks(gallery):
             tracks, _ = indexed_tracks(gallery)
-        return one_page(call, "tracks", map(partial(_listed_track, call.service.ids), tracks))
+        return one_page(call, "tracks", tracks, _key, partial(_listed_track, call.service.ids))
 
     return await call.read(page)
+
+
+def _key(each: IndexedTrack) -> str:
+    return f"{each.track.number} {each.record.source}"
 
 
 def _listed_track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:

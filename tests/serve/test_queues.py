@@ -15,6 +15,7 @@ pytest.importorskip("starlette")
 
 from person_reid.errors import UserError
 from person_reid.gallery import index as index_module
+from person_reid.gallery import inverted_lists
 from person_reid.gallery.image_table import ImageTable
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import InvertedLists
@@ -217,3 +218,71 @@ def test_no_search_waits_for_inverted_lists(tmp_path, monkeypatch):
 
     monkeypatch.setattr(index_module, "InvertedLists", slow)
     asyncio.run(asyncio.wait_for(ask(), 60))
+
+
+def test_a_service_opens_lists_that_are_behind_once(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(index_module, "MOST_COMPARED", 100)
+    monkeypatch.setattr(inverted_lists, "MOST_NEWER", 10)
+    features = np.random.default_rng(0).normal(size=(300, 8))
+    names = [f"{number}.png" for number in range(300)]
+    place = tmp_path / "people.index"
+    with closing(SearchIndex(place)) as index, closing(SearchIndex(place)) as reader:
+        index.add(names[:200], features[:200])
+        index.prepare()
+        index.add(names[200:], features[200:])
+        reader.search_prepares = False
+        lists = reader.lists()
+        assert lists.is_behind(reader.store)
+        for _ in range(2):
+            (found,) = reader.search(features[250:251], 1)
+            assert found[0].path.name == names[250]
+            assert reader.lists() is lists
+        index.prepare()  # as another thread of the service
+        assert not reader.lists().is_behind(reader.store)
+
+
+def test_a_write_whose_client_has_gone_is_prepared_for_searches(tmp_path, monkeypatch):
+    go, prepared = threading.Event(), threading.Event()
+    monkeypatch.setattr(SearchIndex, "prepare", lambda _: prepared.set())
+
+    async def ask():
+        galleries = Galleries(str(tmp_path / "a.index"), readers=1, most_waiting=9)
+        writing = asyncio.create_task(galleries.write(lambda _: go.wait(10)))
+        await asyncio.sleep(0.05)
+        writing.cancel()
+        await asyncio.sleep(0.05)
+        assert not prepared.is_set()
+        go.set()
+        assert await asyncio.to_thread(prepared.wait, 10)
+        galleries.close()
+
+    asyncio.run(ask())
+
+
+def test_closing_completes_a_write_and_closes_the_gallery_of_every_thread(tmp_path, monkeypatch):
+    opened, closed = set(), set()
+    place, close = tmp_path / "a.index", SearchIndex.close
+    monkeypatch.setattr(SearchIndex, "close", lambda each: (closed.add(id(each)), close(each)))
+
+    def slow(gallery):
+        opened.add(id(gallery))
+        time.sleep(0.2)
+        gallery.add(["0.jpg"], np.eye(1, 8, dtype=np.float32))
+        return len(gallery)
+
+    async def ask():
+        galleries = Galleries(str(place), readers=3, most_waiting=9)
+        monkeypatch.setattr(SearchIndex, "prepare", lambda each: opened.add(id(each)))
+        every = threading.Barrier(3)
+        reads = [galleries.read(lambda each: (every.wait(10), opened.add(id(each)))) for _ in "abc"]
+        await asyncio.gather(*reads)
+        writing = asyncio.create_task(galleries.write(slow))
+        await asyncio.sleep(0.05)
+        galleries.close()
+        assert await writing == 1
+
+    asyncio.run(ask())
+    assert len(opened) == 5  # three readers, the writer, and the thread that prepares
+    assert closed == opened
+    assert [file.name for file in tmp_path.iterdir()] == ["a.index"]

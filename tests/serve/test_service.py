@@ -236,7 +236,28 @@ def test_a_page_begins_where_the_one_before_ended_whatever_changed_meanwhile(cli
     client.delete(f"/v1/images/{first['next']}")
     for gone in (first["next"], "1", "x"):
         assert page(gone)["status"] == 404
-    assert client.get("/v1/sightings", params={"camera": "1", "start": "x"}).status_code == 400
+    assert client.get("/v1/sightings", params={"camera": "1", "start": "x"}).status_code == 404
+
+
+def test_sightings_come_in_pages_that_forgetting_does_not_shift(client):
+    for hour in range(5):
+        add(client, picture((10 * hour, 0, 0)), camera="1", time=f"2026-11-01T0{hour}:00Z")
+
+    def page(start=""):
+        asked = {"camera": "1", "limit": 2, "start": start}
+        return client.get("/v1/sightings", params=asked).json()
+
+    first = page()
+    earliest, last = (each["images"][0] for each in first["sightings"])
+    client.delete(f"/v1/images/{earliest}")
+    second = page(first["next"])
+    third = page(second["next"])
+    assert [len(each["sightings"]) for each in (second, third)] == [2, 1]
+    assert third["next"] is None
+    shown = [each["first"] for some in (first, second, third) for each in some["sightings"]]
+    assert shown == sorted({*shown})
+    client.delete(f"/v1/images/{last}")
+    assert page(first["next"])["status"] == 404
 
 
 def test_a_picture_is_that_of_the_gallery_alone(client, tmp_path):

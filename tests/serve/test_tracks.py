@@ -119,6 +119,21 @@ def test_the_tracks_come_in_pages_with_their_times_and_images(client, tracks):
     assert len(seven["images"]) == len(paths) == 3
 
 
+def test_a_page_of_tracks_begins_behind_the_one_before_when_tracks_are_forgotten(client, tracks):
+    def page(start=""):
+        return client.get("/v1/tracks", params={"limit": 2, "start": start}).json()
+
+    every = client.get("/v1/tracks").json()["tracks"]
+    first = page()
+    assert first["tracks"] == every[:2]
+    gone = {name: every[0][name] for name in ("source", "track")}
+    assert client.delete("/v1/images", params=gone).json()["images"]
+    second = page(first["next"])
+    assert second["tracks"] == every[2:4]
+    for wrong in ("2", "x", f"{first['next']}x"):
+        assert page(wrong)["status"] == 404
+
+
 def test_a_client_gives_images_of_a_track_file_no_other_track(client, tracks):
     listed = client.get("/v1/tracks").json()
     (image, *_) = listed["tracks"][0]["images"]
