@@ -14,9 +14,9 @@ import person_reid as reid
 from person_reid.config.search import GALLERY_COMMANDS
 from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.load import NetworkToTest
 from person_reid.errors import UserError
 from person_reid.gallery import indexing
+from person_reid.gallery.indexed_network import known_network
 from person_reid.gallery.metadata import About, Found
 from person_reid.models.factory import create_model
 from tests.deploy.test_load import save_run
@@ -237,9 +237,8 @@ def test_weights_that_moved_are_named_or_relocated(indexed, capsys):
         said(capsys, "index", "first", "--weights", "net1.pth")
     assert "0 images added" in said(capsys, "index", "first", "--weights", "far/net.pth")
     assert "0 images of" in said(capsys, "relocate", "net.pth", "far/net.pth")
-    embedder = reid.open_network(reid.SearchIndex("people.index"))
-    assert isinstance(embedder.source, NetworkToTest)
-    assert Path(embedder.source.weights) == indexed / "far" / "net.pth"
+    known = known_network(reid.SearchIndex("people.index"))
+    assert Path(known.place) == indexed / "far" / "net.pth"
 
 
 def test_a_run_is_refused_for_the_index_of_a_weight_file(indexed, capsys):
