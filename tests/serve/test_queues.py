@@ -261,28 +261,35 @@ def test_a_write_whose_client_has_gone_is_prepared_for_searches(tmp_path, monkey
 
 
 def test_closing_completes_a_write_and_closes_the_gallery_of_every_thread(tmp_path, monkeypatch):
-    opened, closed = set(), set()
+    opened, closed = [], []
     place, close = tmp_path / "a.index", SearchIndex.close
-    monkeypatch.setattr(SearchIndex, "close", lambda each: (closed.add(id(each)), close(each)))
 
-    def slow(gallery):
-        opened.add(id(gallery))
+    def closing_is_noted(gallery):
+        closed.append(gallery)
+        close(gallery)
+
+    def add_slowly(gallery):
+        opened.append(gallery)
         time.sleep(0.2)
         gallery.add(["0.jpg"], np.eye(1, 8, dtype=np.float32))
         return len(gallery)
 
+    def wait_for_all(gallery):
+        every.wait(10)
+        opened.append(gallery)
+
     async def ask():
         galleries = Galleries(str(place), readers=3, most_waiting=9)
-        monkeypatch.setattr(SearchIndex, "prepare", lambda each: opened.add(id(each)))
-        every = threading.Barrier(3)
-        reads = [galleries.read(lambda each: (every.wait(10), opened.add(id(each)))) for _ in "abc"]
-        await asyncio.gather(*reads)
-        writing = asyncio.create_task(galleries.write(slow))
+        await asyncio.gather(*(galleries.read(wait_for_all) for _ in range(3)))
+        writing = asyncio.create_task(galleries.write(add_slowly))
         await asyncio.sleep(0.05)
         galleries.close()
         assert await writing == 1
 
+    every = threading.Barrier(3)
+    monkeypatch.setattr(SearchIndex, "close", closing_is_noted)
+    monkeypatch.setattr(SearchIndex, "prepare", lambda gallery: opened.append(gallery))
     asyncio.run(ask())
     assert len(opened) == 5  # three readers, the writer, and the thread that prepares
-    assert closed == opened
+    assert {*map(id, closed)} == {*map(id, opened)}
     assert [file.name for file in tmp_path.iterdir()] == ["a.index"]
