@@ -62,7 +62,12 @@ from person_reid.files import (
     real,
     write_text,
 )
-from person_reid.gallery.adapted_network import adaptation_of, keep_adapted, with_adapted
+from person_reid.gallery.adapted_network import (
+    adaptation_of,
+    check_tracks,
+    keep_adapted,
+    with_adapted,
+)
 from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.indexed_network import measured_on
 from person_reid.gallery.indexed_tracks import indexed_tracks
@@ -140,11 +145,12 @@ def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
 
     if options := adaptation_of(index, config, config.save):
         try:
+            check_tracks(index)
             begun = started(options)
             reid.check_training(begun)
             fault = adapt(begun, reid.World())
             keep_adapted(index, config, options, fault)
-        except reid.UserError as error:  # such as too few people
+        except reid.UserError as error:  # such as too few tracks
             fault = str(error)
         print(f"{config.save}: the network {f'stays: {fault}' if fault else 'was adapted'}")
 

@@ -2,6 +2,7 @@
 
 config = with_adapted(index, config)                  # an adapted index keeps its network
 if options := adaptation_of(index, config, "shop"):   # None if already adapted to these
+    check_tracks(index)
     keep_adapted(index, config, options, fault=adapt(options, world))
 """
 
@@ -19,11 +20,16 @@ from person_reid.files import real, write_text
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.index_folder import folder_beside
-from person_reid.gallery.indexed_network import known_network, network_ref
+from person_reid.gallery.indexed_network import known_network, network_ref, track_cosines_of
+from person_reid.gallery.indexed_tracks import cameras_of, indexed_tracks, spans
 from person_reid.gallery.upkeep import reindex_images
+from person_reid.retrieval.association import link_tracks
 
 RUN = "adaptation"  # the run of the adaptation, in the folder of people.py
 NETWORK = "adapted-"  # prefix of adapted networks; the fingerprint of the images follows
+# A neighbourhood of adaptation is 20 images, and a track has eight: people with fewer tracks
+# share it with strangers, so that clusters mix them up.
+TRACKS_OF_PERSON = 3
 NAMED = (*DECIDED, *PREPARED, "engine")  # options that identify the network
 Config = TypeVar("Config", bound=NetworkOfIndex)
 
@@ -62,6 +68,24 @@ def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptC
         name=str(real(folder) / RUN / digest),
         gpu_ids=config.gpu_ids,
     )
+
+
+def check_tracks(index: Gallery) -> None:
+    """Raise UserError if an index has fewer than TRACKS_OF_PERSON tracks per person.
+
+    The people are counted by linking the tracks with the network of the index.
+    """
+    every, features = indexed_tracks(index)
+    tracks = every[: len(features)]
+    linked = link_tracks(
+        features, cameras_of(tracks), *spans(tracks), cosines=track_cosines_of(index)
+    )
+    people = len({*linked.labels.tolist()})
+    if len(tracks) < TRACKS_OF_PERSON * people:
+        raise UserError(
+            f"{len(tracks)} tracks of about {people} people are too few; with fewer than "
+            f"{TRACKS_OF_PERSON} for each, adaptation mixes people up."
+        )
 
 
 def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, fault: str) -> None:

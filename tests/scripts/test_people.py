@@ -225,6 +225,11 @@ def test_the_network_adapts_to_the_tracks_once_and_a_worse_one_is_not_taken(
     run("hall", "yard", "--save", "shop")
     with closing(SearchIndex(Path("shop/people.index"))) as index:
         before = known_network(index)
+    run("hall", "yard", "--save", "shop", "--adapt")
+    assert "the network stays: 4 tracks of about" in capsys.readouterr().out
+    assert not Path("shop/adaptation").exists()
+    trained.clear()
+    monkeypatch.setattr(adapted_network, "TRACKS_OF_PERSON", 1)
     monkeypatch.setattr(Adaptation, "fault", lambda adaptation: "it is worse")
     run("hall", "yard", "--save", "shop", "--adapt")
     assert "the network stays: it is worse" in capsys.readouterr().out
