@@ -58,7 +58,14 @@ FEATURES /= np.linalg.norm(FEATURES, axis=1, keepdims=True)
 def main(argv=None):
     """Kill, continue and compare."""
     parser = Parser(__doc__)
-    parser.add_argument("--what", nargs="+", choices=KINDS, default=[*KINDS], help="only these")
+    parser.add_argument(
+        "--what",
+        nargs="+",
+        choices=KINDS,
+        default=[*KINDS],
+        help=f"only some of {', '.join(KINDS)}",
+        metavar="KIND",
+    )
     parser.add_argument("--kills", type=int, help="of each (default: 200 trainings, 50 others)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
     options = parser.parse_args(argv)

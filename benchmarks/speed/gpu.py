@@ -60,7 +60,14 @@ def main(argv=None):
     """Run the parts one after another."""
     parser = Parser(__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="layout of prepare.py")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="only these")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=[*PARTS],
+        help=f"only some of {', '.join(PARTS)}",
+        metavar="PART",
+    )
     parser.add_argument(
         "--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS], help="only these"
     )

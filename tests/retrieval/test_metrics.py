@@ -203,7 +203,7 @@ def test_the_line_reads_as_published():
 def test_one_camera_is_explained_rather_than_measured():
     images = image_set(np.eye(3), [1, 1, 2], [4, 4, 4])
     with pytest.raises(
-        UserError, match=r"all images are of camera 4.*: ignore_cameras=True of evaluate,"
+        UserError, match=r"all images are of camera 4.*: ignore_cameras of evaluate,"
     ):
         evaluate(images, images)
     assert evaluate(images, images, ignore_cameras=True).rank(1) == 1

@@ -174,7 +174,7 @@ def test_what_a_list_says_counts_more_than_a_photograph(index, tmp_path):
 )
 def test_only_tracks_that_begin_in_the_period_take_part(index, words, expected):
     assert {*run(index, *words)} == expected
-    with pytest.raises(UserError, match="no track with an image begins from --after"):
+    with pytest.raises(UserError, match="no track with an image begins between after"):
         run(index, "--after", "2030-01-01")
 
 

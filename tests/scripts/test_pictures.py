@@ -219,7 +219,7 @@ def test_figures_of_one_camera_need_a_flag(inside, tmp_path):
         ["histogram", "--result", str(tmp_path / "one.mat")],
     ):
         picture = tmp_path / f"{words[0]}.png"
-        with pytest.raises(UserError, match=r"--ignore_cameras of .* figures\.py"):
+        with pytest.raises(UserError, match=r"ignore_cameras of .* figures\.py"):
             figures.main([*words, "--save", str(picture)])
         figures.main([*words, "--save", str(picture), "--ignore_cameras"])
         assert picture.is_file()
@@ -254,7 +254,7 @@ def test_heat_maps_show_a_ranking_and_any_images(inside, tmp_path, drawn_sizes):
     assert drawn_sizes == [10, 4, 30]
     assert (tmp_path / "ranking.png").is_file()
     assert (tmp_path / "two.pdf").is_file()
-    with pytest.raises(UserError, match="--query_index 99"):
+    with pytest.raises(UserError, match="query_index=99: expected 0 to 11"):
         heatmap.main(["--name", "small", "--query_index", "99"])
     with pytest.raises(UserError, match=r"absent\.jpg"):
         heatmap.main([*SMALL, "absent.jpg"])

@@ -281,7 +281,8 @@ def test_a_format_can_be_named(place, caplog):
     line = ",".join(map(str, BOX))
     rows = [f"{n},{track},{line},0.9,{track},{track - 1}\n" for n in (1, 5) for track in (1, 2)]
     (place / "tracks.txt").write_text("".join(rows))
-    assert [track.number for track in index("img1").read()] == [1]
+    record = index("img1", "tracks.txt", "--format", "boxmot_eval")
+    assert [track.number for track in record.read()] == [1]
     assert "class 2: 2 boxes skipped" in caplog.text
     record = index("img1", "tracks.txt", "--format", "mot")
     assert [track.number for track in record.read()] == [1, 2]

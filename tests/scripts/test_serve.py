@@ -78,7 +78,7 @@ def test_other_machines_are_let_in_over_tls_or_a_proxy_alone(tmp_path):
     from person_reid.errors import UserError
     from tools.serve import main
 
-    with pytest.raises(UserError, match="--certificate"):
+    with pytest.raises(UserError, match="Give certificate and key"):
         main(["--index", str(tmp_path / "a.index"), "--host", "0.0.0.0"])
     with pytest.raises(OSError, match="tokens.txt"):
         main(["--index", str(tmp_path / "a.index"), "--tokens", str(tmp_path / "tokens.txt")])

@@ -275,7 +275,7 @@ def test_a_detector_of_ones_own_has_a_name(mine):
     assert_finds_the_person(opened(mine))
     with pytest.raises(UserError, match="There is a detector 'mine' already"):
         reid.register_detector(mine, lambda device: lambda frame: ([], []))
-    with pytest.raises(UserError, match="detector_class=0 would be ignored"):
+    with pytest.raises(UserError, match="detector_class would be ignored"):
         opened(mine, detector_class=0)
 
 
