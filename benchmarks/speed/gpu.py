@@ -69,7 +69,12 @@ def main(argv=None):
         metavar="PART",
     )
     parser.add_argument(
-        "--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS], help="only these"
+        "--networks",
+        nargs="+",
+        choices=NETWORKS,
+        default=[*NETWORKS],
+        metavar="NETWORK",
+        help=f"only some of {', '.join(NETWORKS)}",
     )
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--dry_run", action="store_true", help="tiny sizes")

@@ -298,7 +298,7 @@ def test_a_damaged_or_foreign_folder_gives_one_line(damage, message, folder):
 
 def test_no_entry_of_the_configuration_has_another_type_or_is_out_of_range(folder):
     whole = (folder / "config.json").read_text()
-    damages = [(change({name: value}), f"{name}={value}: ") for name, value in WRONG_LAYERS]
+    damages = [(change({name: value}), f"damaged ({name}") for name, value in WRONG_LAYERS]
     damages += [
         (change(**{name: value}), f"{name} {value!r}: expected") for name, value in WRONG_COUNTS
     ]

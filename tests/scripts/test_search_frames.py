@@ -287,7 +287,7 @@ def test_a_format_can_be_named(place, caplog):
     record = index("img1", "tracks.txt", "--format", "mot")
     assert [track.number for track in record.read()] == [1, 2]
     assert record.form == "mot"
-    with pytest.raises(UserError, match="a file; --format ultralytics is about a folder"):
+    with pytest.raises(UserError, match="a file; format=ultralytics is about a folder"):
         index("img1", "tracks.txt", "--format", "ultralytics")
 
 
