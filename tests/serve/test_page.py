@@ -118,6 +118,21 @@ def test_a_photograph_is_searched_added_named_and_forgotten(page, client):
 
 
 @in_chromium
+def test_a_photograph_that_arrives_late_moves_no_button_from_under_the_mouse(page, client):
+    waiting: list = []
+    page.page.route("**/picture*", lambda request: waiting.append(request))
+    page.value(f"location.hash = '#image={client.get('/v1/images').json()['images'][0]['id']}'")
+    rename = page.page.locator("#asked-image button").first
+    before = rename.bounding_box()
+    page.until(lambda: waiting)
+    for request in waiting:
+        request.continue_()
+    page.page.unroute("**/picture*")
+    page.wait("document.querySelector('#asked-image img').naturalWidth > 0")
+    assert rename.bounding_box() == before
+
+
+@in_chromium
 def test_a_photograph_is_searched_where_nobody_has_a_name(page, client):
     answer = client.patch("/v1/images", params={"camera": "1"}, json={"identity": ""})
     assert answer.json() == {"images": 2}
