@@ -1,21 +1,12 @@
 """Learn from a teacher, a better network that sees the same images.
 
-t and s are features of teacher and student.
+s and t are the features of the student and of its teacher.
 
-    relations    L = huber(d(s), d(t)) + w · huber(a(s), a(t))
-                 d: distances of two images, divided by their mean
-                 a: cosines of the angles of three images
-                 Park et al., Relational Knowledge Distillation, CVPR 2019, equations 5 to 9
-    similarity   L = ‖G(s) − G(t)‖² / N²; G: cosines, rows of norm 1
-                 Tung, Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019, equation 4
-    neighbours   L = mean over i of KL(p(t, i) ‖ p(s, i))
-                 p(t, i) = softmax over j ≠ i of cos(t_i, t_j) / τ
-                 Koohpayegani et al., CompRess, NeurIPS 2020, equations 1 and 2
-    classes      L = mean over i of KL(softmax(c_i / τ) ‖ softmax(z))
-                 Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2
-    features     L = mean over i of 1 − cos(W · norm(s_i), t_i)
-                 Romero et al., FitNets, ICLR 2015, section 2.2, with the cosine by which features
-                 are compared
+    classes    L = mean over i of KL(softmax(c_i / τ) ‖ softmax(z))
+               Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2
+    features   L = mean over i of 1 − cos(W · norm(s_i), t_i)
+               Romero et al., FitNets, ICLR 2015, section 2.2, with the cosine by which features
+               are compared
 
 z are the student's class scores, and c the cosines between the teacher's feature and its mean
 feature of each class, so that the teacher needs no classifier. W is learned, and not used in
