@@ -217,6 +217,8 @@ class PostgresGallery(Gallery):
         }
         with self._transaction() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('person-reid'))")
+            if width and self.width():
+                return  # to create its indexes again would wait for its writers, and they for us
             for tables in (NOTES, IMAGES) if width else (NOTES,):
                 words = tables.format(name=self.name, width=width, storage=storage, **settings)
                 self._connection.execute(words)

@@ -124,6 +124,17 @@ def test_two_writers_and_a_forgetter(gallery, postgres):
     assert there(gallery) == {number: CHUNK for number in range(9) if number != 3}
 
 
+def test_the_second_of_two_first_additions_waits_for_no_writer(gallery, postgres, monkeypatch):
+    gallery.add(*chunk(0))
+    with closing(open_gallery(f"{postgres}?options=-clock_timeout%3D1s")) as second:
+        width, known = second.width, iter([None])  # it looked before the first had added
+        monkeypatch.setattr(second, "width", lambda: next(known, width()))
+        with gallery._transaction() as writing:
+            writing.execute(f'LOCK TABLE "{gallery.name}_images" IN ROW EXCLUSIVE MODE')
+            second.add(*chunk(1))
+    assert there(gallery) == {0: CHUNK, 1: CHUNK}
+
+
 def test_of_two_forgetters_the_second_deletes_the_record_of_the_track_file(gallery, postgres):
     paths, features, *_ = chunk(0)
     gallery.add(paths[:2], features[:2], dict.fromkeys(paths[:2], About(source="film")))
