@@ -3,8 +3,8 @@
 detector = DetectorFile(Path("yolox_nano.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)
 
-A detector is tried once on a grey picture. Its outputs show which program exported it, and
-therefore how to prepare pictures and read its outputs.
+A detector first runs on a grey picture. The outputs show which program exported it, and therefore
+how to prepare pictures and how to read the outputs of the detector.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     import torch
 
 DETECTOR_ENDINGS = (".onnx", ".xml")
-FREE_SIZE = (640, 640)  # the largest picture in pixels if a file leaves its size open
+FREE_SIZE = (640, 640)  # pixels: the size of the input if a file leaves it open
 EMPTY = 114  # the grey with which YOLO pads a frame
 OVERLAP = 0.7  # IoU above which the weaker of two YOLO boxes is skipped
-INSIDE = 0.9  # a box of which so much lies inside another box shows the same person
-# ImageNet's mean and deviation, by which a format may normalise
+INSIDE = 0.9  # share of a box inside another box from which both show one person
+# ImageNet's mean and standard deviation, for formats that normalise
 MEAN_COLOUR = (0.485, 0.456, 0.406)
 COLOUR_DEVIATION = (0.229, 0.224, 0.225)
 log = logging.getLogger(__name__)
 
 
 class OpenedDetector(NamedTuple):
-    """A file as its library opens it.
+    """A detector file, opened by the library that reads it.
 
     sides: the dimensions of its input, None where they are variable. dtype: the NumPy type of the
     input.
-    run: returns {name: values} of the outputs for a picture.
+    run: returns the outputs {name: values} for a picture.
     """
 
     sides: list[int | None]
@@ -57,10 +57,10 @@ class OpenedDetector(NamedTuple):
 class DetectorFile:
     """A detector in a file.
 
-    device: for ONNX Runtime, which must support it. form: a key of FORMATS_OF_DETECTORS, which must
-    fit the shapes; by default, it is recognised by the outputs and logged. person: the class of
+    device: where ONNX Runtime runs it. form: a key of FORMATS_OF_DETECTORS that fits the shapes of
+    the outputs; by default, the outputs decide, and the format is logged. person: the class of
     people.
-    least: the lowest score of a box that counts; thousands of weaker ones need no comparison.
+    least: the lowest score of a box to return; the thousands of weaker ones are never compared.
     Raises UserError if the file is not a detector, or has an unknown format.
     """
 
@@ -82,17 +82,17 @@ class DetectorFile:
         log.info("%s: a detector of the form %s; class %d is a person.", path, name, self.person)
 
     def _form_of(self, outputs: dict[str, Values], size: Size) -> str:
-        """Return the name of the format, recognised by the outputs for a grey picture."""
+        """Return the name of the format that the outputs for a grey picture have."""
         fitting = [
             name
             for name, form in FORMATS_OF_DETECTORS.items()
             if form.fits(outputs, size) and form.shows(outputs, size)
         ]
         if not fitting:
-            raise self._strange(outputs, size, "is not the form of a detector that is known")
+            raise self._strange(outputs, size, "is not a known form")
         if len(fitting) > 1:
             raise UserError(
-                f"{self.path}: its outputs may be of the forms {' and '.join(fitting)}. Say which: "
+                f"{self.path}: its outputs may be {' and '.join(fitting)}. Say which: "
                 f"detector_format={fitting[0]}"
             )
         return fitting[0]
@@ -107,7 +107,7 @@ class DetectorFile:
         looks = f", which look like {table.in_words(size)}" if table else ""
         return UserError(
             f"{self.path}: its outputs are {shown}{looks}, for a grey picture of "
-            f"{size[0]}×{size[1]} pixels. That {said}. Known are "
+            f"{size[0]}×{size[1]} pixels. That {said}. There are: "
             f"{', '.join(FORMATS_OF_DETECTORS)}."
         )
 
@@ -137,12 +137,12 @@ class DetectorFile:
         raise UserError(f"{self.path}: its input is ({shown}); expected one picture in colour.")
 
     def _size(self, free: Size) -> Size:
-        """Return the size of the picture. free: the size where the file leaves it open."""
+        """Return the size of the input. free: the size to use where the file leaves it open."""
         height, width = self.opened.sides[1:3] if self.colours_last else self.opened.sides[2:4]
         return width or free[0], height or free[1]
 
     def _fitted(self, frame: Frame) -> tuple[Values, Values, Values]:
-        """Return a frame as a picture (h, w, 3), with its scale (2,) and offset (2,) there."""
+        """Return a frame as a picture (h, w, 3), with its scale (2,) and offset (2,) in it."""
         whole = np.array(size_of(frame))
         if not self.form.letterbox:
             free = np.maximum(np.round(whole * max(FREE_SIZE) / whole.max() / 32), 1) * 32
@@ -190,10 +190,10 @@ def _resized(frame: Frame, size: Size) -> Values:
 
 
 def thinned(boxes: Values, scores: Values, overlap: float) -> Values:
-    """Return the indices of boxes (N, 4), without the weaker ones if several show one person.
+    """Return the indices of the boxes (N, 4) to keep: one per person, the strongest first.
 
     Two boxes show one person if their IoU is above `overlap`, or if the smaller box is inside the
-    other, as for half of a body. The strongest box comes first.
+    other, as a box around half a body is.
     """
     import torch
     from torchvision.ops import nms
@@ -211,7 +211,7 @@ def _opened(path: Path, device: torch.device) -> OpenedDetector:
     """Open a file with the library that reads it."""
     ending = path.suffix.lower()
     if not path.exists():
-        raise UserError(f"{path}: no such file of a detector.")
+        raise UserError(f"{path}: no such detector file.")
     if ending not in DETECTOR_ENDINGS:
         raise UserError(
             f"{path}: expected a detector in ONNX or OpenVINO form, a file "
@@ -256,6 +256,6 @@ def _one_input(path: Path, inputs: Mapping[str, Any]) -> Any:
     if len(inputs) > 1:
         raise UserError(
             f"{path}: takes {', '.join(inputs)}; expected a picture alone. Export the detector "
-            "without what it needs besides."
+            "without its other inputs."
         )
     return next(iter(inputs.values()))

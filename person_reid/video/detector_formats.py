@@ -34,11 +34,11 @@ class Detections(NamedTuple):
 class DetectorFormat:
     """The input and the output of a program's detectors.
 
-    fits: whether outputs, for a picture of a size, can be read in this format. read: reads them.
-    shows: whether outputs that fit also have the values of this format. person: the class of
-    people. letterbox: where a frame that keeps its shape is padded: "end", "both", or "" for a
-    stretched frame. bgr: whether the colours are in the order blue, green, red. scale: the divisor
-    of a picture's values.
+    fits: returns whether outputs for a picture of a given size can be read in this format. read:
+    reads them. shows: returns whether outputs that fit also have the values of this format. person:
+    the class of people. letterbox: where a frame that keeps its shape is padded: "end", "both", or
+    "" for a stretched frame. bgr: whether the colours are in the order blue, green, red. scale: the
+    divisor of a picture's values.
     normalize: whether ImageNet's mean and deviation are then removed. overlapping: whether several
     boxes of one person still have to be suppressed.
     """
@@ -55,7 +55,7 @@ class DetectorFormat:
 
 
 def _cells(size: Size) -> Values:
-    """Return the place and stride (A, 3), in pixels, of each cell of YOLO's grids."""
+    """Return the position and stride (A, 3), in pixels, of each cell of YOLO's grids."""
     found = []
     for stride in STRIDES:
         across, down = (side // stride for side in size)
@@ -66,10 +66,10 @@ def _cells(size: Size) -> Values:
 
 
 class Table(NamedTuple):
-    """The boxes (N, 4) of a picture, and further values (N, C) of each box.
+    """The boxes (N, 4) in a picture, and further values (N, C) for each box.
 
-    laid: how the table is laid out. "cells": one row for each of YOLO's cells; "rows"; "columns";
-    "boxes first" or "boxes last": in two outputs.
+    laid: the layout. "cells": one row for each of YOLO's cells; "rows" or "columns": one for each
+    box; "boxes first" or "boxes last": the boxes and the rest are two outputs.
     """
 
     laid: str
@@ -77,7 +77,7 @@ class Table(NamedTuple):
     rest: Values
 
     def boxes_are(self, size: Size) -> str:
-        """Return the kind of values of the boxes, for a grey picture."""
+        """Return what the four numbers of a box mean, judged by a grey picture of this size."""
         if self.laid == "cells" and not _beyond_cells(self.boxes, size):
             return "offsets in cells"
         corners = (self.boxes[:, 2:] >= self.boxes[:, :2]).all()  # never true for middles and sides
@@ -86,7 +86,7 @@ class Table(NamedTuple):
         return f"{'corners' if corners else 'middles'} in {'pixels' if pixels else 'fractions'}"
 
     def rest_is(self, size: Size) -> str:
-        """Return the kind of values after the boxes, for a grey picture."""
+        """Return what the numbers after a box mean, judged by a grey picture of this size."""
         first, others = self.rest[:, 0], self.rest[:, 1:]
         if self.rest.shape[1] == 2 and _are_shares(first) and not (others % 1).any():
             return "score, class"
@@ -96,7 +96,7 @@ class Table(NamedTuple):
         return "score, points" if points else "logits"
 
     def in_words(self, size: Size) -> str:
-        """Describe the values."""
+        """Describe the layout and the values in a message."""
         return f"{self.laid}: {self.boxes_are(size)}; {self.rest_is(size)}"
 
 
@@ -105,12 +105,12 @@ def _are_shares(values: Values) -> bool:
 
 
 def _beyond_cells(values: Values, size: Size) -> bool:
-    """Return whether numbers are pixels, since an offset never spans so many cells."""
+    """Return whether values are pixels, since an offset never spans so many cells."""
     return bool(np.abs(values).max() > max(size) / STRIDES[0])
 
 
 def table_of(outputs: Outputs, size: Size) -> Table | None:
-    """Return the table in outputs, or None without one."""
+    """Return the table in outputs, or None if they hold none."""
     if len(outputs) == 2:
         return _table_of_two(outputs)
     values = next(iter(outputs.values()))
@@ -135,7 +135,7 @@ def _table_of_two(outputs: Outputs) -> Table | None:
 
 
 def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> Detections:
-    """Read a table with known kinds of values."""
+    """Read a table whose values are known to be of these kinds."""
     table = table_of(outputs, size)
     assert table, "the form was checked"
     _, boxes, rest = table
@@ -172,8 +172,8 @@ def _table(
 ) -> DetectorFormat:
     """Return the format of a table.
 
-    laid, boxes_are, rest_is: see Table; "object, scores" have the same values as "scores". only: a
-    further test that excludes formats with similar values. how: arguments of DetectorFormat.
+    laid, boxes_are, rest_is: see Table; "object, scores" looks like "scores". only: a further test,
+    which excludes formats with similar values. how: further arguments of DetectorFormat.
     """
     paired = laid[0].startswith("boxes")
 
@@ -216,12 +216,12 @@ CELLS, ROWS, ANY_WAY = ("cells",), ("rows",), ("cells", "rows", "columns")
 PAIR = ("boxes first", "boxes last")
 YOLOX: dict[str, Any] = {"letterbox": "end", "bgr": True, "overlapping": True}
 YOLOV8: dict[str, Any] = {"letterbox": "both", "scale": 255.0, "overlapping": True}
-# The formats; DETECTOR_FORMATS has their names.
+# The formats; DETECTOR_FORMATS lists their names.
 FORMATS_OF_DETECTORS = {
     # Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430; decoded or not.
     "yolox": _table(CELLS, "offsets in cells", "object, scores", **YOLOX),
     "yolox_decoded": _table(CELLS, "middles in pixels", "object, scores", _may_be_yolox, **YOLOX),
-    # Ultralytics from version 8 on, and others with the same output; exports by DeepStream-Yolo.
+    # Ultralytics from version 8 on, and programs with the same output; exports by DeepStream-Yolo.
     "yolov8": _table(ANY_WAY, "middles in pixels", "scores", _may_be_yolov8, **YOLOV8),
     "yolov8_pose": _table(ANY_WAY, "middles in pixels", "score, points", **YOLOV8),
     "deepstream": _table(CELLS, "corners in pixels", "score, class", **YOLOV8),

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 MOST_BOXES = 1000  # per frame; detectors for COCO give 100 or 300
 LEAST_BOX = 2  # the shortest side of a box within the frame, in pixels
-WHOLE = 0.95  # a box with at least this share of both sides of a frame covers it
-CUT = 0.01  # share of a tile's width; a box nearer to the tile's side is cut off there
+WHOLE = 0.95  # a box covers a frame if it spans at least this share of both sides
+CUT = 0.01  # share of a tile's width; a box closer than this to a side of the tile is cut off
 ONE_PERSON = 0.5  # IoU from which boxes of two tiles show one person
 FoundBoxes = npt.NDArray[np.float32]  # (N, 4): left, top, right, bottom in pixels
 BoxScores = npt.NDArray[np.float32]  # (N,), from 0 to 1
@@ -106,8 +106,8 @@ class CheckedDetector:
     that counts.
 
     tiles: see whole_and_tiles; 0 for the whole frame alone.
-    found, covering: the number of usable boxes, and how many of them cover the frame. unusable,
-    surplus: the numbers of boxes that are skipped as unusable or too many.
+    found, covering: how many boxes are usable, and how many of these cover the frame. unusable,
+    surplus: how many boxes were skipped because they are unusable or too many.
     """
 
     def __init__(self, detector: Detector, name: str, least: float = 0.0, tiles: int = 0) -> None:
@@ -169,7 +169,7 @@ class CheckedDetector:
         return boxes, scores
 
     def left_out(self) -> str:
-        """Describe irregularities since the last call, "" without any."""
+        """Describe the irregularities since the last call, or return "" if there were none."""
         words = [
             (
                 self.unusable,
@@ -181,8 +181,8 @@ class CheckedDetector:
         said = [f"left out {' and '.join(found)}"] if found else []
         if self.covering > self.found / 2:
             said.append(
-                f"{self.covering:,} of {self.found:,} boxes cover the whole frame. Is the form "
-                "another one? --detector_format"
+                f"{self.covering:,} of {self.found:,} boxes cover the whole frame. Is the output "
+                "in another format? --detector_format"
             )
         self.found = self.covering = self.unusable = self.surplus = 0
         return f"{self.name}: {'; '.join(said)}" if said else ""
@@ -192,8 +192,8 @@ def whole_and_tiles(detector: Detector, tiles: int, frame: Frame) -> tuple[Found
     """Return the boxes (N, 4) and scores (N,) that a detector finds in a frame and in its tiles.
 
     The tiles are as high as the frame and side by side, and each overlaps the next by half. Boxes
-    that are cut off at the side of a tile are skipped, because the next tile contains them
-    completely.
+    that are cut off at the side of a tile are skipped, because the next tile contains the whole
+    person.
     """
     width = frame.shape[1]
     wide = 2 * width // (tiles + 1)

@@ -1,4 +1,4 @@
-"""Predict tracked boxes: a Kalman filter with constant velocity for each of their numbers.
+"""Predict tracked boxes: a Kalman filter with constant velocity for each of a box's numbers.
 
     motion = Motion.of(boxes).after(1.0)          # a frame later
     motion.boxes()                                # (T, 4), the predictions
@@ -18,7 +18,7 @@ and after a measurement z with variance r,
     p ← p + K (z − p)             v ← v + L (z − p)
     Var v ← Var v − L Cov         Cov ← (1 − K) Cov         Var p ← (1 − K) Var p
 
-The deviations √q, √u and √r are shares of the height, except for the aspect.
+The deviations √q, √u and √r are fractions of the height, except for the aspect.
 
 Kalman, A New Approach to Linear Filtering and Prediction Problems, 1960. Wojke et al., Simple
 Online and Realtime Tracking with a Deep Association Metric, ICIP 2017.
@@ -32,8 +32,8 @@ import numpy as np
 
 from person_reid.arrays import Array, Integers
 
-PLACE_DEVIATION = 1 / 20  # share of the height: of the position per frame, and of a measurement
-SPEED_DEVIATION = 1 / 160  # share of the height: of the velocity per frame
+PLACE_DEVIATION = 1 / 20  # fraction of the height: of the position per frame, and of a measurement
+SPEED_DEVIATION = 1 / 160  # fraction of the height: of the velocity per frame
 ASPECT_PLACE, HEIGHT_PLACE = 2, 3  # in z
 ASPECT_DEVIATIONS = 1e-2, 1e-5  # per frame: the aspect and its velocity
 MEASURED_ASPECT_DEVIATION = 1e-1
@@ -66,7 +66,7 @@ class Motion:
         return cls(place, nothing, FIRST_PLACE**2 * q, FIRST_SPEED**2 * u, nothing)
 
     def after(self, frames: float) -> Motion:
-        """Return the state after so many frames."""
+        """Return the state that many frames later."""
         q, u = _noise(self.place[:, HEIGHT_PLACE])
         grown = 2 * frames * self.covariance + frames**2 * self.speed_variance
         return Motion(
@@ -78,7 +78,7 @@ class Motion:
         )
 
     def seen(self, rows: Integers, boxes: Array) -> Motion:
-        """Return the state after correcting each track in `rows` (R,) by its box in (R, 4)."""
+        """Return the state after correcting each track in `rows` (R,) by its box, (R, 4)."""
         place, speed, place_variance, speed_variance, covariance = (
             each.copy() for each in self._arrays()
         )
@@ -102,11 +102,11 @@ class Motion:
         return np.concatenate([centre - half, centre + half], axis=1)
 
     def select(self, rows: Array) -> Motion:
-        """Return the state of selected rows, given as numbers or (T,) booleans."""
+        """Return the state of the tracks in `rows`: their indices, or (T,) booleans."""
         return Motion(*(each[rows] for each in self._arrays()))
 
     def joined(self, other: Motion) -> Motion:
-        """Return the state of these tracks and of others."""
+        """Return the state of these tracks, followed by those of `other`."""
         both = zip(self._arrays(), other._arrays(), strict=True)
         return Motion(*(np.concatenate(pair) for pair in both))
 
@@ -130,7 +130,7 @@ def measured(boxes: Array) -> Array:
 
 
 def _noise(heights: Array) -> tuple[Array, Array]:
-    """Return the variances q and u of place and speed per frame, (T, 4) each."""
+    """Return the variances q and u of position and velocity per frame, (T, 4) each."""
     q, u = (
         (share * np.abs(heights[:, None])) ** 2 * np.ones(4)
         for share in (PLACE_DEVIATION, SPEED_DEVIATION)

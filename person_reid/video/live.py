@@ -6,10 +6,10 @@
             print(said.camera, said.track, said.person, said.corrected_from)
     live.people()                                        # people seen, the latest first
 
-A tracker follows the people in each camera. From time to time, an image of a track is embedded: the
-recent image that shows most of the person. After a few images, the track is linked to
-a person (retrieval/online.py). From time to time, all tracks are linked again, and a track whose
-person changes is reported as corrected.
+A tracker follows the people in each camera. From time to time, one image of a track is embedded:
+the recent one that shows most of the person. After a few images, the track is linked to a person
+(retrieval/online.py). At intervals, all tracks are linked again, and a track whose person changes
+is reported as corrected.
 """
 
 from collections.abc import Sequence
@@ -32,16 +32,16 @@ from person_reid.video.detectors import BoxScores, CheckedDetector, Detector, Fo
 from person_reid.video.tracked_video import LEAST_SECONDS, EmbedCrops, features_of_boxes
 from person_reid.video.tracker import Tracker
 
-FIRST_GAP = 0.2  # the least seconds between two images of a track
-GAP_SHARE = 0.25  # the gap as a share of a track's age, so that it grows
-IMAGES_TO_SAY = 5  # images after which an ongoing track is linked; ended tracks always are
+FIRST_GAP = 0.2  # the minimum, in seconds, between two images of a track
+GAP_SHARE = 0.25  # the gap as a fraction of a track's age, so that it grows
+IMAGES_TO_SAY = 5  # images after which an ongoing track is linked; an ended track always is
 RELINK_SECONDS = 60  # between two linkings of all tracks, if there are new ones
-RELINK_SHARE = 0.05  # with a larger share of new tracks, all are linked earlier
+RELINK_SHARE = 0.05  # share of new tracks above which all tracks are linked earlier
 
 
 @dataclass(frozen=True)
 class Identified:
-    """The person on a track, from now on.
+    """The person to whom a track now belongs.
 
     camera, track: the camera, and the track's number there. person: a number, from 1. time: when
     the track began. corrected_from: the person reported before, or None.
@@ -70,10 +70,10 @@ class TrackImage:
 class FrameResult:
     """The people in a frame, and news of their tracks.
 
-    began: the time of the camera's first frame, before any image. boxes: (N, 4). scores: (N,).
-    tracks: (N,), -1 for a box without a track. people: (N,), 0 if not known yet. images: the images
-    that were embedded. said: the news, including news of tracks in other cameras. ended: the tracks
-    that have ended.
+    began: the time of the camera's first frame. boxes: (N, 4). scores: (N,).
+    tracks: (N,), -1 for a box without a track. people: (N,), 0 for a person not yet known. images:
+    the images that were embedded. said: what is new, also about tracks in other cameras. ended: the
+    tracks that have ended.
     """
 
     camera: str
@@ -117,7 +117,7 @@ class LivePeople:
 
     detector: see Detector. embed: PIL images → features (N, D) of unit length, such as an
     Embedder. tracker: the options for linking boxes.
-    threshold, travel, cosines, most: see OnlineLinks. Memory is limited to `most` tracks and the
+    threshold, travel, cosines, most: see OnlineLinks. Memory holds at most `most` tracks and the
     people in view.
     """
 
@@ -153,7 +153,7 @@ class LivePeople:
             place = _Camera(Tracker(self._options), time, time, size_of(frame))
             self._cameras[camera] = place
         if since < 0:
-            raise UserError(f"time: {time} is before {place.time}, the last of camera {camera}.")
+            raise UserError(f"time: {time} is before {place.time}, the latest of camera {camera}.")
         place.time, place.size = time, size_of(frame)
         boxes, scores = self._detect(frame)
         looks = None
@@ -249,7 +249,7 @@ class LivePeople:
         )
 
     def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Identified]:
-        """Report the people on tracks that have enough images or end, and corrections."""
+        """Report corrections, and the people on tracks that end or have enough images."""
         asked = []
         for number, each in place.running.items():
             if each.images:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 YOLOX_RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
-# {name: SHA-256 of its file in the release}, as noted by public projects that download the file.
+# {name: SHA-256 of its file in the release}, as public projects that download the file give it.
 YOLOX_DETECTORS = {
     "yolox_nano": "c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0b7d",
     "yolox_tiny": "427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7",
@@ -107,6 +107,6 @@ def _downloaded(name: str, weights: Any) -> Any:
 def _not_to_be_had(name: str, file: Path, url: str, error: Exception) -> UserError:
     """Return the error to raise for a detector whose file cannot be downloaded."""
     return UserError(
-        f"detector={name}: its weights cannot be had ({first_line(error)}). Put {file.name} from "
-        f"{url} into {file.parent}, or name the file of another detector."
+        f"detector={name}: its weights cannot be downloaded ({first_line(error)}). Put {file.name} "
+        f"from {url} into {file.parent}, or name the file of another detector."
     )

@@ -1,4 +1,4 @@
-"""Detect and track the people in a video once; a record of the inputs is kept with the track file.
+"""Detect and track the people in a video once; a record beside the track file names its inputs.
 
 frames = open_frames(Path("hall.mp4"))
 made_of = {"video": content_hash(frames.path), "detector": "ssdlite"}
@@ -42,8 +42,8 @@ from person_reid.text import counted, parse_json
 from person_reid.video.detectors import BoxScores, CheckedDetector, FoundBoxes
 from person_reid.video.tracker import Tracker
 
-LEAST_SECONDS = 1e-3  # between two frames; a damaged video may show two at once
-TRACKING_VERSION = 3  # increase it when the same video and options give another track file
+LEAST_SECONDS = 1e-3  # between two frames; in a damaged video, two may have one time
+TRACKING_VERSION = 3  # increase it when the same video and options give different tracks
 EmbedCrops = Callable[[Sequence[Image.Image]], Features]
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,10 @@ log = logging.getLogger(__name__)
 class TrackedVideo:
     """The people found in a video.
 
-    frames: the number of processed frames. boxes, tracks: the numbers in the track file. broken:
-    the frames that cannot be decoded. left_out: a description of irregular boxes. whole: whether
-    each packet of a video held one frame, so that a later call can count without decoding.
+    frames: the number of processed frames. boxes, tracks: how many the track file holds. broken:
+    the numbers of frames that cannot be decoded. left_out: a description of irregular boxes. whole:
+    whether each packet of a video held one frame, so that a later call can count the frames without
+    decoding them.
     """
 
     frames: int
@@ -88,10 +89,10 @@ def track_video(
     open_detector: returns the detector, which an already tracked video does not need.
     made_of: everything that determines the tracks, such as the hash of the video and options. It is
     stored beside the tracks, in a file with the same name and the ending .json.
-    every: process every Nth frame. embed: returns the features of images, by which boxes are also
-    linked. among: (frames of earlier videos, frames of all videos), for the progress bar.
+    every: process every Nth frame. embed: returns the features of images, which are then also used
+    to link boxes. among: (frames of earlier videos, frames of all videos), for the progress bar.
 
-    Raises UserError if the file holds other tracks: from other options, or changed since.
+    Raises UserError if the file was made with other options, or has changed since.
     """
     made_of = {"version": TRACKING_VERSION, **made_of, "every": every}
     if (known := _known(path, made_of)) is None:
@@ -105,7 +106,7 @@ def track_video(
 
 
 def check_replaced(place: Path, path: Path) -> None:
-    """Raise UserError if a video tracked beside `path` has changed its content since."""
+    """Raise UserError if the content of a video has changed since it was tracked beside `path`."""
     for file in sorted(path.parent.glob("*.json")):
         record = _record(file)
         if record["place"] == str(real(place)) and file != path.with_suffix(".json"):
@@ -169,7 +170,7 @@ def _track(
     among: tuple[int, int] | None,
 ) -> TrackedVideo:
     """Write the tracks of a video."""
-    assert frames.fps, "the rate is not known"
+    assert frames.fps, "the frame rate is unknown"
     broken: list[int] = []
     identities: dict[int, int] = {}  # {number of a confirmed track: its identity}
     # A frame is written once all its tracks are confirmed or given up.
@@ -222,7 +223,7 @@ def _write(
     boxes: FoundBoxes,
     scores: BoxScores,
 ) -> int:
-    """Write the boxes of a frame that are in confirmed tracks, and return their number."""
+    """Write the boxes of a frame that belong to confirmed tracks, and return their number."""
     lines = [
         line_of_track(frame, identities[track], box, score)
         for track, box, score in zip(tracks.tolist(), boxes, scores, strict=True)
@@ -235,7 +236,7 @@ def _write(
 def features_of_boxes(
     embed: EmbedCrops, frame: Frame, boxes: FoundBoxes, scores: BoxScores, tracker: Tracker
 ) -> Features | None:
-    """Return the features (N, D) of a frame's boxes, zeros for low scores; None if all are low."""
+    """Return the features (N, D) of boxes, zeros for those with low scores; None if all are low."""
     some = np.flatnonzero(scores >= min(tracker.options.track_score, tracker.options.new_score))
     if not len(some):
         return None
@@ -246,7 +247,7 @@ def features_of_boxes(
 
 
 def line_of_track(frame: int, track: int, box: FoundBoxes, score: float) -> str:
-    """Return a line in MOTChallenge format, in which pixels count from 1."""
+    """Return a line in MOTChallenge format, in which pixel coordinates start at 1."""
     left, top, right, bottom = box.tolist()
     place = f"{left + 1:.2f},{top + 1:.2f},{right - left:.2f},{bottom - top:.2f}"
     return f"{frame},{track},{place},{score:.3f},-1,-1,-1\n"

@@ -5,8 +5,8 @@
         identities = tracker.update(*detect(frame), seconds=1 / 25)     # (N,), or -1 for no track
 
 Boxes with a high score are linked first, to the tracks predicted there. The remaining tracks can
-continue with a box with a low score: a half-hidden person has one, and so has the background, but
-seldom where a track should be. An unlinked box with a high score begins a track.
+continue with a box of low score. A half-hidden person has one; so does the background, but seldom
+where a track is expected. An unlinked box with a high score begins a track.
 
 If the boxes have features, a track and a box that overlap are linked first by the sum of their
 overlap and their similarity. The similarity is the cosine c of their features on the camera's own
@@ -32,14 +32,14 @@ from person_reid.retrieval.similarity import unit_rows_or_zeros
 from person_reid.video.kalman import Motion
 
 USUAL_RATE = 30  # frames per second for which the constants of the filter hold
-FIRST_OVERLAP = 0.2  # least IoU times score of a track and a box with a high score
-WEAK_OVERLAP = 0.5  # least IoU with a box of a low score
+FIRST_OVERLAP = 0.2  # minimum of IoU × score for a track and a box with a high score
+WEAK_OVERLAP = 0.5  # minimum IoU of a track and a box with a low score
 NEW_OVERLAP = 0.1  # like FIRST_OVERLAP, for a track with one box, whose velocity is unknown
-LEAST_LIKENESS = 0.5  # added to FIRST_OVERLAP; similarity can make up for overlap and vice versa
+LEAST_LIKENESS = 0.5  # added to FIRST_OVERLAP; similarity can make up for overlap, and vice versa
 LEAST_PAIRS = 50  # the fewest pairs of strangers, and pairs of one person
 LEAST_APART = 0.05  # the least difference between the mean cosines of these pairs
 ROUNDING = 1e-6  # seconds
-KEPT = 0.9  # weight of a track's feature when a box adds its own
+KEPT = 0.9  # weight of a track's old feature when a new box changes it
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class Tracks:
         )
 
     def after(self, seconds: float) -> "Tracks":
-        """Return the tracks so many seconds later, not yet seen again."""
+        """Return the tracks that many seconds later, before any new box."""
         motion = self.motion.after(seconds * USUAL_RATE)
         return replace(self, motion=motion, missed=self.missed + seconds)
 
     def seen(self, rows: Integers, boxes: Array, features: Array) -> "Tracks":
-        """Return the tracks after those in `rows` (R,) were seen in boxes (R, 4) with features.
+        """Return the tracks after boxes (R, 4) were added to those in `rows` (R,).
 
-        features: (R, D). Zeros change nothing.
+        features: (R, D), of the boxes. Zeros change nothing.
         """
         counts, missed = self.counts.copy(), self.missed.copy()
         counts[rows] += 1
@@ -93,12 +93,12 @@ class Tracks:
         return replace(self, motion=motion, counts=counts, missed=missed, features=looks)
 
     def select(self, rows: Array) -> "Tracks":
-        """Return the tracks in the selected rows."""
+        """Return the tracks in `rows`: their indices, or (T,) booleans."""
         arrays = self.numbers, self.identities, self.counts, self.missed, self.features
         return Tracks(self.motion.select(rows), *(each[rows] for each in arrays))
 
     def joined(self, other: "Tracks") -> "Tracks":
-        """Return these tracks and the others together."""
+        """Return these tracks, followed by those of `other`."""
         return Tracks(
             self.motion.joined(other.motion),
             np.concatenate([self.numbers, other.numbers]),
@@ -178,7 +178,7 @@ class Tracker:
         return self._confirmed(rows, seconds)
 
     def _note(self, cosines: Array, rows: Integers, looks: Array, known: Array) -> None:
-        """Record the similarities of strangers and of one person; see the module."""
+        """Add cosines of strangers, and of tracks and their next boxes, to the scale's sums."""
         shown = looks.any(axis=1)
         strangers = (looks[shown] @ looks[shown].T)[np.triu_indices(shown.sum(), 1)]
         ones = np.flatnonzero(shown & (rows >= 0) & np.append(known, False)[rows])
@@ -186,7 +186,7 @@ class Tracker:
             self._cosines[kind] += found.sum(), len(found)
 
     def _has_scale(self) -> bool:
-        """Return whether there are enough pairs, and strangers are less similar than one person."""
+        """Return whether there are enough pairs, and strangers look less alike than one person."""
         enough = bool((self._cosines[:, 1] >= LEAST_PAIRS).all())
         return enough and np.diff(self._cosines[:, 0] / self._cosines[:, 1]).item() > LEAST_APART
 
@@ -222,8 +222,8 @@ def overlaps(boxes: Array, others: Array) -> Array:
 def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Array) -> None:
     """Assign boxes to the most similar tracks, in `rows`, in place.
 
-    similar: (T, N). least: pairs below it are never linked. tracks, boxes: (T,) and (N,) booleans,
-    which of them to link.
+    similar: (T, N). least: pairs below it are never linked. tracks, boxes: (T,) and (N,) booleans
+    that select those to link.
     """
     i, j = np.flatnonzero(tracks), np.flatnonzero(boxes)
     part = similar[np.ix_(i, j)]
@@ -261,5 +261,5 @@ def _checked(boxes: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Array, Array]
     if not (np.isfinite(sides).all() and np.isfinite(likely).all()):
         raise UserError("boxes and scores: expected finite numbers, found NaN or infinity.")
     if (sides[:, 2:] < sides[:, :2]).any():
-        raise UserError("boxes: expected left, top, right, bottom; found a right or bottom before.")
+        raise UserError("boxes: expected left, top, right, bottom; found sides in another order.")
     return sides, likely
