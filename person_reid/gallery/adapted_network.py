@@ -1,7 +1,7 @@
 """Adapt the network of an index to the images of its tracks, and recompute their features.
 
 config = with_adapted(index, config)                  # an adapted index keeps its network
-if options := adaptation_of(index, config, "shop"):   # None if already adapted to these
+if options := adaptation_of(index, config, "shop"):   # None if adapted already
     check_tracks(index)
     keep_adapted(index, config, options, fault=adapt(options, world))
 """
@@ -27,15 +27,15 @@ from person_reid.retrieval.association import link_tracks
 
 RUN = "adaptation"  # the run of the adaptation, in the folder of people.py
 NETWORK = "adapted-"  # prefix of adapted networks; the fingerprint of the images follows
-# A neighbourhood of adaptation is 20 images, and a track has eight: people with fewer tracks
-# share it with strangers, so that clusters mix them up.
+# Adaptation looks at neighbourhoods of 20 images, and a track has eight images. The neighbourhoods
+# of people with fewer tracks contain strangers, so clusters mix people up.
 TRACKS_OF_PERSON = 3
 NAMED = (*DECIDED, *PREPARED, "engine")  # options that identify the network
 Config = TypeVar("Config", bound=NetworkOfIndex)
 
 
 def with_adapted(index: Gallery, config: Config) -> Config:
-    """Return options without a network if the index has an adapted one, which replaces it."""
+    """Return the options, without their network if the index has an adapted one instead."""
     known = known_network(index)
     if not known or not Path(known.place).name.startswith(NETWORK):
         return config
@@ -46,8 +46,8 @@ def with_adapted(index: Gallery, config: Config) -> Config:
 def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptConfig | None:
     """Return how to adapt the network of an index to the images that were cut from its tracks.
 
-    Returns None if this was done before. folder: for the run and the network. Raises UserError for
-    a network that cannot be trained.
+    Returns None if this was done before. folder: where to write the run and the network. Raises
+    UserError for a network that cannot be trained.
     """
     images = sorted(path for some in index.images() for path, about in some if about.track)
     digest = fingerprint(images, times=False)[:8]
@@ -89,7 +89,7 @@ def check_tracks(index: Gallery) -> None:
 
 
 def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, fault: str) -> None:
-    """Compute the features of an index again with the network of a run, unless it has a fault."""
+    """Recompute the features of an index with the network of a run, unless that has a fault."""
     from person_reid.deploy.publish import save_pretrained  # loads torch
 
     digest, folder = Path(options.name).name, Path(options.name).parents[1]
@@ -103,5 +103,5 @@ def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, f
 
 
 def _done(folder: str | Path, digest: str) -> Path:
-    """Return the file that records an adaptation to these images, and its result."""
+    """Return the file that records the result of an adaptation to these images."""
     return Path(folder) / RUN / f"{digest}.txt"

@@ -26,7 +26,8 @@ def checked_features(
 ) -> Features:
     """Return features (N, D) as a gallery stores them, of unit length.
 
-    width: D of the features in it, if it has any. paths: the N images to add; None for queries.
+    width: D of the gallery's features, None if it is empty. paths: the N images to add; None for
+    queries.
     Raises UserError if the gallery cannot compare the features with its own, or if the numbers of
     features and paths differ.
     """
@@ -39,7 +40,7 @@ def checked_features(
     if width not in (None, features.shape[1]):
         raise UserError(
             f"{place}: holds features of width {width}, not {features.shape[1]}: "
-            "they are another network's."
+            "they are from another network."
         )
     if paths is not None and len(paths) != len(features):
         raise UserError(
@@ -49,7 +50,7 @@ def checked_features(
     if found := flaw(features, lambda i: f"query {i}" if paths is None else str(paths[i])):
         raise UserError(
             f"{place}: {what}: {found}. Check the network's weights; "
-            "a box without an area has none."
+            "a box of zero area has no feature."
         )
     return unit_rows(features)
 

@@ -11,7 +11,7 @@ from person_reid.retrieval.similarity import Features
 
 Image = tuple[Path, About]
 TRACK_RECORDS = "tracks"  # the kind of note that track_records.py stores
-ASKED_AT_ONCE = 500  # images of one filter
+ASKED_AT_ONCE = 500  # images per filter
 
 
 class ReadGallery(Protocol):
@@ -38,7 +38,7 @@ class ReadGallery(Protocol):
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[Image]]:
-        """Yield the images in chunks, without features; `after`: only those after this one."""
+        """Yield the images in chunks, without features, beginning behind the image `after`."""
         found = after is None
         for images, _ in self.entries(which):
             places = [place for place, (path, _) in enumerate(images, 1) if path == after]
@@ -97,7 +97,7 @@ class Gallery(ReadGallery, Protocol):
         return self.forget(which, asked)
 
     def settled(self) -> bool:
-        """Return whether forgotten data is gone from every file, as nothing still reads it."""
+        """Return whether no file holds forgotten data any more, because nothing still reads it."""
         return True
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:

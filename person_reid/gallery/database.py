@@ -22,7 +22,7 @@ from person_reid.gallery.write_ahead_log import check_log, stamp
 log = logging.getLogger(__name__)
 CHUNK = 50_000  # rows in memory at once
 MOST_KEPT = 64  # cached results of queries, nearly all of them the images that a filter admits
-# bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
+# bytes: several features per page; a 512-dimensional one would waste half a page of 4096 bytes
 PAGE = 16384
 
 VERSION = 3  # of version 1.0.0 of the suite
@@ -135,7 +135,7 @@ class Database:
                 if log_file.exists() and log_file.stat().st_size:
                     raise UserError(
                         f"{log_file}: holds changes that {self.path.name} does not have yet, and "
-                        "nothing can be written here. Copy both to where it can, and open the "
+                        "nothing can be written here. Copy both to a writable folder, and open the "
                         "index there once."
                     ) from None
                 database = self._prepared(f"{self.place.as_uri()}?immutable=1")

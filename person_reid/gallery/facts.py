@@ -22,7 +22,7 @@ APART = 60  # seconds between images of a person who was away in the meantime
 
 
 def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, About]:
-    """Return what a list says about the images in a gallery, see listed_again."""
+    """Return {path: facts} from a list for the images in a gallery, see listed_again."""
     known = gallery.abouts([*listed])
     for source in sorted({about.source for about in listed.values() if about.source}):
         for images in gallery.images(Filter(source=source)):
@@ -33,7 +33,7 @@ def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, 
 def listed_again(
     listed: Mapping[Path, About], images: Iterable[tuple[Path, About]]
 ) -> dict[Path, About]:
-    """Return what a list says about images in the gallery: {path: facts}.
+    """Return {path: facts} from a list for the images in a gallery.
 
     Images may have moved since the list was written. An unknown path then means the image with the
     same source and file name, if there is exactly one.
@@ -54,8 +54,8 @@ def listed_again(
 def one_person_each(paths: Sequence[Path], abouts: Mapping[Path, About]) -> dict[str, list[Path]]:
     """Return {track: its images}; images without a track are grouped under "", as one person.
 
-    An image's track is one of its facts; for crops of `search.py index --tracks`, its name gives
-    it.
+    The track is one of the facts about an image; if unknown, it is read from the file names that
+    `search.py index --tracks` gives to crops.
     """
     groups: dict[str, list[Path]] = {}
     for path in paths:
@@ -75,7 +75,7 @@ def _track(path: Path, about: About) -> str:
 class Sighting(NamedTuple):
     """One appearance of a person in a camera.
 
-    about: identity, camera, track and source of its images. images: in the order of their times.
+    about: identity, camera, track and source of its images. images: in order of time.
     first, last: seconds since 1970, or None for images without a time.
     """
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from person_reid.gallery.image_table import ImageTable
 from person_reid.retrieval.similarity import CosineScores, PreparedGallery, twins
 
-LARGEST_BLOCK = 50_000  # images; larger ones are not copied to join them
+LARGEST_BLOCK = 50_000  # images; larger blocks are not joined, which would copy them
 
 Block = tuple[npt.NDArray[np.int64], PreparedGallery]
 
@@ -31,7 +31,7 @@ class FeatureBlocks:
         self._lock = Lock()  # the first thread reads, and the others reuse what it has read
 
     def now(self, table: ImageTable) -> list[Block]:
-        """Return (ids (n,), features (n, D)) in blocks, by ids, within a transaction.
+        """Return blocks of (ids (n,), features (n, D)), in order of ids, within a transaction.
 
         Raises StoreError if fewer images can be read than the file counts.
         """
@@ -67,7 +67,7 @@ def last_of(blocks: list[Block], otherwise: int = 0) -> int:
 
 
 def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
-    """Return a block's images with these ids: a list of one block, or of none."""
+    """Return the images of a block that have these ids, as a list of one block or no block."""
     ids, gallery = block
     inside = np.isin(ids, there)
     if inside.all():

@@ -55,7 +55,7 @@ def forget(
 ) -> int:
     """Delete images from the file of an index: see SearchIndex.forget.
 
-    wait: for processes that still read the old state.
+    wait: whether to wait for processes that still read the old state.
     """
     asked = str(asked)
     _forget_next(store, which, asked)
@@ -67,7 +67,7 @@ def forget(
         rows = _identified(store, condition, values)
         number = db.connection.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
         _bar(store, rows)
-        db.rows("DELETE FROM additions")  # no older lists fit any more
+        db.rows("DELETE FROM additions")  # older lists no longer fit
         store.mark()
         db.rows(
             "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, number)
@@ -81,7 +81,7 @@ def forget(
 
 
 def _forget_next(store: ImageTable, which: Filter, asked: str) -> None:
-    """Forget the images also in the file that collects features of another network."""
+    """Also forget the images in the file that collects features of another network."""
     if not next_file(store.path).exists():
         return
     following = ImageTable(next_file(store.path))
@@ -102,9 +102,9 @@ def _identified(
 
 
 def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
-    """Record hashes of deleted images, and of tracks without images.
+    """Record hashes of the deleted images, and of tracks whose last image was deleted.
 
-    Records of track files without images are deleted. rows: see _identified.
+    The record of a track file is deleted with its last image. rows: see _identified.
     """
     db = store.db
     keys = [image_key(path, state) for path, state, *_ in rows]
@@ -130,7 +130,7 @@ def _note_crops(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> N
 
 
 def _delete_noted_crops(store: ImageTable) -> None:
-    """Delete the crops of this forgetting and of interrupted ones, unless added again since."""
+    """Delete the noted crops, also of interrupted calls, except those added again since."""
     noted = {bytes.fromhex(path): source for path, source in store.notes(CROPS).items()}
     if not noted:
         return

@@ -96,7 +96,7 @@ def identify(
 
 
 def _tracks(people: Iterable[npt.ArrayLike], name: str) -> list[Features]:
-    """Return the features (n, D) of each person. Raises UserError without such a list."""
+    """Return the features (n, D) of each person. Raises UserError for anything else."""
     try:
         tracks = [np.atleast_2d(as_float32(each, name)) for each in people]
     except TypeError:  # not iterable
@@ -142,7 +142,7 @@ def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
 
         s(Q, G) = (max q·g + q̄·ḡ) / 2    with q̄ = Σq / ‖Σq‖ and ḡ = Σg / ‖Σg‖
 
-    Q: the images q of a track, G: those g of a person.
+    Q: the features q of a track's images. G: the features g of a person's images.
     """
     names, best, mean = best_and_mean(tracks, images)
     return names, (best + mean) * np.float32(0.5)

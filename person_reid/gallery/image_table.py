@@ -98,8 +98,8 @@ class ImageTable:
 
         Returns {key: the value it holds}.
 
-        If several processes do so at the same time, one of them stores all its values, and the
-        others get these.
+        If several processes do this at the same time, one of them stores all its values, and the
+        others get those.
         """
         if any(self.recall(key) is None for key in values):
             with self.db.transaction():
@@ -115,7 +115,7 @@ class ImageTable:
         return None
 
     def _parsed(self, text: Any, name: str) -> Any:
-        """Return a JSON value from the file, with its paths on this machine."""
+        """Return a JSON value from the file, with its paths as they are on this machine."""
         try:
             return self.folder.value(parse_json(text))
         except (ValueError, TypeError):
@@ -373,7 +373,7 @@ class ImageTable:
     def where(
         self, key: str, values: Sequence[Any], columns: str, table: str = "images"
     ) -> list[Any]:
-        """Return the rows (key, *columns) of existing images, by ids or paths."""
+        """Return the rows (key, *columns) of the table whose `key` is one of the values."""
         rows = []
         for start in range(0, len(values), 500):  # SQLite limits the parameters of a command
             some = values[start : start + 500]
@@ -383,7 +383,7 @@ class ImageTable:
         return rows
 
     def allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
-        """Return a bit for each id, lowest first, set if a filter admits it, and their number.
+        """Return a bit for each id, lowest first, set for admitted images, and how many are set.
 
         The bits are cached until the file changes.
         """
@@ -392,7 +392,7 @@ class ImageTable:
     def _allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
         ids = self.ids(which)
         if len(ids) and not 0 <= ids.min() <= ids.max() < LARGEST_MAP:
-            raise self.db.damaged("an image has a number that none can have")
+            raise self.db.damaged("an image has an impossible id")
         found = np.zeros(ids.max(initial=0) + 1, bool)
         found[ids] = True
         return np.packbits(found, bitorder="little"), len(ids)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from person_reid.deploy.embedder import Embedder
 
 MOST_COMPARED = 100_000  # the most images that a search compares exhaustively
-MOST_ADMITTED = 1000  # a filter that admits at most so many images gets an exact search
+MOST_ADMITTED = 1000  # if a filter admits at most this many images, the search is exact
 
 # Whether another index lacks an image, or has it from a different state of its file.
 LACKED = (
@@ -58,8 +58,8 @@ TAKE = (
 class SearchIndex:
     """A gallery on disk that can grow; open it once in each thread.
 
-    store: its images, see ImageTable, which has the database. codes: see ImageTable.
-    network: the Embedder that computes its features; the index remembers it for the commands.
+    store: the ImageTable, which holds the images and the database. codes: see ImageTable.
+    network: the Embedder that computes the features; the index remembers it for the commands.
     Raises UserError if the features come from another network.
     """
 
@@ -73,7 +73,7 @@ class SearchIndex:
         self._lists: InvertedLists | None = None
         self._blocks: FeatureBlocks | None = None
         if network is not None:
-            from person_reid.gallery.indexed_network import check_same_embedder  # it imports this
+            from person_reid.gallery.indexed_network import check_same_embedder  # cyclic import
 
             with self.store.db.closed_by_errors():
                 check_same_embedder(self, network)
@@ -127,7 +127,7 @@ class SearchIndex:
     ) -> Iterator[list[tuple[Path, About]]]:
         """Yield the images in chunks: (path, facts) of each, without reading features.
 
-        after: only the images that come after this one.
+        after: an image of the index; only the images that follow it.
         """
         return self.store.images(which, after)
 
@@ -175,7 +175,7 @@ class SearchIndex:
         return forgetting.forget(self.store, which, asked, wait=False)
 
     def settled(self) -> bool:
-        """Return whether forgotten data is gone from every file, as nothing still reads it."""
+        """Return whether no file holds forgotten data any more, because nothing still reads it."""
         return forgetting.settled(self.store.db)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
@@ -215,7 +215,7 @@ class SearchIndex:
                     db.rows(
                         "INSERT INTO about SELECT key, value FROM other.about WHERE key = ?", (key,)
                     )
-                db.rows("DELETE FROM additions")  # no older lists fit any more
+                db.rows("DELETE FROM additions")  # older lists no longer fit
                 self.store.mark()
                 row = REINDEXED, json.dumps(token)
                 db.rows("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
@@ -303,12 +303,12 @@ class SearchIndex:
         return self._blocks.now(self.store)
 
     def _few(self, after: int, which: Filter) -> list[Block]:
-        """Return the images above `after` that a filter admits, and their features."""
+        """Return the images with ids above `after` that a filter admits, and their features."""
         chunks = self.store.chunks(after, which)
         return [(ids, CosineScores.prepared(features)) for ids, features in chunks]
 
     def _admitted(self, which: Filter, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Return whether a filter admits each of the images ids (n,)."""
+        """Return whether a filter admits the images with these ids (n,), as (n,) booleans."""
         bits, _ = self.store.allowed(which)
         inside = ids < 8 * len(bits)
         known = ids[inside]
@@ -331,9 +331,9 @@ class SearchIndex:
         return len(self.store) > MOST_COMPARED
 
     def lists(self) -> InvertedLists | None:
-        """Return the InvertedLists, up to date; or the newest, if a search need not prepare them.
+        """Return the InvertedLists: up to date, or the newest ones if searches do not prepare them.
 
-        They are None as long as there are none.
+        Returns None if there are none yet.
         """
         if not self._fit(self._lists) and not self._are_newest(self._lists):
             lists = InvertedLists(self.store, renew=self.search_prepares)
@@ -341,7 +341,7 @@ class SearchIndex:
         return self._lists
 
     def _are_newest(self, lists: InvertedLists | None) -> bool:
-        """Return whether a search keeps lists that are behind, as there are no newer ones yet."""
+        """Return whether a search keeps outdated lists because there are no newer ones yet."""
         return (
             lists is not None
             and not self.search_prepares
@@ -350,7 +350,7 @@ class SearchIndex:
         )
 
     def _fit(self, lists: InvertedLists | None) -> bool:
-        """Return whether lists are of this state of the index, and not behind."""
+        """Return whether lists belong to this state of the index and are not outdated."""
         return (
             lists is not None and self.store.knows(lists.token) and not lists.is_behind(self.store)
         )

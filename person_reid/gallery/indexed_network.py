@@ -36,12 +36,12 @@ if TYPE_CHECKING:  # an index can be opened without PyTorch
 
 log = logging.getLogger(__name__)
 RUNTIME = "onnxruntime"  # runs ONNX files without PyTorch
-# The options on which features depend. An index remembers from_run as "from".
+# The options on which features depend. An index stores from_run as "from".
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", *PrecisionOptions.declared())
-# Options that give a network's place; its features show whether it is the same network.
+# Options that give the place of a network; its features show whether it is the same network.
 MOVABLE = ("name", "weights", "engine", "from")
 MOVED_FILES = ("weights", "engine", "from")  # the options of MOVABLE that name files or folders
-NETWORK_NOTES = ("network", "probe")  # the keys of what an index remembers about it
+NETWORK_NOTES = ("network", "probe")  # keys of what an index remembers about its network
 
 
 class ProbedNetwork(Protocol):
@@ -152,7 +152,7 @@ def open_onnx_network(index: Gallery, options: NetworkOfIndex) -> "OnnxEmbedder"
     if Path(network.place).suffix.lower() != ".onnx" or options.runtime not in (None, RUNTIME):
         raise UserError(
             f"{index.path}: PyTorch is not installed, and its network ({network}) needs it: python "
-            f"-m pip install torch. Without PyTorch, ONNX files run, by {RUNTIME}."
+            f"-m pip install torch. Without PyTorch, {RUNTIME} runs ONNX files."
         )
     embedder = OnnxEmbedder(network.place, not network.config().no_flip)
     check_same_network(index, embedder, network)
@@ -213,7 +213,7 @@ def network_options(index: Gallery) -> TestConfig:
 def measured_threshold(
     given: str | None, index: Gallery, score: str, camera_norm: bool = False
 ) -> float | None:
-    """Return the threshold of an option, for the network of an index.
+    """Return the threshold that an option gives, for the network of an index.
 
     score, camera_norm: see load_threshold.
     Raises UserError for a threshold that was measured on another network or for another score.

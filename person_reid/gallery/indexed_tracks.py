@@ -48,8 +48,8 @@ from person_reid.text import as_command, counted
 
 # Seconds between the clocks of two files whose starts are unknown: about 3,000 years.
 FAR = 1e11
-TOUCH = 0.5  # share of the common frames in which two boxes must touch to be of one person
-MEET = 0.1  # share of the true boxes that any tracker finds if the frames are the right ones
+TOUCH = 0.5  # share of the common frames in which two boxes must touch to show one person
+MEET = 0.1  # share of the true boxes that any tracker finds if it was given the right frames
 log = logging.getLogger(__name__)
 Seconds = npt.NDArray[np.float64]
 NamedTrack = tuple[str, str, Track]  # camera, identity, track
@@ -59,8 +59,8 @@ NamedTrack = tuple[str, str, Track]  # camera, identity, track
 class IndexedTrack:
     """A track, the facts about its file, and its n images in the index with features (n, D).
 
-    The images are in order of time. piece: the number of this piece of a track that was cut, from
-    1.
+    The images are in order of time. piece: from 1, the number of this piece in a track that was
+    cut.
     """
 
     record: TrackRecord
@@ -79,7 +79,7 @@ class IndexedTrack:
         return f"track {self.track.number}" + (f", piece {self.piece}" if self.piece else "")
 
     def frames(self) -> list[int]:
-        """Return the frame of each image, or the track's first frame if its frame is unknown."""
+        """Return the frame of each image, or the track's first frame for an image without one."""
         return [
             number_and_frame(path)[1]
             if CROP_NAME.fullmatch(path.name)
@@ -204,17 +204,17 @@ def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
 
 
 def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]:
-    """Return (camera, identity, track) of the people in the ground truth of the cameras of tracks.
+    """Return (camera, identity, track) for the ground truth of the cameras that have tracks.
 
-    folder: contains CAMERA/gt/gt.txt; an identity is the same person in all cameras. The log lists
-    its cameras without tracks, and the cameras whose boxes do not match the tracks.
+    folder: the ground truth, in CAMERA/gt/gt.txt; an identity is the same person in all cameras.
+    The log lists the cameras in it without tracks, and those whose boxes hardly ever match a track.
 
     Raises UserError if a file is missing or cannot be read, or if a camera has several track files.
     """
     records = {each.record.source: each.record for each in tracks}.values()
     cameras = {record.camera for record in records}
     if len(cameras) < len(records):
-        raise UserError("truth: a camera has several track files; index one of each camera.")
+        raise UserError("truth: a camera has several track files; index one per camera.")
     if odd := [camera for camera in sorted(cameras) if not is_file_name(camera)]:
         raise UserError(f"truth: the camera {odd[0]!r} cannot be the name of a folder in {folder}.")
     truth = [
@@ -244,8 +244,8 @@ def _remark_on_places(
         who, _, pairs = _matched(known, found)
         if len({*pairs[:, 0].tolist()}) < MEET * len(who):
             log.warning(
-                "%s: hardly any box of %s meets one of its tracks. Is it of frames of another "
-                "size, or of other frames?",
+                "%s: hardly any box of %s meets one of its tracks. Was it made for frames of "
+                "another size, or for other frames?",
                 folder,
                 camera,
             )
@@ -329,8 +329,8 @@ def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
     found = {path: about.identity for path, about in listed.items() if about.identity}
     if not found:
         raise UserError(
-            f"{file}: no image in it has an identity and is of a track in the index. Save the list "
-            "from people.html."
+            f"{file}: no image in it has an identity and belongs to a track in the index. Save the "
+            "list from people.html."
         )
     return found
 
@@ -362,7 +362,7 @@ def corrections_of(
     travel: Travel | None = None,
     origin: object = "corrections",
 ) -> Corrections:
-    """Return which tracks show one person and which show two, by the identities of some tracks.
+    """Return the pairs of tracks that show one person or two, by the identities of some tracks.
 
     Tracks with the same identity are one person; different identities are different people.
     origin: where the identities are written, for messages. Raises a UserError that lists all
@@ -396,10 +396,10 @@ def corrections_of(
 
 
 def cannot_be_one(tracks: Sequence[IndexedTrack], at_once: Apart) -> Apart:
-    """Return which pairs of T tracks cannot be one person, (T, T).
+    """Return the pairs of tracks that cannot be one person, as booleans (T, T).
 
-    Two tracks of one file may be one person, seen twice, if their boxes touch in most of the frames
-    that they share, or if they share no frames. at_once: the pairs of two_people.
+    Two simultaneous tracks of one file can still be one person, detected twice, if their boxes
+    touch in most of their common frames, or if they have none. at_once: the result of two_people.
     """
     apart = at_once.copy()
     for i, j in np.argwhere(np.triu(at_once)).tolist():

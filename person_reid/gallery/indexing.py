@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # an index can be opened without PyTorch
 
 FIRST_CHUNK, LARGEST_CHUNK = 512, 8192  # images per transaction: at first, and at most
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv"}
-LONGEST_CHUNK_SECONDS = 5  # as long as a chunk takes less, the next is twice as large
+LONGEST_CHUNK_SECONDS = 5  # if a chunk takes less, the next is twice as large
 
 
 def add_images(

@@ -182,7 +182,7 @@ class InvertedLists:
 def rescored(
     source: ImageTable, queries: Features, found: tuple[Features, npt.NDArray[np.int64]]
 ) -> tuple[Features, npt.NDArray[np.int64]]:
-    """Return the candidates with the cosines of the features in the file.
+    """Return the candidates, with cosines computed from the features in the file.
 
     found: similarities and ids (Q, C). A similarity becomes −∞ if no image has the id any more.
 
@@ -215,7 +215,7 @@ def _token(file: Path) -> str:
 
 
 def _files(source: ImageTable) -> Iterator[tuple[Path, int]]:
-    """Yield (file of lists beside an index, the last id in it, or 0 if it is of another state)."""
+    """Yield (file of lists beside an index, its last id, or 0 if it fits another state)."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
     for file in source.path.parent.glob(pattern):
         yield file, source.reached(_token(file))
@@ -250,7 +250,7 @@ def _train(source: ImageTable) -> Any:
 
 
 def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
-    """Remove replaced images from the lists, and add the images after one id, up to another."""
+    """Remove replaced images from the lists, and add those with ids from `after` + 1 to `until`."""
     import faiss
 
     if after:
@@ -264,7 +264,7 @@ def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
 
 
 def _told_apart(index: Any, source: ImageTable, after: int) -> float:
-    """Return which share of the nearest images codes find among images with ids above `after`.
+    """Return the share of the nearest images that codes find, among those with ids above `after`.
 
     The share is 1 for codes that are not learned from images.
     """

@@ -59,7 +59,7 @@ from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.text import counted
 
-SHOWN_IMAGES = 4  # images of a track on the page
+SHOWN_IMAGES = 4  # images per track on the page
 log = logging.getLogger(__name__)
 
 
@@ -180,7 +180,7 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
 def _with_photographs(
     said: Corrections, names: list[str], tracks: int
 ) -> tuple[TrackPairs, TrackPairs]:
-    """Return which pairs show one person and which show two; photographs follow the tracks.
+    """Return the pairs that show one person, and those that show two; photographs come last.
 
     names: the name of the person in each photograph.
     """

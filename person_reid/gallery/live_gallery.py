@@ -48,7 +48,7 @@ from person_reid.video.tracked_video import EmbedCrops, line_of_track
 FRAMES_A_SECOND = 100  # in the track file of a stream
 TRACK_FILE = "tracks.txt"
 REFRESH_SECONDS = 10  # between two checks for names that have changed in the gallery
-ENROLLED_SECONDS = 60  # between two checks for newly enrolled people, each of which reads all names
+ENROLLED_SECONDS = 60  # between two checks for newly enrolled people; a check reads all names
 MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already in the gallery
 
 
@@ -56,7 +56,8 @@ MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already i
 class Appeared:
     """A person appeared, or a track turned out to show another person.
 
-    person: the identity in the gallery. name: the same, if a user has given it. time: as stored.
+    person: the identity in the gallery. name: the same if a user gave it, else None. time: as
+    stored.
     image: the newest image of the track. corrected_from: the identity reported before.
     """
 
@@ -309,7 +310,7 @@ class LiveGallery:
             self._links.know(("known", name, camera), self._number_of(name), camera, mean)
 
     def _number_of(self, identity: str) -> int:
-        """Return the number of a person in the links, a new one if a name has none."""
+        """Return a person's number in the links; a new name gets a new number."""
         for number, name in self._names.items():
             if name == identity:
                 return number
@@ -325,5 +326,5 @@ class LiveGallery:
 
 
 def _instant(seconds: float) -> datetime:
-    """Return the time of seconds since 1970, to a hundredth of a second."""
+    """Convert seconds since 1970 into a time, to a hundredth of a second."""
     return datetime.fromtimestamp(round(seconds, 2), timezone.utc)

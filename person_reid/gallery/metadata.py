@@ -74,14 +74,14 @@ def stored_facts(about: About) -> About:
     Raises UserError for anything but texts, whole numbers, or a time.
     """
     if not isinstance(about, About):
-        raise UserError(f"what is known of an image: expected an About, found {about!r}.")
+        raise UserError(f"facts about an image: expected an About, found {about!r}.")
     forms: dict[str, Any] = {"time": _stored, "more": _own}
     given = {name: value for name, value in about._asdict().items() if value is not None}
     return About(**{name: forms.get(name, _text)(value, name) for name, value in given.items()})
 
 
 def _text(value: Any, name: str) -> str:
-    """Return a text, or a whole number as text."""
+    """Return a value as text. Raises UserError unless it is a text or a whole number."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):
@@ -218,7 +218,7 @@ class Filter:
 
 
 def filters_of(paths: Sequence[str | os.PathLike[str]], at_once: int) -> Iterator[Filter]:
-    """Yield filters that together admit these images; each admits at most `most`."""
+    """Yield filters that together admit these images; each admits at most `at_once`."""
     for start in range(0, len(paths), at_once):
         yield Filter(images=tuple(paths[start : start + at_once]))
 

@@ -44,7 +44,7 @@ class NormalizedGallery(ReadGallery):
             parts.append(features[known])
         if not cameras:
             raise UserError(
-                f"{gallery.path}: camera_norm needs the cameras of the images. Say them: "
+                f"{gallery.path}: camera_norm needs the cameras of the images. Give them: "
                 f"{as_command('tools/search.py')} index FOLDER --about CSV --index FILE"
             )
         self.norm = CameraNorm(np.concatenate(parts), cameras)
@@ -66,7 +66,7 @@ class NormalizedGallery(ReadGallery):
         return self.gallery.values(name)
 
     def normalized(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:
-        """Return features (N, D), normalised as in this gallery; None: the camera is unknown."""
+        """Return features (N, D), normalised as in this gallery; an unknown camera is None."""
         features = checked_features(features, self.width(), self.path)
         return self.norm(features, [camera or "" for camera in cameras])
 

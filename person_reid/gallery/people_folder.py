@@ -75,7 +75,7 @@ def check_track_names(save: str, tracks: list[IndexedTrack], index: Gallery) -> 
 
 
 def _track_file(record: TrackRecord) -> str:
-    """Return the name of a track's file in the folder."""
+    """Return the name that the track file of a record has in the folder."""
     path = Path(record.path)
     return f"{record.source}{path.suffix if path.is_file() else ''}"
 
@@ -172,7 +172,7 @@ def _write_tracks(folder: Path, linked: LinkedTracks) -> None:
 def _write_people(
     path: Path, tracks: list[IndexedTrack], stays: list[Stay], names: dict[int, str]
 ) -> None:
-    """Write a line for each track, sorted by person and time. names: the names of people."""
+    """Write a line for each track, sorted by person and time. names: {person: name}."""
     both = zip(tracks, stays, strict=True)
     rows = [
         (

@@ -48,12 +48,12 @@ log = logging.getLogger(__name__)
 VERSION = 1
 POSTGRES, PGVECTOR = 15, (0, 8, 4)  # the earliest versions that work
 AT_ONCE = 5000  # images per answer of the server
-SMALL = 10_000  # up to so many images are compared one by one, even if there is a graph
+SMALL = 10_000  # up to this many images are compared one by one, even if there is a graph
 GRAPH_FROM = 20_000  # images from which there is a graph
 WIDEST_GRAPH = 4000  # the largest dimension of a halfvec in a graph of pgvector
 LINKS, CONSTRUCTION = 16, 100  # links per image in the graph, and images compared to find them
 GRAPH_BYTES = 2 * 8 * LINKS + 200  # per image, besides its feature
-RECALL, NEIGHBOURS, SAMPLED = 0.98, 10, 100  # a trial's goal and its number of images
+RECALL, NEIGHBOURS, SAMPLED = 0.98, 10, 100  # a trial's goal, neighbours and images
 EFFORTS = (40, 80, 160, 320, 640, MOST_EFFORT := 1000)  # images that a search visits
 EFFORT = (
     "SELECT set_config('hnsw.ef_search', %s, true), "
@@ -133,7 +133,7 @@ class PostgresGallery(Gallery):
         asked = dict(parse_qsl(parts.query))
         if parts.password or "password" in asked:
             raise UserError(
-                f"{parts.scheme}://…@{parts.hostname}: an address is printed and kept. Give the "
+                f"{parts.scheme}://…@{parts.hostname}: addresses are printed and stored. Give the "
                 "password in PGPASSWORD or ~/.pgpass."
             )
         place, _, self.name = parts.path.rpartition("/")
@@ -177,7 +177,7 @@ class PostgresGallery(Gallery):
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        """Yield a cursor; an error of the server becomes a StoreError, and nothing is written.
+        """Yield a cursor. If the server reports an error, write nothing and raise StoreError.
 
         If the connection was lost since the last call, this call uses a new one.
         """
@@ -197,7 +197,7 @@ class PostgresGallery(Gallery):
             raise StoreError(f"{self.path}: {first_line(error, 300)}") from error
 
     def _rows(self, words: str, *values: Any) -> list[Any]:
-        """Return the rows of one command, none if the gallery is new; {name} is its name."""
+        """Return the rows of a command, none for a new gallery. {name}: the gallery's name."""
         try:
             with self._transaction() as cursor:
                 cursor.execute(words.format(name=self.name), values or None)
@@ -208,7 +208,7 @@ class PostgresGallery(Gallery):
             raise
 
     def _make(self, width: int | None = None) -> None:
-        """Create the tables, unless another process has; `width`: also that of the images."""
+        """Create the missing tables: of notes and, for features of a `width`, of images."""
         storage = "PLAIN" if width and width < WIDEST_GRAPH else "EXTERNAL"  # in its row: faster
         settings = {
             "version": VERSION,
@@ -218,7 +218,7 @@ class PostgresGallery(Gallery):
         with self._transaction() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('person-reid'))")
             if width and self.width():
-                return  # to create its indexes again would wait for its writers, and they for us
+                return  # creating its indexes again would wait for its writers, and they for us
             for tables in (NOTES, IMAGES) if width else (NOTES,):
                 words = tables.format(name=self.name, width=width, storage=storage, **settings)
                 self._connection.execute(words)
@@ -284,7 +284,7 @@ class PostgresGallery(Gallery):
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks, without features; `after`: only those after this one."""
+        """Yield the images in chunks, without features, beginning behind the image `after`."""
         return ([*map(self._entry, rows)] for rows in self._read(which, after=after))
 
     def values(self, name: str) -> list[str]:
@@ -308,7 +308,7 @@ class PostgresGallery(Gallery):
             return
         if width is None:
             self._make(features.shape[1])
-        rows = {}  # of an image that is given twice, the last one
+        rows = {}  # if an image is given twice, the last row counts
         states = states or [*map(state_of, paths)]
         for key, *row, about in zip(
             map(self.folder.stored, paths),
@@ -318,7 +318,7 @@ class PostgresGallery(Gallery):
             strict=True,
         ):
             rows[key] = key, *row, *about[:-1], about.more and json.dumps(about.more)
-        columns = zip(*(rows[key] for key in sorted(rows)), strict=True)  # all writers' order
+        columns = zip(*(rows[key] for key in sorted(rows)), strict=True)  # all writers sort
         with self._transaction() as cursor:
             cursor.execute(ADD.format(name=self.name), [*map(list, columns)])
             (stripped,) = cursor.fetchone()
@@ -351,7 +351,7 @@ class PostgresGallery(Gallery):
             return 0
         images = f'"{self.name}_images"'
         with self._transaction() as cursor:
-            # one after the other: of two that delete a source's last images, the second sees it
+            # one at a time: of two calls, the second then sees that a source has no images left
             cursor.execute(f"SELECT pg_advisory_xact_lock(hashtext('{self.name} forget'))")
             rows = cursor.execute(
                 f"DELETE FROM {images} WHERE id IN "  # in the same order as in `add`
@@ -383,7 +383,7 @@ class PostgresGallery(Gallery):
         return len(rows)
 
     def _hashes(self, keys: Iterable[bytes]) -> dict[str, bytes]:
-        """Return {name of a note: key} for keys (see forgetting.py) of forgotten things."""
+        """Return {name of its note: key} for keys (see forgetting.py) of images or tracks."""
         token = self.recall("token") or ""
         return {hash_of_key(key, token).hex(): key for key in keys}
 
@@ -424,12 +424,12 @@ class PostgresGallery(Gallery):
                 NOTE.format(name=self.name, conflict=conflict),
                 [
                     (kind, name, json.dumps(self.folder.stored_value(value)))
-                    for name, value in sorted(notes.items())  # all writers' order
+                    for name, value in sorted(notes.items())  # all writers sort
                 ],
             )
 
     def notes(self, kind: str, name: str | None = None) -> dict[str, Any]:
-        """Return the notes of a kind, the latest last; `name`: only this one."""
+        """Return the notes of a kind, the latest last, or only the note with this name."""
         words = 'SELECT name, value FROM "{name}_notes" WHERE kind = %s'
         rows = self._rows(f"{words} AND name = coalesce(%s, name) ORDER BY number", kind, name)
         return {name: self.folder.value(parse_json(value)) for name, value in rows}

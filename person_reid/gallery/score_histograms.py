@@ -21,7 +21,7 @@ from person_reid.retrieval.similarity import Features, chunks, unit_rows
 from person_reid.retrieval.thresholds import PairSimilarities, histogram, roc
 from person_reid.retrieval.track_features import merge_tracklets
 
-FEWEST_KNOWN = 10  # people with several images that a threshold needs
+FEWEST_KNOWN = 10  # the fewest people with several images that give a threshold
 MOST_ASKED = 1000  # the most images of known people used for a threshold
 IMAGES_AT_ONCE = 2000  # images of known people that are compared at once
 Booleans = npt.NDArray[np.bool_]
@@ -133,7 +133,7 @@ def _tracks(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
 
 
 def _histograms(scores: Features, right: Booleans, counted: Booleans) -> PairSimilarities:
-    """Return the histograms of the counted ones among scores (Q, P)."""
+    """Return histograms of the scores (Q, P) that are `counted`, by whether they are `right`."""
     genuine = np.where(right & counted, scores, -np.inf)
     impostor = np.where(~right & counted, scores, -np.inf)
     lowest = np.where(right & counted, scores, np.inf).min(axis=1, initial=np.inf)

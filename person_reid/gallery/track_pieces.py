@@ -3,8 +3,8 @@
 pieces, features = split_indexed(tracks)      # to be linked instead of the tracks
 
 A cut is halfway between two images. A piece certainly shows its person only from its first to its
-last image, so these give its times. Pieces of two tracks that exchanged their people therefore
-never seem to overlap in time.
+last image, so it begins and ends there. Pieces of two tracks that swapped people therefore never
+overlap in time.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -42,9 +42,9 @@ def split_indexed(
 def _as_said(
     each: IndexedTrack, changes: Collection[int], said: Mapping[Path, str]
 ) -> Iterator[int]:
-    """Yield the indices of the images at which to cut a track.
+    """Yield the indices of the images at which the identities in `said` cut a track.
 
-    An image without such an identity shows the same person as the image before it.
+    An image without an identity shows the same person as the image before it.
     """
     before = ""
     for place, (path, _) in enumerate(each.images):

@@ -218,7 +218,7 @@ def _digest(file: Path) -> str:
 
 
 def _source(tracks: Path, frames: Path, digest: str) -> str:
-    """Return a name made from a track file's content and the first paths of file and frames."""
+    """Return a name for a track file, from its content and the first paths of file and frames."""
     words = f"{tracks}\n{frames}\n{digest}".encode(errors="surrogateescape")
     return f"{as_file_name(name_of_frames(frames))}-{hashlib.sha256(words).hexdigest()[:8]}"
 

@@ -37,9 +37,9 @@ def check_log(path: Path) -> None:
         return
     raise UserError(
         f"{log}: not the log of {path.name}, or of another state of it. A process that wrote to "
-        f"the index was ended, and another file was put in its place since. To take the file as "
-        f"it is, delete {log.name} and {path.name}-shm. To keep what the log holds, put the file "
-        "back that was there."
+        "the index was killed, and another file has since replaced it. To use the file as it is, "
+        f"delete {log.name} and {path.name}-shm. To keep what the log holds, put the original "
+        "file back."
     )
 
 
