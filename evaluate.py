@@ -8,7 +8,7 @@
     python evaluate.py --scores similarities.npy          # your own matrix, queries × gallery
     python evaluate.py --bootstrap                        # with 95 % confidence intervals
     python evaluate.py --clothes                          # LTCC, PRCC
-    python evaluate.py --gap 30                           # people of videos, 30 frames later
+    python evaluate.py --gap 30                           # people in videos, 30 frames later
 
 Prints one line for single queries and, if there is a multi_query.mat, one for multiple queries.
 Needs no PyTorch: NumPy, SciPy, Pillow, PyYAML, lazy_loader, threadpoolctl and tqdm suffice.
@@ -122,7 +122,7 @@ def report(
         if leads and config.save_per_query:
             print(reid.save_per_query(config.save_per_query, query, first))
 
-    # Write the figures, each with its protocol.
+    # Write the metrics, each with its protocol.
     if leads:
         show(config, measured, intervals, parts, ranks)
 

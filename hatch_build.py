@@ -32,6 +32,6 @@ class Scripts(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore
 
 
 def absolute(found: re.Match[str], repository: str) -> str:
-    """Return the beginning of a link, up to the path of its file."""
+    """Return an absolute link's beginning, up to the path of its file."""
     picture, text = found.groups()
     return f"{picture}[{text}]({repository.rstrip('/')}/{'raw' if picture else 'blob'}/main/"

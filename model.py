@@ -6,9 +6,9 @@ python model.py osnet_x0_25              # build one, run it, print its stages
 python model.py --published "osnet*"     # list networks that others have published
 
 The classes have the published names, arguments, state-dict keys and outputs. The published
-constructors always load ImageNet weights. If the cache has none, or a checkpoint follows anyway,
+constructors always load ImageNet weights. If none are cached, or you load a checkpoint afterwards,
 pass weights="none" (by keyword) to any class. Swin, SwinV2, DINOv3 and ConvNeXt ignore `stride`, as
-published. New code should call create_model, which has every network and every option.
+published. New code should call create_model, which builds every network with every option.
 """
 
 import sys
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         nargs="?",
         const="*",
         metavar="PATTERN",
-        help="list the published networks with such names, by default all",
+        help="list the published networks whose names match, by default all",
     )
     parser.add_argument(
         "--plugin", metavar="FILE,FILE", help="your own files or modules that register networks"

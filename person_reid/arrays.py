@@ -140,7 +140,7 @@ def in_a_row(array: Array, name: str) -> Array:
 
 
 def check_lengths(**arrays: Sized) -> None:
-    """Raise a UserError that names the arguments unless all have equally many rows."""
+    """Raise a UserError that names the arguments unless all have the same number of rows."""
     if len({len(each) for each in arrays.values()}) > 1:
         found = ", ".join(f"{len(each)} {name}" for name, each in arrays.items())
         raise UserError(f"{found}: expected as many of each.")

@@ -1,21 +1,21 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how well tracks are linked into people across cameras, and what each part contributes.
+"""Measure how well tracks are linked across cameras, and what each part contributes.
 
     python benchmarks/accuracy/across.py --walks data/walks --from demo
     python benchmarks/accuracy/across.py --walks data/walks --from osnet_x0_25 \\
       --weights osnet_msmt17.pth
     python benchmarks/accuracy/across.py --result market.mat --draws 120
 
-prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
-images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
-Markdown. IDF1 counts boxes (for Market-1501, images), and the F1 of pairs counts tracks. The last
-rows for walks show tracks that were cut where they change person. With --tracker,
+prepare.py --synthetic --walks draws the walks. --result is a file of features that test.py wrote,
+from images with Market-1501's names; the images of one person, camera and sequence form a track.
+Prints rows of Markdown. IDF1 counts boxes (for Market-1501, images), and the F1 of pairs counts
+tracks. The last rows for walks show tracks that were cut where the person changes. With --tracker,
 person_reid.Tracker makes the tracks from the boxes of benchmarks/accuracy/tracker.py; with
 --appearance, it also uses appearance.
 
-For walks, a further table shows how often people in one camera are named correctly by an image from
-another one. --draws sets how often random people and cameras are drawn and linked: 10 to 200 people
-and 2 to 6 cameras, if there are so many; in every fourth draw, one camera sees different people
+For walks, a further table shows how often an image from one camera names people in another
+correctly. --draws sets how often random people and cameras are drawn and linked: 10 to 200 people
+and 2 to 6 cameras, if there are that many; in every fourth draw, one camera sees different people
 from the rest. A table shows how often the range of a count contained the true number, and how wide
 it was.
 """
@@ -91,13 +91,13 @@ def main(argv=None):
     parser.add_argument("--walks", type=Path, help="folder of prepare.py --synthetic --walks")
     parser.add_argument("--from", dest="source", help="run, network or exported file, for --walks")
     parser.add_argument("--weights", type=Path, help="weight file of a network")
-    parser.add_argument("--per_track", type=positive(int), default=8, help="images of a track")
+    parser.add_argument("--per_track", type=positive(int), default=8, help="images per track")
     parser.add_argument("--result", type=Path, help="result file, in place of --walks")
     parser.add_argument("--tracker", action="store_true", help="track the boxes of tracker.py")
     parser.add_argument(
-        "--appearance", action="store_const", const=True, help="and link boxes by their looks"
+        "--appearance", action="store_const", const=True, help="track also by appearance"
     )
-    parser.add_argument("--threshold", type=float, help="in place of the network's")
+    parser.add_argument("--threshold", type=float, help="instead of the network's")
     parser.add_argument("--draws", type=positive(int), help="draw people, and check the ranges")
     parser.set_defaults(embedder=None)  # another program sets its own
     options = parser.parse_args(argv)
@@ -123,7 +123,7 @@ def rows(scene, threshold):
         "linked": {"travel": scene.travel},
         "without the times between cameras": {},
         "without any times": {"times": False},
-        "with one crop a track": {"mean": False, "travel": scene.travel},
+        "with one crop per track": {"mean": False, "travel": scene.travel},
     }
     if not scene.travel:
         del variants["without the times between cameras"]
@@ -218,7 +218,7 @@ def drawn(who, cameras, random, apart):
 
 
 def names_given(scene):
-    """Yield how often a name is right, and how often a track gets one, with an image per person.
+    """Yield how often a name is right, and how often a track gets one, with one image per person.
 
     The images are from the first camera, which is not used otherwise.
     """
@@ -256,7 +256,7 @@ def names_given(scene):
 
 
 def row(words, scene, truth, names, people, threshold=None):
-    """Return a row. names: tracks; people: their identities. A track without one is alone."""
+    """Return a row. names: linked tracks; people: their identities. Other tracks stay alone."""
     who = {**{name: name for name in scene.spans}, **dict(zip(names, people, strict=True))}
     said = [who[track] for track in scene.tracks]
     found = identity_f1(scene.people, said, scene.pairs)
@@ -282,7 +282,7 @@ def true_people(scene):
 
 
 def walked(options):
-    """Return the scene of synthetic walks, whose crops a network embeds, and of their pieces."""
+    """Return the scene of synthetic walks with features of a network, and that of their pieces."""
     from person_reid import Embedder
 
     embed = options.embedder or Embedder(options.source, weights=options.weights)
@@ -345,7 +345,7 @@ def stored(file):
 
 
 def photographed(paths, labels, features):
-    """Return the scene of photographs whose names, people and features (N,) are given."""
+    """Return the scene of photographs at N paths, with their people and features."""
     names = [Path(path).name for path in paths]
     found = {i: match for i, name in enumerate(names) if (match := MARKET.match(name))}
     if not found:

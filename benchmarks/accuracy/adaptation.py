@@ -6,10 +6,10 @@
     python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch --people 136 \\
       --weights osnet_x0_25_msmt17.pth --without_tracks --flags "--lr 3.5e-4"
 
-People of query and gallery are drawn; the images of one person, camera and sequence are a track, of
-which at most eight are kept, as for videos. `adapt.py` learns from them without labels. Prints rows
-of Markdown, before and after: IDF1 of the tracks as across.py links them, the mAP of the crops
-among themselves, and the mAP of 100 unseen people from the training images.
+People are drawn from query and gallery. The images of one person, camera and sequence form a track,
+which keeps at most eight of them, as for videos. `adapt.py` learns from them without labels. Prints
+rows of Markdown, before and after: the IDF1 of the tracks as across.py links them, the mAP of the
+crops among themselves, and the mAP of 100 unseen people from the training images.
 """
 
 import os
@@ -43,12 +43,12 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="layout of prepare.py")
     parser.add_argument("--backbone", default="osnet_x0_25", help="network")
-    parser.add_argument("--weights", type=Path, required=True, help="its weight file")
+    parser.add_argument("--weights", type=Path, required=True, help="weight file")
     parser.add_argument(
         "--people", type=positive(int), nargs="+", default=[19, 136, 750], help="how many"
     )
     parser.add_argument(
-        "--without_tracks", action="store_true", help="hide which track a crop is of"
+        "--without_tracks", action="store_true", help="hide which track a crop belongs to"
     )
     parser.add_argument("--flags", help="further flags of adapt.py")
     options = parser.parse_args(argv)
@@ -81,7 +81,7 @@ def main(argv=None):
 
 
 def drawn(paths, people):
-    """Return the images of randomly drawn people, always the same."""
+    """Return the images of people drawn at random, the same in every run."""
     of = defaultdict(list)
     for path in sorted(paths):
         if (found := MARKET.match(path.name)) and int(found[1]) > 0:
@@ -107,7 +107,7 @@ def lay_out(paths, folder, without_tracks):
     numbers: dict[tuple, int] = {}
     for path in paths:
         person, camera, sequence, frame = of_name(path)
-        box = path.name.split("_")[3][:2]  # one frame may have several
+        box = path.name.split("_")[3][:2]  # one frame may have several boxes
         track = numbers.setdefault((person, camera, sequence), len(numbers) + 1)
         name = f"{track:06d}_{sequence}{frame}{box}.jpg" if not without_tracks else path.name
         (folder / camera).mkdir(parents=True, exist_ok=True)
@@ -134,13 +134,13 @@ def measured(embed, crops, others):
 
 
 def of_names(paths):
-    """Return the people and cameras (N,) in images."""
+    """Return the person and camera of each image, both (N,), from its name."""
     found = np.array([of_name(path)[:2] for path in paths]).astype(np.int64)
     return found[:, 0], found[:, 1]
 
 
 def of_name(path):
-    """Return person, camera, sequence and frame of an image, from its name."""
+    """Return the person, camera, sequence and frame of an image, from its name."""
     return MARKET.findall(path.name)[0]
 
 

@@ -5,8 +5,8 @@
 
 People are drawn from a test set with replacement, many times, so that the test set is the
 population and its rate is the true one. A bound fails if that rate exceeds the requested one; at
-most one in twenty may fail. The last columns compare the shares of pairs of one person that reach
-the bounded threshold and the point estimate of the same people. Prints rows of Markdown.
+most one in twenty may fail. The last columns compare how many pairs of one person reach the bounded
+threshold with how many reach the point estimate from the same draw. Prints rows of Markdown.
 """
 
 import sys
@@ -64,7 +64,7 @@ def people_of(images):
 
 
 class Pairs:
-    """The most similar pairs of strangers in a test set, SHARE of all, with their similarities."""
+    """The most similar pairs of strangers in a test set, a SHARE of all, and their similarities."""
 
     def __init__(self, query, gallery):
         labels = np.union1d(query.labels, gallery.labels)
@@ -101,7 +101,7 @@ class Pairs:
         )
 
     def draw(self, random, count):
-        """Return for each of RATES: the bounded threshold or None, its true rate, the estimate."""
+        """Return, for each of RATES, the bounded threshold or None, its true rate, the estimate."""
         drawn = np.sort(random.choice(self.people, count))
         start, times = np.unique(drawn, return_index=True, return_counts=True)[1:]
         begin, copies = np.zeros(self.people, int), np.zeros(self.people, int)
@@ -127,7 +127,7 @@ class Pairs:
         return found
 
     def accepted(self, step):
-        """Return the share of pairs of one person that reaches a threshold."""
+        """Return the share of the pairs of one person that reach a threshold."""
         return 1 - np.searchsorted(self.own, step) / len(self.own)
 
 

@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Measure how many wrong labels tools/label_errors.py finds, and whether its probabilities hold.
 
-Known labels are changed, and then searched for.
+It changes correct labels, and then searches for the changes.
 
     python tools/label_errors.py --data_dir ../Market/pytorch --from osnet_msmt17 --save osnet.csv
     python benchmarks/accuracy/label_errors.py osnet.mat
@@ -60,7 +60,7 @@ def main(argv=None):
 
 
 def anybody(features, labels, cameras, share, random):
-    """Return labels, a share of which is replaced by random other people."""
+    """Return the labels with a share of them replaced by random other people."""
     changed, names = labels.copy(), np.unique(labels)
     for image in random.choice(len(labels), round(share * len(labels)), replace=False):
         changed[image] = random.choice(names[names != labels[image]])
@@ -68,7 +68,7 @@ def anybody(features, labels, cameras, share, random):
 
 
 def look_alike(features, labels, cameras, share, random):
-    """Return labels, a share of which is replaced by the person in the most similar other image."""
+    """Return the labels with a share replaced by the person in the most similar other image."""
     near = (
         ExactNeighbours()
         .search(features, features, min(101, len(labels)), itself=True)
@@ -84,7 +84,7 @@ def look_alike(features, labels, cameras, share, random):
 def cut(features, labels, cameras, share, random):
     """Return labels in which a share of the people have two identities.
 
-    Each is used in half of the cameras.
+    Each identity is used in half of the cameras.
     """
     changed, names = labels.copy(), np.unique(labels)
     for person in random.choice(names, round(share * len(names)), replace=False):
@@ -136,7 +136,7 @@ def row(kind, features, labels, cameras, changed):
 
 
 def shares(said, right):
-    """Return `0.40: 0.19 (188)` for each bin: mean probability, share of right ones, number."""
+    """Return `0.40: 0.19 (188)` for each bin: mean probability, share that are right, number."""
     inside = [(said >= low) & (said < high) for low, high in pairwise(BINS)]
     return [
         f"{said[i].mean():.2f}: {right[i].mean():.2f} ({i.sum()})" if i.any() else "-"

@@ -4,9 +4,10 @@
     python prepare.py --synthetic --walks --data_dir walks
     python benchmarks/accuracy/live.py --walks walks --from osnet_x0_25 --weights osnet_msmt17.pth
 
-LivePeople gets the frames of all cameras in order of time, with the boxes of the walks' tracker as
-its detector. "As first said" uses the first person reported for each track, "as corrected" the last
-one. "Linked at once" is link_tracks with the same features and threshold. Prints rows of Markdown.
+LivePeople gets the frames of all cameras in order of time. Instead of a detector, it gets the boxes
+of the walks' tracks. "As first said" uses the first person reported for each track, "as corrected"
+the last. "Linked at once" is link_tracks with the same features and threshold. Prints rows of
+Markdown.
 """
 
 import csv
@@ -70,7 +71,7 @@ class Walks:
             self.frames.append([(start + at, camera, *numbered) for numbered, at in every])
 
     def rows(self, embed):
-        """Yield a row for what was said first and last, and for links at once."""
+        """Yield a row for the people reported first, those reported last, and the links at once."""
         links, first, last, boxes, corrections = self.live(embed)
         scene = self.scene(links, boxes)
         cameras, starts, ends = zip(*(scene.spans[name] for name in scene.shown), strict=True)
@@ -88,7 +89,7 @@ class Walks:
             yield [*cells, str(corrections) if words == "as corrected" else ""]
 
     def live(self, embed):
-        """Return the links of LivePeople, first and last people of tracks, boxes, corrections."""
+        """Return LivePeople's links, each track's first and last person, boxes and corrections."""
         shown: list[list] = []
 
         def detect(_):

@@ -7,14 +7,14 @@ It compares `identify` and `people` of tools/search.py with the truth.
     python benchmarks/accuracy/people.py --result market.mat --images 3 10 --track 5
 
 A person is scored by the best image, by the mean, or by both. Half of the people in a test set are
-enrolled with some gallery images each, and all queries are compared, without images from their own
-camera. Prints rows of Markdown, means over the draws: the share of queries of enrolled people whose
-best person is the right one (Rank@1), and the share that is also above the threshold that a tenth
-and a hundredth of the queries of strangers reach.
+enrolled with some gallery images each, and all queries are compared with the images from other
+cameras. Prints rows of Markdown, means over the draws: the share of queries of enrolled people
+whose best person is the right one (Rank@1), and the shares that are also above the thresholds that
+a tenth and a hundredth of the queries of strangers reach.
 
 Then the whole gallery is grouped. Purity is the share of grouped images whose group mostly shows
-their person. Further columns are the share of right pairs in the groups, and of pairs of one person
-that are in one group.
+their person. Further columns are the share of the pairs in the groups that are right, and the share
+of the pairs of one person that are in one group.
 """
 
 import sys
@@ -35,7 +35,7 @@ from person_reid.retrieval.results import load_result
 
 RATES = (0.1, 0.01)  # shares of strangers mistaken for a known person
 SCORES = {"best": (1, 0), "mean": (0, 1), "both": (0.5, 0.5)}  # weights of the two cosines
-HEADER = "| images a person | score | Rank@1 | {} | threshold |".format(
+HEADER = "| images per person | score | Rank@1 | {} | threshold |".format(
     " | ".join(f"right, {rate:.0%} of strangers matched" for rate in RATES)
 )
 GROUPS = (
@@ -61,7 +61,7 @@ def main(argv=None):
         "--track", type=positive(int), default=1, help="most images of a query, from one camera"
     )
     parser.add_argument(
-        "--draws", type=positive(int), default=5, help="times that the people are drawn"
+        "--draws", type=positive(int), default=5, help="how often to draw the people"
     )
     options = parser.parse_args(argv)
     query, gallery = (
@@ -87,7 +87,7 @@ def main(argv=None):
 
 
 def trial(query, gallery, most, track, random):
-    """Return for each score: Rank@1, the shares named right at each rate, the first threshold."""
+    """Return, for each score, Rank@1, the shares named right at each rate, the first threshold."""
     people = np.unique(query.labels)
     known = random.choice(people, len(people) // 2, replace=False)
     found: dict[str, list] = {name: [] for name in SCORES}
@@ -115,7 +115,7 @@ def trial(query, gallery, most, track, random):
 
 
 def nth(labels):
-    """Return the number (N,) of each image among those of its person, from 0.
+    """Number the images of each person from 0, and return the numbers (N,).
 
     labels (N,) are sorted.
     """
@@ -141,7 +141,7 @@ def rates(right, score, known):
 
 
 def grouped(gallery, radius):
-    """Return the row of a radius."""
+    """Group the gallery within a radius, and return the table's row."""
     began = time.perf_counter()
     names = group_people(gallery.features, gallery.cameras, [""] * len(gallery), radius)
     seconds = time.perf_counter() - began

@@ -4,14 +4,14 @@
     python benchmarks/accuracy/real_cameras.py till.mp4 aisle.mp4 --truth truth \\
       --detector yolox_nano.onnx --weights osnet_x0_25_msmt17.pth --backbone osnet_x0_25
 
---truth has a file for each video, such as till.txt, in MOTChallenge's format: an identity is one
-person in all of them. A track shows the person in most of its boxes; a track that matches no true
-box is in no pair. Further flags are passed to tools/people.py. The videos are processed with the
-defaults, in every frame, with tiles, and live: then they are fed to the cameras in order of
-time, as fast as the machine can, without dropping frames.
+--truth has a file for each video, such as till.txt, in MOTChallenge's format; an identity is the
+same person in all files. A track shows the person in most of its boxes; a track that matches no
+true box forms no pairs. Further flags are passed to tools/people.py. The videos are processed in
+four ways: with the defaults, in every frame, with tiles, and live. Live, their frames arrive in
+order of time, as fast as the machine can process them, and none is dropped.
 
-Prints tables in Markdown. A pair of tracks is right if both show one person and are linked, wrong
-if they are only linked, and missed if they only show one person.
+Prints tables in Markdown. A pair of linked tracks is right if both show the same person, and wrong
+otherwise. A pair that shows the same person but is not linked is missed.
 """
 
 import re
@@ -66,7 +66,7 @@ SAID = re.compile(r"(\S+): track (\d+) is person (\d+)(, and not)?")
 def main(argv=None):
     """Print the scores of each way to process the videos."""
     parser = Parser(__doc__)
-    parser.add_argument("videos", nargs="+", type=Path, help="of one or more cameras")
+    parser.add_argument("videos", nargs="+", type=Path, help="videos of one or more cameras")
     parser.add_argument("--truth", type=Path, required=True, help="folder of VIDEO.txt")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="only these")
     parser.add_argument("--keep", type=Path, help="folder for what tools/people.py writes")

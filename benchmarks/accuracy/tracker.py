@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the tracker on boxes with truth, and Roboflow's trackers if they are installed.
+"""Compare the tracker, and Roboflow's trackers if they are installed, with true tracks.
 
     python benchmarks/accuracy/tracker.py --walks data/walks
     python benchmarks/accuracy/tracker.py --truth TUD-Campus/gt.txt --boxes TUD-Campus/det.txt \\
@@ -7,11 +7,11 @@
     python benchmarks/accuracy/tracker.py --truth truth/till.txt --video till.mp4 \\
       --detector yolox_nano.onnx --every 2
 
-prepare.py --synthetic --walks draws walks; the boxes are then the true ones with the errors of a
-detector: 5 % are missed, and more of hidden people; their sides are off by 3 % of their size;
+prepare.py --synthetic --walks draws the walks. Their boxes are the true ones with the errors of a
+detector: 5 % are missed, and more of hidden people; the sides are off by 3 % of the box's size;
 hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes are
-files in MOTChallenge's format; --video uses the boxes that a detector finds there. --from NETWORK
-adds rows for walks with appearance. Prints a table in Markdown. Roboflow's rows need
+files in MOTChallenge's format; --video is a video in which a detector finds the boxes. --from
+NETWORK adds rows for walks with appearance. Prints a table in Markdown. Roboflow's rows need
 `pip install trackers`.
 """
 
@@ -50,10 +50,8 @@ def main(argv=None):
     parser.add_argument("--video", type=Path, help="video of the true tracks, in place of --boxes")
     parser.add_argument("--detector", default="yolox_nano", help="name or file, for --video")
     parser.add_argument("--detector_tiles", type=int, default=0, help="for --video")
-    parser.add_argument("--fps", type=float, default=25, help="their frame rate")
-    parser.add_argument(
-        "--every", type=positive(int), default=1, help="frames from one to the next"
-    )
+    parser.add_argument("--fps", type=float, default=25, help="frame rate of --truth")
+    parser.add_argument("--every", type=positive(int), default=1, help="process every Nth frame")
     parser.add_argument("--from", dest="source", help="run, network or exported file, for --walks")
     parser.add_argument("--weights", type=Path, help="weight file of a network")
     options = parser.parse_args(argv)
@@ -109,7 +107,7 @@ def found_in(options):
 
 
 def read_rows(file):
-    """Return the rows (N, 9), with right and bottom in place of width and height."""
+    """Return a file's rows (N, 9), with right and bottom in place of width and height."""
     rows = np.loadtxt(file, delimiter=",", ndmin=2)[:, :9]
     rows[:, 4:6] += rows[:, 2:4]
     return rows
@@ -176,7 +174,7 @@ def tracked(boxes, fps, every, features=None):
 
 
 def tracked_by_roboflow(boxes, fps, every, name):
-    """Return the same for a tracker of Roboflow's with its own settings, or None without it."""
+    """Return the same for one of Roboflow's trackers, or None if it is not installed."""
     try:
         import supervision
         import trackers

@@ -7,13 +7,14 @@ Prints Rank@1, mAP and recall for each kind of code.
     python benchmarks/gallery/codes.py --result market.mat --distractors 0 500000 5000000 \\
       --folder /scratch
 
-The gallery of a test set and the distractors are indexed, and some queries, spread evenly, are
-answered with their DEPTH nearest images; an image at a later rank counts as not found. Distractors
-are people of about ten images each, drawn from a Gaussian: their means scatter as the means of the
-gallery's people do, and their images as the images of one person. The first row of each number is
-an exact search in float32, the reference of recall, and the second one in float16, as an index
-stores features. The others search with inverted lists, even in a gallery that a search would
-compare exhaustively. Prints rows of a Markdown table; differences are in points.
+The gallery of a test set and the distractors are indexed, and evenly spaced queries are answered
+with their DEPTH nearest images; an image at a later rank counts as not found. Distractors are
+people with about ten images each, drawn from a Gaussian: their means scatter as the means of the
+gallery's people do, and their images as the images of one person. For each number of distractors,
+the first row is an exact search in float32, the reference for recall, and the second is one in
+float16, as an index stores features. The others search with inverted lists, even in a gallery that
+is small enough for an exhaustive search. Prints rows of a Markdown table; differences are in
+points.
 """
 
 import sys
@@ -63,7 +64,7 @@ def main(argv=None):
 
 
 def compare(file, query, gallery, count):
-    """Print the rows of a number of distractors."""
+    """Print the rows for a number of distractors."""
     queries = unit_rows(query.features)
     right = nearest_of_chunks(queries, images(gallery, count), DEPTH)[1]
     best = scores(query, gallery, right)
@@ -121,7 +122,7 @@ def spread(points):
 
 
 def drawn(random, scatter, count):
-    """Return points (count, D) around zero."""
+    """Draw points (count, D) around zero."""
     return random.standard_normal((count, len(scatter)), np.float32) @ scatter
 
 
@@ -131,7 +132,7 @@ def scores(query, gallery, found):
     for label, camera, numbers in zip(query.labels, query.cameras, found, strict=True):
         mine, here = gallery.labels == label, gallery.cameras == camera
         right, junk = mine & ~here, mine & here | (gallery.labels == -1)
-        known = np.minimum(numbers, len(gallery))  # a distractor gets the number after the last
+        known = np.minimum(numbers, len(gallery))  # all distractors share one number
         known = known[~np.append(junk, False)[known]]
         hits = np.append(right, False)[known]
         precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)

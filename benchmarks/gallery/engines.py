@@ -6,11 +6,11 @@ The images are the synthetic people of benchmarks/gallery/search.py.
     python benchmarks/gallery/engines.py
     python benchmarks/gallery/engines.py --images 100000 --engines person_reid lancedb
 
-Every engine has its own process, whose peak memory is printed. Engines that are not installed are
-skipped: pip install lancedb qdrant-client. A search visits as many parts of the index as a recall
-of 0.98 of the ten nearest images takes, doubling their number at each attempt. Then a process is
-killed while it adds images, twenty at a time, and two processes add at once. Prints rows of two
-Markdown tables. POSIX only.
+Every engine runs in its own process, whose peak memory is printed. Engines that are not installed
+are skipped: pip install lancedb qdrant-client. The number of parts of the index that a search
+visits is doubled until the recall of the ten nearest images is 0.98. Then a process is killed while
+it adds images, twenty at a time, and two processes add images at once. Prints rows of two Markdown
+tables. POSIX only.
 """
 
 import multiprocessing
@@ -46,12 +46,12 @@ def main(argv=None):
     """Print a row for each engine."""
     parser = Parser(__doc__)
     parser.add_argument(
-        "--images", type=positive(int), default=1_000_000, help="features of each engine"
+        "--images", type=positive(int), default=1_000_000, help="images in each engine"
     )
     parser.add_argument("--dimension", type=positive(int), default=512, help="their width")
     parser.add_argument("--queries", type=positive(int), default=100, help="queries of each kind")
     parser.add_argument(
-        "--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="those to compare"
+        "--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="engines to compare"
     )
     parser.add_argument("--kills", type=positive(int), default=5, help="processes to kill")
     parser.add_folder()
@@ -72,7 +72,7 @@ def main(argv=None):
 def questions(count, dimension, number):
     """Return queries (Q, D) and the paths of their nearest images.
 
-    The paths are (among all images, among those that the filter lets through).
+    The paths are a pair: among all images, and among those that the filter admits.
     """
     chosen = np.linspace(0, count - 1, number).astype(int)
     queries = np.empty((number, dimension), np.float32)

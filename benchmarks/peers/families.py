@@ -1,14 +1,15 @@
-"""Compare the networks of papers with their authors' code, and write the record for the tests.
+"""Compare published networks with their authors' code, and write the record for the tests.
 
     python benchmarks/peers/families.py ../sources           # all
-    python benchmarks/peers/families.py ../sources JPM CLIP  # those with these words in their name
+    python benchmarks/peers/families.py ../sources JPM CLIP  # names that contain JPM or CLIP
 
 ../sources has a checkout OWNER+NAME of each repository, with its commit in a file COMMIT. CLIP-ReID
-needs the packages ftfy and regex, and fast-reid yacs and termcolor.
+needs the packages ftfy and regex, and fast-reid needs yacs and termcolor.
 
-Both get the same generated weights and images. The rule, names and shapes, a few of the authors'
-features, the largest difference and the commit are written to tests/fixtures/families.json, which
-docs/accuracy.md and the tests use. None of the authors' code is kept.
+Both networks get the same generated weights and images. The rule, names and shapes, a few of the
+authors' features, the largest difference and the commit are written to
+tests/fixtures/families.json, which docs/accuracy.md and the tests use. None of the authors' code is
+kept.
 """
 
 import collections.abc
@@ -44,7 +45,7 @@ from benchmarks.support.measure import ROOT
 from benchmarks.support.parser import Parser
 
 NUM_CLASSES, CAMERAS = 7, 3
-KEPT = 48  # numbers of each feature that the fixture has
+KEPT = 48  # how many numbers of each feature the fixture has
 TINY = {"embed_dim": 48, "depth": 2, "num_heads": 4}
 
 
@@ -56,7 +57,7 @@ def namespace(values: Any) -> Any:
 
 
 def configuration(size: tuple[int, int], **model: Any) -> Any:
-    """Return the options that the code of TransReID, and the code built on it, read."""
+    """Return the options that TransReID's code, and code built on it, reads."""
     values = {
         "LAST_STRIDE": 1, "PRETRAIN_PATH": "", "NAME": "transformer", "PRETRAIN_CHOICE": "no",
         "COS_LAYER": False, "NECK": "bnneck", "SIE_CAMERA": False,
@@ -85,7 +86,7 @@ def module_of(folder: Path, name: str) -> Any:
 
 
 def norms_of_width(network: Any, width: int) -> Any:
-    """Give the necks of a shrunken network, which the code sets to 768, the width of the rest."""
+    """Replace the necks of a shrunken network, whose width is always 768, by ones of `width`."""
     for name in dict(network.named_children()):
         if name.startswith("bottleneck"):
             setattr(network, name, nn.BatchNorm1d(width))
@@ -102,7 +103,7 @@ def transreid(
 ) -> Any:
     """Build a network of TransReID's code, or of code built on it.
 
-    kind: its transformer; none for a shrunken one, which is `shallow` like its ViT-S.
+    kind: the transformer's name, or "" for a shrunken one. shallow: whether that is like its ViT-S.
     """
     make = module_of(folder, "model.make_model")
     backbones = sys.modules["model.backbones.vit_pytorch"]
@@ -137,7 +138,7 @@ def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> An
 
 
 def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) -> Any:
-    """Build CLIP-ReID's network with its image transformer, without the file of CLIP."""
+    """Build CLIP-ReID's network with its image transformer, without CLIP's weight file."""
     make = module_of(folder, "model.make_model")
     stride = model["STRIDE_SIZE"][0]
     layers = sys.modules["model.clip.model"]
@@ -157,7 +158,7 @@ def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) ->
 
 
 def clip_resnet(folder: Path, size: tuple[int, int], layers: Any = (3, 4, 6, 3)) -> Any:
-    """Build CLIP-ReID's network with its ResNet, without the file of CLIP."""
+    """Build CLIP-ReID's network with its ResNet, without CLIP's weight file."""
     make = module_of(folder, "model.make_model")
     code = sys.modules["model.clip.model"]
 
@@ -208,7 +209,7 @@ def fastreid(
 
 
 def half_range(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
-    """Return the features that the test code of TransReID, and of code built on it, computes."""
+    """Return the features that TransReID's test code, and code built on it, computes."""
     test = Compose([ToPILImage(), Resize(size), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
     cameras = {} if sides is None else {"cam_label": sides}
     return network(torch.stack([test(image) for image in images]), **cameras)
@@ -470,7 +471,7 @@ def main(argv: list[str] | None = None) -> None:
     """Compare, print and write."""
     parser = Parser(__doc__)
     parser.add_argument("sources", type=Path, help="folder of the checkouts")
-    parser.add_argument("words", nargs="*", help="compare what has one of them in its name")
+    parser.add_argument("words", nargs="*", help="only networks whose names contain one")
     options = parser.parse_args(argv)
     sources, words = options.sources, options.words
     six = types.ModuleType("torch._six")  # PyTorch has removed it

@@ -8,7 +8,7 @@
 All read the same files. Every measurement has its own process; the rows alternate and the median
 counts. Scripts are timed from start to end, functions once everything is imported. The peers are as
 published, except that what Python and NumPy have since removed is added back. Prints Markdown
-tables. This sets the peers up:
+tables. To set the peers up:
 
     git clone https://github.com/KaiyangZhou/deep-person-reid ../torchreid
     git clone https://github.com/JDAI-CV/fast-reid ../fast-reid
@@ -54,9 +54,9 @@ from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_result
 
 NETWORK, SIZE = "osnet_x0_25", (256, 128)
-ROUNDS = 3  # turns of each row
+ROUNDS = 3  # runs of each row
 IMAGES, BATCH, STEPS = 512, 64, 30  # images to compute features of; images and steps of training
-SET_UP = "`python benchmarks/peers/packages.py --help` says how to set the peers up."
+SET_UP = "`python benchmarks/peers/packages.py --help` shows how to set the peers up."
 OLD_SCRIPT = """
 import numpy, os, runpy, sys
 os.chdir({folder!r})
@@ -222,7 +222,7 @@ def training(*flags, options):
 
 
 def training_of_torchreid(options):
-    """Time the step of torchreid's ImageSoftmaxEngine with its own loader, and the same loss."""
+    """Time the step of torchreid's ImageSoftmaxEngine with its own loader and the same loss."""
     with import_from(options.torchreid):
         import torch
         import torchreid

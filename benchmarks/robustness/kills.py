@@ -4,13 +4,13 @@
     python benchmarks/robustness/kills.py
     python benchmarks/robustness/kills.py --what trainings forgetting --kills 20 --seed 1
 
-The processes are training runs, prepare.py, and changes of a search index: additions, new inverted
+The processes are training runs, prepare.py, and changes to a search index: additions, new inverted
 lists, the features of another network, and forgetting. SIGKILL leaves a process no chance to clean
 up. Each process is killed at one of its next write operations, drawn at random: a file opened for
-writing, renamed, linked or removed, or an SQLite statement. The next process continues. After each
-kill, every checkpoint must be readable and every acknowledged image must be in the index; at the
-end, weights, layout and index must equal those of an undisturbed process, and no file may contain a
-byte of what was forgotten. POSIX only.
+writing, renamed, linked or removed, or an SQLite statement. The next process resumes its work.
+After each kill, every checkpoint must be readable and every acknowledged image must be in the
+index; at the end, weights, layout and index must equal those of an undisturbed process, and no file
+may contain a byte of what was forgotten. POSIX only.
 """
 
 import os
@@ -66,7 +66,7 @@ def main(argv=None):
         help=f"only some of {', '.join(KINDS)}",
         metavar="KIND",
     )
-    parser.add_argument("--kills", type=int, help="of each (default: 200 trainings, 50 others)")
+    parser.add_argument("--kills", type=int, help="of each kind (default: 200 trainings, else 50)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
     options = parser.parse_args(argv)
     random.seed(options.seed)
@@ -239,10 +239,10 @@ def make_cut(file):
 
 
 def kill_changes(workspace, kills, make, change, check, acts):
-    """Kill a change of an index, in a new folder each time, and repeat it; return how often.
+    """Kill a change to an index and repeat it, in a new folder each time; return how often.
 
-    make, change: of a file. check: of a file, and whether the change must be complete. acts:
-    roughly how many times the change writes.
+    make, change: called with the index's path. check: called with the path and whether the change
+    must be complete. acts: roughly how many times the change writes.
     """
     killed = 0
     for _ in progress(range(kills), desc="changes"):
@@ -273,11 +273,11 @@ def require(holds, found):
 
 
 def kill(command, workspace, kills, most, check=lambda: None):
-    """Run a command until it was killed `kills` times, then to its end.
+    """Run a command until it has been killed `kills` times, then to its end.
 
     It is killed at one of its first `most` write operations.
 
-    Returns how often it was killed: fewer if it has nothing left to do.
+    Returns how often it was killed, which is less than `kills` if it has nothing left to do.
     """
     killed = 0
     for _ in progress(range(4 * kills), desc="kills"):  # some end by themselves before that
@@ -313,7 +313,7 @@ def doomed(command, acts):
 
 
 def count_acts(command, workspace):
-    """Return how many write operations a command has."""
+    """Return how many write operations a command performs."""
 
     def count():
         acts: list[None] = []

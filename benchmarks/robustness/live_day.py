@@ -4,7 +4,7 @@
     python benchmarks/robustness/live_day.py
     python benchmarks/robustness/live_day.py --hours 2 --visitors 40
 
-Every camera gives a frame every three seconds. Visitors walk past one to four cameras once, and the
+Every camera delivers a frame every three seconds. Visitors walk past one to four cameras once, and
 staff all day. A box is drawn in a colour that identifies its person, and the feature of an image is
 that person's, shifted by the camera and at random. Everything else is as in tools/people.py:
 tracker, images, links, and a gallery on the disk. Prints a row for every part of the day: the
@@ -35,7 +35,7 @@ CAMERAS, STAFF = 4, 12
 DIMENSION = 256  # width of the features
 STEP = 3  # seconds from a frame to the next
 SIZE = (160, 90)  # width and height of a frame
-STAY = 15  # seconds that somebody is in front of a camera
+STAY = 15  # seconds that a person is in view of a camera
 PLACES = 6  # side by side, for people who are there at the same time
 CAMERA_SHIFT, NOISE = 0.5, 0.9  # lengths of a feature's shifts; the person's part is 1
 BEGIN = 1.8e9  # seconds since 1970

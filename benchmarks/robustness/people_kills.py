@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill tools/people.py repeatedly, and compare its output with that of an undisturbed call.
+"""Kill tools/people.py repeatedly, and compare its output with an undisturbed call's.
 
     python benchmarks/robustness/people_kills.py              # 30 kills
     python benchmarks/robustness/people_kills.py --kills 5 --seed 1
@@ -67,7 +67,7 @@ def main(argv=None):
                 shutil.rmtree(workspace / SHOP, ignore_errors=True)
                 bar.update(kill_and_repeat(call, workspace, acts, options.kills - bar.n))
                 check_same(state_of(workspace / SHOP), expected)
-    print(f"{options.kills} kills among {acts} writing acts: the same files, images and features.")
+    print(f"{options.kills} kills, {acts} write operations: the same files, images and features.")
 
 
 def kill_and_repeat(call, workspace, acts, most):

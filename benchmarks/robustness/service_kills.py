@@ -102,7 +102,7 @@ def serve_and_kill(folder, answers, seed):
 def ask(address, answers, seed, number):
     """Send requests until the service is gone, and record what it acknowledges.
 
-    number: of the client, which has its own people.
+    number: identifies the client, which has its own people.
     """
     headers = {"Authorization": f"Bearer {TOKEN}"}
     draw, noise = random.Random(seed), np.random.default_rng(seed)
@@ -164,7 +164,7 @@ def faults(folder, answers):
     ids = ImageIds(secret_of(index))
     paths = {image: ids.path(image) or Path() for image in (*answers.there, *answers.gone)}
     found = answers.refused + [
-        f"{paths[image]}: acknowledged, and lost"
+        f"{paths[image]}: acknowledged, but lost"
         for image, names in answers.there.items()
         if with_names.get(paths[image]) not in names or not paths[image].is_file()
     ]
@@ -172,7 +172,7 @@ def faults(folder, answers):
     for image in answers.gone:
         path = paths[image]
         if path in with_names or path.is_file() or path.name.encode() in content:
-            found.append(f"{path}: forgotten, and there")
+            found.append(f"{path}: forgotten, but still there")
     return found
 
 

@@ -1,13 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the service while cameras add images and old ones are forgotten, and when it is quiet.
+"""Measure the service when it is idle, and while cameras add images and old ones are forgotten.
 
     python benchmarks/speed/busy_service.py
     python benchmarks/speed/busy_service.py --images 20000 --minutes 0.2          # a short try
 
-Starts tools/serve.py over an index of synthetic people (benchmarks/gallery/search.py), and of the
-tracks of two cameras. Four clients search, search one camera, list images and open Tracks, in turn;
-first alone, and then while two cameras add five images per second each and `--retain` forgets old
-ones, six times in the run. Prints rows of Markdown: milliseconds of each operation when quiet and
+Starts tools/serve.py on an index of synthetic people (benchmarks/gallery/search.py), with the
+tracks of two cameras. Four clients search, search one camera, list images and open Tracks in turn:
+first alone, then while two cameras each add five images per second and `--retain` forgets old
+ones, six times in the run. Prints rows of Markdown: milliseconds of each operation when idle and
 when busy, what was added, and the memory of the service. The network is OSNet x0.25 with random
 weights. Linux.
 """
@@ -47,7 +47,7 @@ def main(argv=None):
     """Print the table."""
     parser = Parser(__doc__)
     parser.add_argument("--images", type=int, default=100_000, help="images in the index")
-    parser.add_argument("--minutes", type=float, default=10, help="minutes, quiet and busy each")
+    parser.add_argument("--minutes", type=float, default=10, help="minutes idle, and as many busy")
     options = parser.parse_args(argv)
     seconds = 60 * options.minutes
     print(f"{machine()}\n")

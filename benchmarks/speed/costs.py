@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the cost of the networks of recipes.
+"""Measure what the networks of recipes cost.
 
 Prints parameters, multiply-adds, and milliseconds per image on one core.
 

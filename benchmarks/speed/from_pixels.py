@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Time the parts of tools/people.py: a minute of 1080p at 25 frames per second.
+"""Time the parts of tools/people.py on a minute of 1080p video at 25 frames per second.
 
     python prepare.py --synthetic --walks --data_dir walks
     python benchmarks/speed/from_pixels.py --walks walks --every 3 --detector people.onnx \\
@@ -32,7 +32,7 @@ from person_reid.video.tracker import Tracker
 from tools import people
 
 SIZE, RATE = (1920, 1080), 25
-REPEATED = 5  # times that each frame of the walks is shown, which have 5 per second
+REPEATED = 5  # the walks have 5 frames per second
 
 
 def main(argv=None):

@@ -6,10 +6,9 @@
       --networks resnet50
     python benchmarks/speed/gpu.py --data_dir people/pytorch --dry_run --gpu_ids -1
 
-A part takes at most nine minutes. On a machine without photographs, draw as many as Market-1501's:
-`prepare.py --synthetic --data_dir people --identities 719 --test_identities 1 --distractors 0
---junk 0`. --dry_run computes with tiny sizes, to see that every part works. Prints tables in
-Markdown.
+A part takes at most nine minutes. On a machine without photographs, draw as many as Market-1501
+has: `prepare.py --synthetic --data_dir people --identities 719 --test_identities 1 --distractors 0
+--junk 0`. --dry_run uses tiny sizes, to check that every part works. Prints tables in Markdown.
 """
 
 import gc
@@ -157,7 +156,7 @@ def extraction(options, device):
 
 
 def ranking(options, device):
-    """Print the milliseconds of re-ranking and of the evaluation after it, features in memory."""
+    """Print the milliseconds of re-ranking and of evaluation, for features in memory."""
     sizes = {"tiny": (40, 200)} if options.dry_run else {n: SIZES[n] for n in ("market", "msmt17")}
     print("| features | | re-ranking, ms | evaluation, ms | result |\n|---|---|---|---|---|")
     for name, size in sizes.items():

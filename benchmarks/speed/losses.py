@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare time and peak memory of each loss, forward and backward, with pytorch-metric-learning.
+"""Compare the time and peak memory of each loss with pytorch-metric-learning's.
 
     python benchmarks/speed/losses.py  # batches of 64, 256 and 1024 features of 512 dimensions
     OMP_NUM_THREADS=1 python benchmarks/speed/losses.py --batches 64 --losses triplet circle
@@ -7,9 +7,9 @@
 Needs pytorch-metric-learning (requirements-dev.txt) and computes on the CPU. The batch has 4 images
 of each identity. --spread sets how far they are from their identity's direction: at 2.5, the
 default, about half of all pairs are worth mining, as early in training; at 1.5, almost none. Time
-is the median of one second of runs, at least REPEATS of them, including the miner. On one thread,
-it is CPU time, which other programs hardly affect. Memory is the peak that a run allocates in
-addition. Prints Markdown rows.
+is the median of one second of runs, forward and backward, at least REPEATS of them, including the
+miner. On one thread, it is CPU time, which other programs hardly affect. Memory is the peak that a
+run itself allocates. Prints Markdown rows.
 """
 
 import json
@@ -106,7 +106,7 @@ def main(argv=None):
     parser.add_argument(
         "--batches", type=int, nargs="+", default=[64, 256, 1024], help="features per batch"
     )
-    parser.add_argument("--losses", nargs="+", help="names; by default all of the library's")
+    parser.add_argument("--losses", nargs="+", help="names; by default all that the library has")
     parser.add_argument(
         "--spread", type=float, default=2.5, help="how far apart the features of an identity lie"
     )

@@ -35,7 +35,7 @@ def main(argv=None):
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="to draw")
     parser.add_argument("--result", type=Path, help="file to rank, in place of synthetic features")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="only these")
-    parser.add_argument("--no_reference", action="store_true", help="only the suite")
+    parser.add_argument("--no_reference", action="store_true", help="time only the suite")
     parser.add_argument("--only", choices=REFERENCES, help="run this slow program on --result here")
     options = parser.parse_args(argv)
     if options.only:

@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the runtimes for features on a CPU: PyTorch, ONNX Runtime and OpenVINO.
+"""Compare how fast PyTorch, ONNX Runtime and OpenVINO compute features on a CPU.
 
     python benchmarks/speed/runtimes.py --weights osnet_x0_25_msmt17.pth \\
       --test_dir ../Market/pytorch
     python benchmarks/speed/runtimes.py --weights osnet.pth --test_dir ../Market/pytorch --bf16
 
-The runtimes alternate, so that a busy machine slows all of them. The last column counts seconds of
-the processor, which depend little on other programs. "PyTorch alone" is the plain network, channels
-first and nothing fused, in batches that suit the cache like the others'. Images are decoded and
-networks exported beforehand.
+The runtimes alternate, so that a busy machine slows all of them. The last column counts CPU
+seconds, which depend little on other programs. "PyTorch alone" is the plain network, channels first
+and nothing fused; its batches suit the cache, as the others' do. Images are decoded and networks
+exported beforehand.
 """
 
 import os
@@ -42,12 +42,12 @@ def main(argv=None):
     """Print the table."""
     parser = Parser(__doc__)
     parser.add_argument("--backbone", default="osnet_x0_25", help="the network")
-    parser.add_argument("--weights", required=True, help="its weight file")
+    parser.add_argument("--weights", required=True, help="weight file")
     parser.add_argument("--test_dir", required=True, help="folder of prepare.py")
     parser.add_argument("--bf16", action="store_true", help="also PyTorch and OpenVINO in bfloat16")
-    parser.add_argument("--images", type=int, default=256, help="gallery images in a turn")
+    parser.add_argument("--images", type=int, default=256, help="gallery images per run")
     parser.add_argument(
-        "--rounds", type=int, default=5, help="turns of each way; the median counts"
+        "--rounds", type=int, default=5, help="runs of each runtime; the median counts"
     )
     options = parser.parse_args(argv)
     network = ["--backbone", options.backbone, "--weights", options.weights]

@@ -28,7 +28,7 @@ from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.device import emulates, select_device
 
-WARM_UP = 5  # steps that do not count
+WARM_UP = 5  # steps that are not timed
 PRECISIONS = {"float32": [], "bfloat16": ["--bf16"]}  # name: flags
 
 
@@ -45,7 +45,7 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=3, help="runs of each loop")
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument(
-        "--compile", nargs="*", choices=PRECISIONS, help="also compiled, in these precisions or all"
+        "--compile", nargs="*", choices=PRECISIONS, help="also compiled: these precisions, or all"
     )
     options = parser.parse_args(argv)
     print(f"{machine()}; {options.height}×{options.width}, batch {options.batchsize}")
@@ -55,7 +55,7 @@ def main(argv=None):
 
 
 def compare(options):
-    """Print a row for each loop, as fast as the first one times the third column."""
+    """Print a row for each loop; the third column is its speed relative to the first loop's."""
     loops = loops_of(options)
     runs: dict[str, list] = {name: [] for name in loops}
     for _ in range(options["rounds"]):
@@ -137,7 +137,7 @@ def parsed(options, *flags):
 
 
 def timed(epoch, step, options, device):
-    """Run the warm-up and then `steps` steps; returns the same as usual_loop.
+    """Run the warm-up and then `steps` steps; return the same as usual_loop.
 
     epoch: number of an epoch → its batches.
     """
@@ -166,7 +166,7 @@ def synchronise(device):
 
 
 def peak_of(device):
-    """Return the peak gigabytes of a GPU or else of this process, without a loader's workers."""
+    """Return the peak gigabytes of a GPU, or of this process without a loader's workers."""
     if device.type == "cuda":
         import torch
 

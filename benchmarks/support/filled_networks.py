@@ -19,7 +19,7 @@ FIXTURE = ROOT / "tests" / "fixtures" / "families.json"
 
 
 def filled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """Return the values of a tensor by the rule of the published features."""
+    """Return a tensor's values by the rule, which depends on its name and shape."""
     random = np.random.default_rng(zlib.crc32(name.encode()))
     if "running_var" in name:
         value = random.uniform(0.5, 1.5, shape)
@@ -35,7 +35,7 @@ def filled(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def images_of(size: tuple[int, int]) -> np.ndarray:
-    """Return two generated images, uint8 (2, H, W, 3), twice as high as the network's."""
+    """Return two generated images, uint8 (2, 2 height, 2 width, 3); size: (height, width)."""
     blocks = np.random.default_rng(0).integers(0, 256, (2, 16, 8, 3), np.uint8)
     height, width = 2 * size[0], 2 * size[1]
     return blocks.repeat(height // 16, 1).repeat(width // 8, 2)
@@ -57,7 +57,7 @@ def family_entry(record: dict[str, Any]) -> str:
 
 
 def our_features(record: dict[str, Any], weights: Path) -> np.ndarray:
-    """Return the features (2, D) of the photographs, which Embedder computes from a weight file."""
+    """Return the features (2, D) that Embedder computes of the images from a weight file."""
     size, cameras = record["size"], record["cameras"]
     unit = bool(record.get("unit"))
     embed = Embedder(

@@ -116,9 +116,9 @@ def own_peak():
 
 
 def apart(work, *arguments, **named):
-    """Run work(*arguments, **named) in its own process.
+    """Run work(*arguments, **named) in its own process, to measure its memory.
 
-    Linux adds the memory of this process to that of every child.
+    It is spawned: on Linux, a forked child's peak would include the memory of this process.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments, **named).result()

@@ -1,9 +1,9 @@
 """Simple reference implementations for person_reid: slow, dense, easy to check.
 
-Tests and benchmarks compare it with them.
+Tests and benchmarks compare the package with them.
 
 On some processors, a BLAS rounds equal columns of a product differently. Images whose features are
-equal to the last bit must have the same score and be ordered by their index, so the programs
+equal to the last bit must have the same score and be ordered by their index, so these functions
 multiply only the distinct rows.
 """
 

@@ -1,4 +1,4 @@
-"""The scripts as modules."""
+"""Import the scripts as modules."""
 
 import importlib
 from types import ModuleType

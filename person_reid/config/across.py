@@ -41,7 +41,7 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
     apply: bool = option(False, "also record the people in the index")
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         if self.truth and (self.after or self.before):
-            return "truth is of all tracks: leave after and before out."
+            return "truth covers all tracks: leave after and before out."
         return "" if self.sheet else self.ignored_without("sheet")

@@ -35,7 +35,7 @@ def listed_numbers(text: str, kind: type[Number], separator: str | None = ",") -
 
 
 def devices(text: str) -> str:
-    """Check the text of gpu_ids: different GPUs, or -1 for the CPU."""
+    """Check a list of GPUs for gpu_ids: distinct numbers, or -1 for the CPU."""
     found = listed_numbers(text, int)
     if any(abs(number) >= 2**63 for number in found):
         raise ValueError(f"{text[:20]}…: expected a number of at most 18 digits")
@@ -45,7 +45,7 @@ def devices(text: str) -> str:
 
 
 def ranks(text: str) -> str:
-    """Check the text of ranks; listed_numbers reads it."""
+    """Check and sort a list of ranks, such as 1,5,10,20."""
     found = listed_numbers(text, int)
     if not found or min(found) < 1 or max(found) > LARGEST_SETTING:
         raise ValueError(f"{text}: expected ranks from 1 on, such as 1,5,10,20")
@@ -53,7 +53,7 @@ def ranks(text: str) -> str:
 
 
 def rates(text: str) -> str:
-    """Check the text of rates between 0 and 1, such as 1e-3,1e-4."""
+    """Check a list of rates between 0 and 1, such as 1e-3,1e-4."""
     listed = texts(text)
     found = listed_numbers(listed, float)
     if not found or not all(0 < rate < 1 for rate in found):

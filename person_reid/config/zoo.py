@@ -180,9 +180,9 @@ def _value(text: str) -> Any:
 
 
 def packaged(text: Any) -> Path | None:
-    """Return the folder of the network in this package that a text names, or None for others.
+    """Return the folder of the packaged network that `text` names, or None.
 
-    A file or folder of that name in the current folder comes first.
+    A file or folder of that name in the current folder takes precedence.
     """
     inside = text is not None and str(text) in packaged_names() and not Path(text).exists()
     return PACKAGED / str(text) if inside else None

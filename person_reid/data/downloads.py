@@ -25,10 +25,10 @@ PATIENCE = 30  # seconds that a server may be silent
 
 
 def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
-    """Fetch a data set by its name, unless it is there; return its folder.
+    """Download a data set by name, unless it is already there, and return its folder.
 
-    folder: where to put it, by default where find_data_set looks. Logs size and terms first. The
-    checksums in the archive are verified; prepare.py checks the number of images.
+    folder: where to put it; by default, where find_data_set looks. Logs its size and terms first.
+    The checksums in the archive are verified; prepare.py checks the number of images.
     Raises UserError if the data set has no address, or cannot be fetched.
     """
     data_set = DATA_SETS[data_set_named(name)]

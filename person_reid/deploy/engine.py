@@ -51,7 +51,7 @@ class OpenedFile(NamedTuple):
     """An exported file as its library opens it.
 
     run: computes the features of images. text: the JSON that tools/export.py wrote into the file.
-    declared: the declarations of a file of another program.
+    declared: what a file from another program declares about its input and output.
     """
 
     run: Run

@@ -180,7 +180,7 @@ def _network(
 
 
 def _of_name(weights: str | Path | None, which_epoch: str | int) -> dict[str, bool]:
-    """Return those of the arguments that apply only to the name of a network or a run."""
+    """Return, for each argument that needs the name of a network or run, whether it is given."""
     return {"weights": weights is not None, "which_epoch": which_epoch != "last"}
 
 

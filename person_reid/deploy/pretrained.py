@@ -108,9 +108,9 @@ def _described(config: dict[str, Any], weights: Path) -> NetworkToTest:
 
 
 def _fetched(name: str) -> Path:
-    """Return the folder of a model on the Hugging Face hub, downloaded or from the cache.
+    """Download a model from the Hugging Face hub, or find it in the cache; return its folder.
 
-    Raises UserError if there is neither.
+    Raises UserError if neither works.
     """
     if not HUB_NAME.fullmatch(name):
         raise UserError(

@@ -122,7 +122,7 @@ def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
 
 
 def _renewed(index: Gallery, folder: Path, options: LinkOptions) -> list[Path]:
-    """Rewrite a people folder and its picture by tools/people.py; without tracks, delete both."""
+    """Rewrite a people folder and the picture beside it; without tracks, delete both."""
     beside = folder.parent / PICTURE
     pictures = [beside] if beside.exists() and (folder.parent / VIDEOS_MARK).exists() else []
     if recorded_tracks(index):

@@ -61,10 +61,10 @@ class LiteConv3x3(nn.Module):
 class Gate(nn.Module):
     """The unified aggregation gate G (eq. 3).
 
-    It weights the channels of each stream by its own global average.
+    It weights the channels of each stream by the stream's global average.
 
-    Its layers are the authors' 1×1 convolutions. On averages they are linear, and are computed as
-    such for all streams at once: as forty-eight small convolutions, they took up to a tenth of
+    Its layers are the authors' 1×1 convolutions. An average is a single pixel, so they are linear
+    and run on all streams at once: as forty-eight small convolutions, they took up to a tenth of
     OSNet's training step on a CPU.
     """
 

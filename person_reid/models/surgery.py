@@ -216,7 +216,7 @@ def balance(network: Any, scale: float, size: tuple[int, int]) -> None:
 
 
 def convolutions_before_norms(network: Any, images: Tensor) -> dict[nn.BatchNorm2d, Chain]:
-    """Return the convolutions without biases that lead to each batch norm, one after another."""
+    """Return, for each batch norm, the chain of bias-free convolutions that leads to it."""
     kinds = nn.Conv2d | nn.BatchNorm2d
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, kinds)}
     chains: dict[Tensor, Chain] = {}  # by their output

@@ -181,7 +181,7 @@ def create_criterion(
 ) -> Criterion:
     """Build the criterion of a run.
 
-    teacher: the network with which the teacher_ losses compare it.
+    teacher: the network with which the teacher_ losses compare `network`.
     """
     return Criterion(loss_plan(config, network.head_name), network, teacher.dim if teacher else 0)
 

@@ -117,7 +117,7 @@ class Generalisation:
     def __call__(
         self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
-        """Return a scalar, 0 before the averaging begins; the labelled images are not used."""
+        """Return the loss, which is 0 until averaging begins; the labelled images are not used."""
         if step.average is None:
             return features.new_zeros(())
         first, second = self.draw(batch.seed)

@@ -128,9 +128,9 @@ def why_unread(error: Exception, source: object) -> str:
 
 @contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image file of one of the IMAGE_FORMATS, whatever its name.
+    """Open an image in one of the IMAGE_FORMATS, whatever the file's name.
 
-    Raises Pillow's error, OSError, or UserError if it is not a regular file.
+    Raises UserError if it is not a regular file, and otherwise Pillow's error or OSError.
     """
     with Image.open(regular_file(path, expected="an image"), formats=_formats()) as image:
         yield image

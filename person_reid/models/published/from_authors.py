@@ -235,7 +235,7 @@ class SoliderArchitecture(FamilyArchitecture):
 
 @dataclass(frozen=True)
 class ClipResNetArchitecture(FamilyArchitecture):
-    """CLIP-ReID's ResNet. layers: blocks of each stage."""
+    """CLIP-ReID's ResNet. layers: the number of blocks in each stage."""
 
     _: KW_ONLY
     layers: tuple[int, ...] = (3, 4, 6, 3)

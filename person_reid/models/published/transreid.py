@@ -153,7 +153,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         return torch.cat([token, token @ self.proj], dim=1) if self.feature != "token" else token
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Compute the last tokens of the patches, on their grid: (B, D, h, w)."""
+        """Return the final patch tokens as a map (B, D, h, w)."""
         tokens = self.tokens(images)
         tokens = self.b1(tokens) if self.feature == "jigsaw" else tokens
         return tokens[:, self.num_prefix_tokens :].mT.unflatten(2, self.patch_embed.grid_size)
