@@ -58,7 +58,7 @@ def quoted(path: str | Path) -> str:
 def as_command(script: str) -> str:
     """Return the command for a script: `python tools/search.py`, or `person-reid search`.
 
-    The latter is the installed program, if that is what runs.
+    Returns the latter if the installed program is running.
     """
     if sys.argv[0].startswith("person-reid "):
         return f"person-reid {Path(script).stem}"
@@ -77,7 +77,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Return each new name with one that differs from it only in case, spaces, accents or width.
 
-    The other one is known, or also new.
+    The other name is one of `known`, or is also new.
     """
     new, alike = {*new} - {*known}, defaultdict(set)
     for name in {*new, *known}:

@@ -48,7 +48,7 @@ BEGINNINGS = {
     "people hall.mp4 till.mp4 --save people": "find out who is in several videos",
     "prepare --dataset market --download": "get a data set, to train and test your own network",
 }
-# The folder of each in a checkout.
+# {command: the folder of its script in a checkout}
 IN_ROOT = (
     "prepare", "train", "train_DDP", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo",
     "model",
@@ -57,7 +57,7 @@ SCRIPTS = {name: "." if name in IN_ROOT else "tools" for name in COMMANDS}
 SCRIPT_NAMES = re.compile(
     rf"\b(?:python (?:tools/)?|tools/|(?<=[\w;] ))({'|'.join(COMMANDS)})\.py\b"
 )
-# These take a module and not a command.
+# Programs that take a module, and not a command.
 LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")
 
 

@@ -1,8 +1,9 @@
-"""Read the options of a script: defaults, then a file, then the command line.
+"""Read the options of a script from its defaults, a file and the command line.
 
     config = parse(TrainConfig, argv, __doc__)
 
-Only the standard library and PyYAML are imported, so --help and mistakes take a tenth of a second.
+Only the standard library and PyYAML are imported, so --help and error messages appear within a
+tenth of a second.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from person_reid.registration import OWN_CLASS, check_loaded, load_installed, lo
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the figures that a recipe should reach; see recipes/README.md
-FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # as shares of lr, unless given
+FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # as fractions of lr, unless given
 Config = TypeVar("Config", bound=Options)
 
 
@@ -205,7 +206,7 @@ def declare(kind: type[Options], parser: Parser, everything: bool = False) -> No
 
 
 def spellings(each: DeclaredOption) -> tuple[str, ...]:
-    """Return how a command line spells an option; empty for values without a flag."""
+    """Return the spellings of an option on a command line, or none for values without a flag."""
     return () if each.about.positional else each.about.flags or (f"--{each.name}",)
 
 
@@ -252,7 +253,7 @@ def _read_file(kind: type[Options], path: str) -> dict[str, Any]:
 
 
 def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run that --resume continues, and what may be requested besides.
+    """Return the options of the run that --resume continues, with the requested changes.
 
     Raises UserError if the command line, or its file, changes an option that the result depends on.
     """
@@ -281,7 +282,7 @@ def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[
 def without_rank(argv: Sequence[str] | None) -> list[str]:
     """Return a command line without the rank that torch.distributed.launch adds.
 
-    The environment holds it as well.
+    The environment also holds it.
     """
     launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     launcher.add_argument("--local-rank", "--local_rank")

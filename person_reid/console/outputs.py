@@ -16,8 +16,8 @@ def check_outputs(
 ) -> None:
     """Reject files to write if two are the same, or if the command reads one of them.
 
-    Every script that writes calls it before the work, and once more if what it reads is known only
-    later. Two paths are the same file if links, hard links or `..` lead from both to it.
+    Every script that writes files calls this before the work, and again if what it reads is known
+    only later. Two paths are the same file if links, hard links or `..` lead from both to it.
 
     options: the flags, a Namespace or a configuration; every value that names a file is read,
         unless the flag is in `writes`.
@@ -56,8 +56,8 @@ def check_outputs(
 def check_beside(flag: str, named: Path, *beside: Path) -> None:
     """Refuse to replace unrelated files beside the file that a flag names.
 
-    The command writes files of these names along with the named file. They are its own if the named
-    file exists as well. Raises UserError otherwise.
+    The command writes files of these names along with the named file. They count as its own if the
+    named file also exists. Raises UserError otherwise.
     """
     there = [path for path in beside if path.exists()]
     if there and not named.exists():

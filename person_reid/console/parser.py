@@ -216,7 +216,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
         super().add_usage(usage, actions, groups, prefix)
 
     def format_help(self) -> str:
-        """Return the help, which names the installed command where that is what the user runs."""
+        """Return the help, with the names of installed commands if the user runs one."""
         text = super().format_help()
         return as_installed(text) if self._prog.startswith("person-reid ") else text
 
@@ -242,7 +242,7 @@ def flag_type(check: Callable[[str], Value], name: str) -> Callable[[str], Value
     """Return the type of a flag, for argparse.
 
     check: returns the value of a text, or raises ValueError, whose message the parser then prints.
-    name: such as int; the help chooses the placeholder of the value by it.
+    name: the name of the type, such as int; it determines the placeholder in the help.
     """
 
     def convert(text: str) -> Value:

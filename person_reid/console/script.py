@@ -36,11 +36,11 @@ def fail(message: str) -> NoReturn:
 
 
 def run_script(main: Callable[[], object]) -> None:
-    """Call `main()` as a script: an error that the user can fix ends in one line and status 1.
+    """Call `main()` as a script: an error that the user can fix ends with one line and status 1.
 
-    Ctrl-C ends in status 130. A UserError, an OSError (no such file, disk full), or too little
+    Ctrl-C ends with status 130. A UserError, an OSError (no such file, disk full), or too little
     memory or too few threads prints no traceback. Any other exception is a bug and keeps its
-    traceback. If the reader of the output ends, as head does, the script ends in status 1.
+    traceback. If the reader of the output ends, as head does, the script ends with status 1.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -74,7 +74,7 @@ def run_script(main: Callable[[], object]) -> None:
 
 
 def said_before(message: str) -> bool:
-    """Return whether another process that torchrun started on this machine has this error as well.
+    """Return whether another process that torchrun started on this machine also has this error.
 
     The first one creates a file beside torchrun's error files, and prints the message. The others
     wait, since torchrun ends all of them as soon as one has ended.

@@ -27,7 +27,7 @@ class Shortlist:
     """
 
     def __init__(self, size: int, k: int) -> None:
-        # The limit of candidates: more would cost memory, and fewer would be sorted more often.
+        # The limit of candidates: a higher one costs memory, a lower one means sorting more often.
         self.k, self.most = k, 2 * k * size
         self.bound = np.full(size, -np.inf, np.float32)
         self.lowest = np.full(size, np.inf, np.float32)

@@ -56,7 +56,7 @@ FEWER, MORE_HERE, MORE_IN_ALL = 0.9, 1.15, 1.3  # factors on the counts at the e
 class People:
     """The people whom T tracks show.
 
-    labels: (T,), 0, 1, … in the order of appearance.
+    labels: (T,), 0, 1, … in order of appearance.
     threshold: the lowest mean cosine at which two groups of tracks were linked.
     cosines: the similarity of tracks. measured: whether `cosines` or the threshold was given.
     margins: (T,), how certain the link of each track is: its mean cosine with the person's other
@@ -219,7 +219,7 @@ def two_people(
     travel: Travel | None = None,
     rows: slice = slice(None),
 ) -> Apart:
-    """Return which pairs of T tracks must be two people, (T, T), or some rows of this.
+    """Return the pairs of tracks that must be two people, as booleans (T, T), or some rows of them.
 
     Two tracks of one camera are two people if they overlap in time. Tracks of two cameras are two
     people if less time passes between them than a person needs from one camera to the other, and
@@ -262,9 +262,9 @@ def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], f
                 f"{file}, line {line}: seconds {row['seconds']!r}: expected a number, such as 12.5."
             )
         if (known := found.setdefault((first, second), seconds)) != seconds:
-            raise UserError(f"{file}, line {line}: another line says {known:g} of this pair.")
+            raise UserError(f"{file}, line {line}: another line gives {known:g} for this pair.")
     if unknown := sorted(set().union(*found) - set(cameras)):
-        log.warning("%s: no track is of the cameras %s.", file, ", ".join(unknown))
+        log.warning("%s: no track is from the cameras %s.", file, ", ".join(unknown))
     if not (here := {pair: found[pair] for pair in found if set(cameras).issuperset(pair)}):
         raise UserError(
             f"{file}: none of its pairs is of two cameras with tracks: "
@@ -304,7 +304,7 @@ def _linked(count: int, merges: Sequence[Merge]) -> Labels:
 
 
 def _means(similar: Floats, labels: Labels) -> tuple[Floats, Floats]:
-    """Return the mean similarity of each image to the others of its group and to all other groups.
+    """Return each image's mean similarity to the other images of its group and to the other groups.
 
     The first is (N,), NaN in a group of one image. The second is (N, C), -∞ for the image's own
     group.
@@ -343,7 +343,8 @@ class Stay:
     person. nearest: another possible person, or -1 without one. images: the indices of its images
     among the images of a page. rows: the cells of its images in a list. known: the name that a user
     gave the person, or "". given: whether a user has identified the track. twice: other tracks that
-    overlap with it in time and may show the same person. apart: other tracks that cannot.
+    overlap with it in time and may show the same person. apart: other tracks that overlap and
+    cannot.
     """
 
     person: int

@@ -5,7 +5,7 @@ images. Identities are therefore resampled, and each contributes all of its quer
 bootstrap). Identity i, one of K, has n_i queries; S_i is the sum of a metric over them. Each draw
 gives
 
-    figure = sum_i w_i S_i / sum_i w_i n_i,   (w_1, ..., w_K) ~ Multinomial(K; 1/K, ..., 1/K)
+    metric = sum_i w_i S_i / sum_i w_i n_i,   (w_1, ..., w_K) ~ Multinomial(K; 1/K, ..., 1/K)
 
 and an interval with confidence c ends at the quantiles (1 - c) / 2 and (1 + c) / 2 of all draws.
 
@@ -67,7 +67,7 @@ def confidence_intervals(
 
     Metrics.figures has the same names. Queries with the same label are one identity.
 
-        figure = sum_i w_i S_i / sum_i w_i n_i,   w ~ Multinomial(K; 1/K, ..., 1/K)
+        metric = sum_i w_i S_i / sum_i w_i n_i,   w ~ Multinomial(K; 1/K, ..., 1/K)
 
     ranks: the k of each Rank@k. draws: how often the K identities are drawn, with replacement.
     confidence: the share of the draws within the interval. seed: seeds the draws.

@@ -60,7 +60,7 @@ class Bound:
     def __post_init__(self) -> None:
         shares = 0 < self.rate < 1 and 0 < self.confidence < 1
         if not (-1 <= self.threshold <= 1 and shares and self.people > 0 and self.gallery_size > 0):
-            raise UserError(f"no bound can be that: {self}")
+            raise UserError(f"impossible bound: {self}")
 
     def __str__(self) -> str:
         return f"threshold {self.threshold:.4f} {self.words()}"
@@ -128,8 +128,8 @@ def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, Featu
 def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int | None, float]:
     """Return the lowest threshold whose bound is within the rate, and the bound at the highest.
 
-    The threshold counts in THRESHOLD_STEPS. It is None if even the bound at the highest similarity
-    exceeds the rate. counts: (n, THRESHOLD_STEPS + 1), from false_matches.
+    The threshold is an index from 0 to THRESHOLD_STEPS, or None if even the bound at the highest
+    similarity exceeds the rate. counts: (n, THRESHOLD_STEPS + 1), from false_matches.
     """
     if len(counts) < FEWEST:
         return None, 0
@@ -145,9 +145,9 @@ def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int |
 def false_matches(
     query: FeatureSet, gallery: FeatureSet, size: int = 1, ignore_cameras: bool = False
 ) -> tuple[Integers, float]:
-    """Return the cells that involve each person and reach each threshold, and the images in a cell.
+    """Count the cells that involve each person and reach each threshold.
 
-    The cells are (n, THRESHOLD_STEPS + 1).
+    Returns the counts (n, THRESHOLD_STEPS + 1), and the mean number of images in a cell.
 
     size: images per block; images of the query's person or camera do not count. A cell involves the
     person of its query and the person of the most similar image in its block. A similarity below 0

@@ -76,10 +76,10 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
 def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
     """Return a cluster (N,) for each image, 0, 1, … or OUTLIER, by DBSCAN on a graph of distances.
 
-    graph: sparse (N, N), as from jaccard_graph with the same radius. min_samples: an image with so
-    many images within the radius, including itself, is the core of a cluster. Raises UserError if
-    scikit-learn is not installed. Ester et al., A Density-Based Algorithm for Discovering Clusters,
-    KDD 1996.
+    graph: sparse (N, N), as from jaccard_graph with the same radius. min_samples: an image with at
+    least this many images within the radius, including itself, is the core of a cluster. Raises
+    UserError if scikit-learn is not installed. Ester et al., A Density-Based Algorithm for
+    Discovering Clusters, KDD 1996.
     """
     cluster = optional_module(
         "sklearn.cluster",

@@ -1,4 +1,4 @@
-"""From a network and images to the features of query and gallery.
+"""Compute the features of query and gallery with a network.
 
 The outputs of a network are summed over copies of an image, mirrored and resized; the sum is scaled
 to unit length.
@@ -72,7 +72,7 @@ class _Embedding(torch.nn.Module):
 
 
 class _Called(torch.nn.Module):
-    """Call a module of another program."""
+    """Call a module from another program."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()

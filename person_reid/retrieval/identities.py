@@ -205,7 +205,7 @@ def hota_score(
 
 
 def _matched_in_frames(frames: Array, pairs: Integers, values: Array) -> Integers:
-    """Return which of P pairs to match, so that the sum of their values is greatest.
+    """Return the indices of the pairs to match, so that the sum of their values is greatest.
 
     frames: (P,). pairs: (P, 2), two boxes of a frame; each box is matched at most once.
     """

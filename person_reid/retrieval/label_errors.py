@@ -210,7 +210,7 @@ def check_accuracy(accuracy: float) -> None:
     )
     if np.isnan(accuracy):
         raise UserError(
-            "everybody has one image, so nothing says whose label is wrong. Expected people with "
+            "everybody has one image, so nothing shows whose label is wrong. Expected people with "
             "several images, from more than one camera."
         )
     if accuracy < LEAST_ACCURACY:

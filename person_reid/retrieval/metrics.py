@@ -212,10 +212,11 @@ def evaluate(
         overwritten, unless it is a view of another NumPy array, which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
-    clothes: of query (Q,) and gallery (G,), numbered within an identity. Matches in the query's
-        clothes are then junk, as in LTCC: Qian et al., Long-Term Cloth-Changing Person
-        Re-Identification, ACCV 2020. Queries without another match are skipped and counted, as by
-        Gu et al., Clothes-Changing Person Re-identification with RGB Modality Only, CVPR 2022.
+    clothes: those in the images of query (Q,) and gallery (G,), numbered within an identity.
+        Matches in the query's clothes are then junk, as in LTCC: Qian et al., Long-Term
+        Cloth-Changing Person Re-Identification, ACCV 2020. Queries without another match are
+        skipped and counted, as by Gu et al., Clothes-Changing Person Re-identification with RGB
+        Modality Only, CVPR 2022.
     distances: a matrix (Q, G) in place of scores; lower means nearer.
     same_clothes: with `clothes`, matches in other clothes are junk instead.
 
@@ -295,14 +296,14 @@ def scores_of(
 def _worn(
     query: FeatureSet, gallery: FeatureSet, clothes: tuple[npt.ArrayLike, npt.ArrayLike]
 ) -> Clothes:
-    """Return the clothes as arrays, after checking that there are as many as images."""
+    """Return the clothes as arrays. Raises UserError unless there is one entry for each image."""
     if not isinstance(clothes, tuple | list) or len(clothes) != 2:
         raise UserError("clothes: expected two arrays, the queries' and the gallery's.")
     asked, among = (names_or_numbers(each, "clothes") for each in clothes)
     if (len(asked), len(among)) != (len(query), len(gallery)):
         raise UserError(
             f"clothes: found {len(asked)} and {len(among)}, for {len(query)} queries and "
-            f"{len(gallery)} gallery images; expected as many."
+            f"{len(gallery)} gallery images; expected one each."
         )
     return asked, among
 
@@ -356,7 +357,7 @@ def remark_own_camera(query: FeatureSet, gallery: FeatureSet) -> None:
     if own and np.mean(own) > max(OWN_CAMERA, ABOVE_CHANCE * np.mean(chance)):
         log.warning(
             "%.0f %% of the first answers are other people in the query's own camera, where "
-            "%.0f %% of the gallery is: the features say more of the camera than of the person. "
+            "%.0f %% of the gallery is: the features depend more on the camera than on the person. "
             "Try %s --camera_norm; in Python: CameraNorm.",
             100 * np.mean(own),
             100 * np.mean(chance),
@@ -396,7 +397,7 @@ def find_pairs(
 def are_strangers(
     query: FeatureSet, gallery: FeatureSet, start: int, stop: int, ignore_cameras: bool = False
 ) -> npt.NDArray[np.bool_]:
-    """Return which pairs show two people in different cameras: (stop - start, G).
+    """Return the pairs that show two people in different cameras, as booleans (stop - start, G).
 
     Junk has no identity; a distractor is another person. start, stop: the range of queries.
     ignore_cameras: also include pairs from one camera.
@@ -422,7 +423,7 @@ def rank_matches(
     scores, world: see evaluate.
     shape: (Q, G).
     matches, junk: pairs from find_pairs.
-    never: (G,) gallery images that are junk to all queries.
+    never: (G,), the gallery images that are junk for all queries.
     remarks: checks a few rows of the scores.
 
     Raises UserError, which names the query, for scores that are NaN.

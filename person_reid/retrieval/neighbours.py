@@ -64,7 +64,7 @@ class NeighbourSearch(Protocol):
         itself: bool = False,
         farthest: bool = False,
     ) -> Neighbours:
-        """Find the k nearest gallery images of every query, as ExactNeighbours.search does."""
+        """Find the k gallery images nearest to every query, as ExactNeighbours.search does."""
 
 
 class ExactNeighbours:
@@ -87,7 +87,7 @@ class ExactNeighbours:
         itself: bool = False,
         farthest: bool = False,
     ) -> Neighbours:
-        """Find the k nearest gallery images of every query.
+        """Find the k gallery images nearest to every query.
 
         Equal similarities are ordered by index.
 
@@ -124,7 +124,7 @@ class ExactNeighbours:
         return Neighbours(indices, similarities, lowest if farthest else None)
 
     def _search_all(self, features: Features, k: int, farthest: bool) -> Neighbours:
-        """Do what `search` does for images among themselves.
+        """Search the images for their own neighbours, as `search` does with `itself`.
 
         Identical images get the same similarities.
         """
@@ -187,7 +187,7 @@ def nearest_first(similarities: Features, ids: Integers, k: int) -> tuple[Featur
 
 
 def overlap(neighbours: Integers, others: Integers) -> float:
-    """Return which share of the images' neighbours (N, K) is also in other lists (N, L)."""
+    """Return the share of the images' neighbours (N, K) that other lists (N, L) also contain."""
     return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())
 
 

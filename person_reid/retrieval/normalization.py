@@ -13,7 +13,7 @@ from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_z
 
 # Standardising does not scale a dimension whose standard deviation is below this.
 LEAST_DEVIATION = 1e-6
-FEW_TRACKS = 10  # the mean of so many tracks counts for half, see level_cameras
+FEW_TRACKS = 10  # the mean of this many tracks counts for half, see level_cameras
 # The least variance: equal features in equal cameras have variance 0, and 0 / 0 is undefined.
 LEAST_VARIANCE = 1e-30
 

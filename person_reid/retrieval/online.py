@@ -116,7 +116,7 @@ class OnlineLinks:
             self.tracks[track].end = end
 
     def person(self, track: Hashable) -> int:
-        """Return a track's person; without one, it gets the most similar or a new person."""
+        """Return a track's person; a track without one gets the most similar or a new person."""
         found = self.tracks[track]
         if not found.person:
             found.person = self._nearest(track) or self.last + 1

@@ -69,7 +69,7 @@ def evaluate_reassociation(
     if not ranks:
         raise UserError(
             f"gap={gap}: none of {asked:,} images of people has the person, among others, "
-            f"{gap} frames later in its video. Try another, or another query_stride: frames of "
+            f"{gap} frames later in its video. Try another gap or query_stride: frames of "
             "prepare.py --dataset mot are --frame_stride apart."
         )
     log.info("%s of %s images of people are queries.", f"{number:,}", f"{asked:,}")

@@ -178,8 +178,7 @@ def check_same_images(
 
     sets, others: the (query, gallery) of each, with paths if the files have them.
 
-    source,
-    other_source: names of the results, for the message.
+    source, other_source: names of the results, for the message.
     """
     for images, same, name in zip(sets, others, ("query", "gallery"), strict=True):
         names = [[Path(path).name for path in each.paths or []] for each in (images, same)]

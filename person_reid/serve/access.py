@@ -56,7 +56,7 @@ class Access:
         self._times: dict[bytes, deque[float]] = defaultdict(deque)
 
     def admit(self, authorization: str | None, role: str) -> str:
-        """Return a name for the token of a request, which reveals nothing of it.
+        """Return a name for the token of a request; the name reveals nothing about the token.
 
         Raises Problem if the token is missing, is wrong, does not allow the role, or was used too
         often.
@@ -72,7 +72,7 @@ class Access:
             )
         (token,) = matches
         if ROLES.index(self._roles[token]) < ROLES.index(role):
-            raise Problem(403, f"This token allows to {self._roles[token]}. Use one to {role}.")
+            raise Problem(403, f"This token may only {self._roles[token]}. Use one for: {role}.")
         self._count(token)
         return sha256(token).hexdigest()[:8]
 

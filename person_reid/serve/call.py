@@ -141,13 +141,13 @@ def one_page(
     key: Callable[[T], str],
     shown: Callable[[T], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return the requested page of answers, under a name, and the key with which the next begins.
+    """Return {name: the requested page of answers, "next": the key to request the next page}.
 
-    key: a text that identifies an answer. shown: the answer as JSON.
+    key: returns a text that identifies an answer. shown: returns the answer as JSON.
     """
     limit, start = call.parameters.get("limit", 100), call.parameters.get("start")
     rest = iter(every)
-    if start and not any(key(each) == start for each in rest):  # goes on behind it
+    if start and not any(key(each) == start for each in rest):  # it then stands behind that one
         raise Problem(404, "start: that answer is not there any more. Begin the list again.")
     found = list(islice(rest, limit + 1))
     following = key(found[limit - 1]) if len(found) > limit else None

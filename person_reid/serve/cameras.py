@@ -1,6 +1,6 @@
 """The live cameras of a service: a thread processes their frames, and events report who appears.
 
-    cameras = LiveCameras(service, Streams({"door": "rtsp://10.0.0.7/main"}), detector, config)
+    cameras = LiveCameras(service, gallery, Streams({"door": "rtsp://door/1"}), detector, options)
     await cameras.run()                                   # until the streams are stopped
 
 The thread embeds and writes as requests do: in the network's batches, and through the gallery's
@@ -152,6 +152,6 @@ class LiveCameras:
 
 
 def event_of(ids: ImageIds, appeared: Appeared) -> tuple[str, dict[str, Any]]:
-    """Return the kind and the data of the event to send when a person appeared."""
+    """Return the kind and the data of the event that reports an appearance."""
     data = appeared.facts() | {"image": ids.of(appeared.image) if appeared.image else None}
     return "corrected" if appeared.corrected_from else "appeared", data

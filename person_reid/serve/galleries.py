@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Galleries:
-    """A gallery by its address, for use from an event loop.
+    """The gallery at an address, for use from an event loop.
 
     readers: how many questions are answered at once. most_waiting: how many questions may wait.
     """
@@ -90,7 +90,7 @@ class Galleries:
             if isinstance(gallery, SearchIndex):
                 gallery.prepare()
 
-        self._prepares = False  # a change from here on needs it again
+        self._prepares = False  # a later change needs another call
         with suppress(UserError):
             self._called(prepared)
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ID_SECRET = "secret of ids"  # the key of a note in the gallery
 SEAL_BYTES = 16
-PADDED_BYTES = 64  # an id reveals the length of a path only in units of so many bytes
+PADDED_BYTES = 64  # an id reveals the length of a path only in units of this many bytes
 
 
 class ImageIds:
@@ -71,5 +71,5 @@ def secret_of(gallery: Gallery) -> str:
     try:
         return str(gallery.remember({ID_SECRET: secret})[ID_SECRET])
     except UserError as error:
-        log.warning("%s Ids of images hold until the service ends.", error)
+        log.warning("%s Ids of images are valid until the service ends.", error)
         return secret

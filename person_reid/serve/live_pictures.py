@@ -41,7 +41,7 @@ class LivePictures(Feed):
         self._wake(camera)
 
     async def watch(self, camera: str, size: int) -> AsyncGenerator[bytes, None]:
-        """Return the parts of a stream of pictures whose sides are at most as long as a size.
+        """Return the parts of a stream of pictures with at most `size` pixels per side.
 
         Raises Problem if there are too many viewers.
         """
@@ -70,7 +70,7 @@ class LivePictures(Feed):
 
 
 def encoded(picture: Image.Image, size: int) -> bytes:
-    """Return a picture as JPEG, with at most so many pixels per side."""
+    """Return a picture as JPEG, with at most `size` pixels per side."""
     out = io.BytesIO()
     picture.thumbnail((size, size))
     picture.save(out, "JPEG", quality=QUALITY)

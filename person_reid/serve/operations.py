@@ -142,7 +142,7 @@ async def show_image(call: Call) -> Answer:
 
 @operation("GET /v1/images/{id}/picture", role="read", takes=("size",), answers="image/jpeg")
 async def show_picture(call: Call) -> Answer:
-    """Return the picture of an image, in JPEG, no larger than a size."""
+    """Return the picture of an image as JPEG, with at most `size` pixels per side."""
     path, _ = await listed(call)
     size = call.parameters.get("size", MOST_PIXELS)
 
@@ -166,7 +166,7 @@ async def show_picture(call: Call) -> Answer:
     answers="Answer",
 )
 async def similar_images(call: Call) -> Answer:
-    """Return the images most similar to an image of the gallery, without itself."""
+    """Return the images most similar to an image of the gallery, except that image."""
     (path, _), which = await listed(call), call.which()
     k, threshold = call.parameters.get("k", 10), call.parameters.get("threshold")
 
@@ -188,7 +188,7 @@ async def list_people(call: Call) -> Answer:
 
 @operation("GET /v1/cameras", role="read", answers="Cameras")
 async def list_cameras(call: Call) -> Answer:
-    """Return the cameras that took images of the gallery."""
+    """Return the cameras that took images in the gallery."""
     names = await call.service.galleries.read(lambda gallery: gallery.values("camera"))
     return {"cameras": names}
 
@@ -302,7 +302,7 @@ def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) ->
 
 @operation("POST /v1/people/rename", role="write", sends=RENAMING, answers="Count")
 async def rename_person(call: Call) -> Answer:
-    """Give the images of a person another name; merge means that both are one person."""
+    """Rename a person in all images; `merge` makes two people one."""
     values = await call.values("identity", "to", "merge")
     old, new, merge = values.get("identity"), values.get("to"), values.get("merge", False)
     if not (isinstance(old, str) and isinstance(new, str) and old and new.strip()):
@@ -354,13 +354,13 @@ async def events(call: Call) -> Answer:
 
 @operation("GET /v1/health/live", role=None, answers="Health")
 async def alive(_: Call) -> Answer:
-    """Return that the service is running."""
+    """Report that the service is running."""
     return {"status": "alive"}
 
 
 @operation("GET /v1/health/ready", role=None, answers="Health")
 async def ready(call: Call) -> Answer:
-    """Return that the gallery is ready, its number of images, and the state of cameras."""
+    """Report that the gallery is ready, its number of images, and the state of the cameras."""
     troubles = [*call.service.cameras.states().values()] if call.service.cameras else []
     cameras = {"cameras": len(troubles), "cameras_in_trouble": sum(map(bool, troubles))}
     answer = {"status": "ready", "images": await call.service.galleries.read(len)}
@@ -392,7 +392,7 @@ async def show_live(call: Call) -> Answer:
 
 
 def followed(call: Call, camera: object) -> Cameras:
-    """Return the live cameras. Raises Problem if this one is not among them."""
+    """Return the service's live cameras. Raises Problem unless `camera` is one of them."""
     if not call.service.cameras or camera not in call.service.cameras.states():
         raise Problem(404, "The service follows no camera of this name.")
     return call.service.cameras

@@ -24,7 +24,8 @@ FILTER_NAMES = ("identity", "camera", "track", "source", "after", "before", "whe
 class Parameter:
     """A parameter of a request's address.
 
-    read: text → value, or ValueError with what was expected. schema: its JSON Schema.
+    read: converts a text to the value, or raises ValueError with what was expected. schema: the
+    value's JSON Schema.
     """
 
     read: Callable[[str], Any]
@@ -72,7 +73,7 @@ def plain_text(text: str) -> str:
 
 
 def client_text(name: str, value: object) -> str:
-    """Return the plain text of a JSON key. Otherwise raises a Problem that names the key."""
+    """Return the plain text under a JSON key. Raises a Problem that names the key."""
     if not isinstance(value, str):
         raise Problem(400, f"{name}: expected a text.")
     if value != value.strip():
@@ -131,12 +132,12 @@ def _count(most: float, default: int, least: int = 1) -> dict[str, Any]:
 
 PARAMETERS = {
     "k": Parameter(
-        number(int, 1, MOST_ANSWERS), _count(MOST_ANSWERS, 10), "how many images answer", 5
+        number(int, 1, MOST_ANSWERS), _count(MOST_ANSWERS, 10), "the number of images to return", 5
     ),
     "threshold": Parameter(
         number(float, -1, 1),
         {"type": "number", "minimum": -1, "maximum": 1},
-        "least similarity of what is accepted; tools/threshold.py measures it",
+        "the lowest accepted similarity; tools/threshold.py measures it",
         0.6,
     ),
     "together": Parameter(
@@ -150,7 +151,7 @@ PARAMETERS = {
     "after": Parameter(moment, TEXT_SCHEMA, "only images from this time on", "2026-11-01T08:00Z"),
     "before": Parameter(moment, TEXT_SCHEMA, "only images from before this time", "2026-11-02"),
     "where": Parameter(
-        column, PAIR_SCHEMA, "a further column, as store=3", ["store=3"], several=True
+        column, PAIR_SCHEMA, "a further column, such as store=3", ["store=3"], several=True
     ),
     "allow_forgotten": Parameter(
         yes_or_no, YES_SCHEMA, "also add images that were forgotten once", True
@@ -158,16 +159,16 @@ PARAMETERS = {
     "size": Parameter(
         number(int, 16, MOST_PIXELS),
         _count(MOST_PIXELS, MOST_PIXELS, 16),
-        "most pixels of a side; a picture that is smaller stays so",
+        "the most pixels per side; smaller pictures are not enlarged",
         128,
     ),
     "limit": Parameter(
-        number(int, 1, MOST_ANSWERS), _count(MOST_ANSWERS, 100), "answers of a page", 20
+        number(int, 1, MOST_ANSWERS), _count(MOST_ANSWERS, 100), "answers per page", 20
     ),
     "start": Parameter(
         str,
         {**TEXT_SCHEMA, "default": ""},
-        "where the page before ended, as its `next` says",
+        "where the previous page ended: its `next`",
         "",
     ),
 }

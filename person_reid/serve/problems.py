@@ -33,7 +33,7 @@ def too_busy(what: str) -> Problem:
 def as_problem(error: UserError, gallery: str) -> Problem:
     """Return the message about an error for a client: with file names, but without their folders.
 
-    gallery: its address.
+    gallery: the address of the gallery.
     """
     status = 500 if isinstance(error, StoreError) else 422
     if isinstance(error.__cause__, sqlite3.OperationalError):  # the disk is full, say

@@ -46,7 +46,7 @@ class Connection(H11Protocol):
             self._wait_for_head()
             return
         self._wait_no_longer()
-        if {name for name, _ in self.headers} >= LENGTHS:  # RFC 9112, 6.3: then close it
+        if {name for name, _ in self.headers} >= LENGTHS:  # RFC 9112, 6.3: close then
             self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:

@@ -176,8 +176,8 @@ def _linked(call: Call, gallery: Gallery, record: bool = False) -> dict[str, Any
     if len(features) > MOST_TRACKS:  # memory grows with the square of their number
         raise Problem(
             413,
-            f"{len(features):,} tracks; {MOST_TRACKS:,} at most are linked at once. Name a time, "
-            "by after and before, or link them by tools/across.py.",
+            f"{len(features):,} tracks; at most {MOST_TRACKS:,} are linked at once. "
+            "Narrow the time by after and before, or link them by tools/across.py.",
         )
     linked = link_indexed(gallery, every[: len(features)], options)
     if record:

@@ -1,8 +1,8 @@
 """Images that clients send to a gallery: their files and names.
 
 An image is decoded and stored as a PNG file beside the index, named by the checksum of its pixels.
-Neither the client's file nor its name therefore reaches the disk, the same image is stored only
-once, and forgetting deletes it.
+The client's file and its name therefore never reach the disk, the same image is stored only once,
+and forgetting deletes it.
 """
 
 import io
@@ -52,7 +52,7 @@ def store(content: bytes, path: Path) -> None:
 def remove_unlisted(index: Gallery) -> int:
     """Delete images that a killed service had stored but not acknowledged. Return their number.
 
-    Another service may be adding the newest ones.
+    The newest ones stay, because another service may be adding them.
     """
     folder = folder_beside(index.file, SOURCE) if index.file else Path()
     names = [path for path in folder.glob("*.png") if UPLOAD_NAME.fullmatch(path.name)]

@@ -24,7 +24,7 @@ class Usage:
         )
 
         self._cameras = Gauge(
-            "person_reid_camera", "1 if its frames come", ["camera"], registry=self._registry
+            "person_reid_camera", "1 if its frames arrive", ["camera"], registry=self._registry
         )
 
     def watch(self, gauges: Mapping[str, Callable[[], float]]) -> None:

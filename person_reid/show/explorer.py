@@ -105,7 +105,7 @@ def write_explorer(
 
 
 def check_save(save: str | Path) -> None:
-    """Raise UserError or OSError if write_explorer cannot write there. Call it first."""
+    """Raise UserError or OSError if write_explorer cannot write to `save`. Call this first."""
     if is_one_file(save):
         check_target(save)
     else:

@@ -20,17 +20,17 @@ THUMBNAIL_BYTES = 1400  # per small photograph
 
 
 def is_one_file(save: str | Path) -> bool:
-    """Return whether the ending of an explorer's name means a single file."""
+    """Return whether an explorer is a single file, by the ending of its name."""
     return Path(save).suffix.lower() in ONE_FILE
 
 
 def one_file_size(images: int, dimension: int) -> float:
-    """Return the approximate size of a single file in bytes, in base64."""
+    """Return the approximate size in bytes of an explorer in one file, as base64."""
     return images * (THUMBNAIL_BYTES + dimension) * 4 / 3
 
 
 def check_page_size(save: str | Path, images: int, dimension: int) -> None:
-    """Raise UserError for too many images, with features of this dimension, for one file."""
+    """Raise UserError if images with features of this dimension are too many for one file."""
     size = one_file_size(images, dimension)
     if size > MOST_PAGE_BYTES:
         raise UserError(

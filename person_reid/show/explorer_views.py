@@ -1,8 +1,8 @@
 """Views of the explorer: rankings of the gallery, doubtful labels, and people across cameras.
 
 A ranking has the metrics of evaluate.py, the first images of every query, and all matches. Each
-proposal for a label is shown beside the images for and against it. Tracks of people are shown along
-time, where they can be cut and joined.
+proposal for a label is shown beside the images for and against it. Tracks of people are shown on a
+timeline, where they can be cut and joined.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +69,7 @@ def rank(
     scores: Callable[[int, int], Any] | None = None,
     ignore_cameras: bool = False,
 ) -> RankedGallery:
-    """Return the Ranking by these scores, by default by the cosines of the features.
+    """Return the RankedGallery by these scores, by default by the cosines of the features.
 
     scores, ignore_cameras: as for metrics.evaluate. Raises UserError as metrics.evaluate does.
     """
@@ -165,7 +165,7 @@ def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
 
 
 def _strip(order: Integers, similarities: Features) -> list[list[float]]:
-    """Return [image, similarity] of the first images of an order (K,)."""
+    """Return [image, similarity] for the first images of an order (K,)."""
     return [[int(i), round(float(similarities[i]), 4)] for i in order[:IMAGES_OF_STRIP]]
 
 

@@ -150,8 +150,7 @@ def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) 
     A map is returned unchanged.
 
     size: (height, width) of the images. prefix: the number of tokens before the patch tokens, None
-    if unknown. The grid is the one that has so many square patches. Raises UserError if there is no
-    such grid.
+    if unknown. The grid is the one with N square patches. Raises UserError if there is none.
     """
     count = maps.shape[2]
     if maps.shape[3] != 1 or count <= 1:

@@ -92,7 +92,7 @@ def draw_doubtful(
 
     paths, features, labels, cameras: of N images. found: their LabelErrors. Red frames mark the
     nearest images with the label, and green frames the nearest images with the proposed identity.
-    If that has no images, grey frames mark the nearest images of anybody else.
+    If that identity has no images, grey frames mark the nearest images of other identities.
     """
     units, words = unit_rows(features), words_beside(paths[0]) if len(paths) else NUMBERS
     rows = []
@@ -129,7 +129,7 @@ def draw_clusters(
     names: Sequence[str] | None = None,
     look: Look = SCREEN,
 ) -> None:
-    """Draw clusters to an image file, with the images of each in the order of their cameras.
+    """Draw clusters to an image file, the images of each cluster sorted by camera.
 
     paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for
     outliers. names: the names of the clusters, by default "cluster 0" and so on. An image that
@@ -150,7 +150,7 @@ def draw_clusters(
             np.flatnonzero(clusters == cluster),
             paths,
             seen_by,
-            f"margin {means[cluster]:.2f}: nearer by so much to its own mean than to the next",
+            f"margin {means[cluster]:.2f}: how much nearer its own mean is than the next one",
         )
         for kind, shown in (("Largest", largest), ("Most doubtful", doubtful))
         for cluster in shown.tolist()

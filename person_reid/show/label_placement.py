@@ -14,9 +14,9 @@ from person_reid.show.style import text_width
 Points = npt.NDArray[np.floating]
 DIRECTIONS = np.deg2rad([90, 270, 0, 180, 45, 135, 315, 225, *range(15, 360, 10)])
 LABEL_DISTANCES = np.arange(7, 60, 2)  # points between a dot and its label
-FAR_LABEL = 3  # a label beyond so many of these distances is connected by a line
-CLEAR = 6  # points between a label and the middle of a dot, at least
-NEAR = 14  # points that should be between them
+FAR_LABEL = 3  # a label beyond this many of these distances is connected by a line
+CLEAR = 6  # the fewest points between a label and the middle of a dot
+NEAR = 14  # the points that should be between them
 ROUNDS = 5
 NOWHERE = np.empty((0, 2))
 

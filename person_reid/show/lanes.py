@@ -169,7 +169,7 @@ def ink_on(colour: str) -> str:
 
 
 def label_font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the font for labels in a video, in a size in pixels."""
+    """Return the font for labels in a video. size: in pixels."""
     return ImageFont.truetype(
         str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), size
     )

@@ -142,8 +142,8 @@ def chosen_queries(
     """Return the queries to show, {index: average precision, or None if not computed}.
 
     indices: the queries, in this order; the other arguments are then ignored.
-    best, worst: so many queries with the highest AP, highest first, and with the lowest AP, lowest
-    first. Queries without a match in the gallery do not count.
+    best, worst: how many queries to take with the highest AP, highest first, and with the lowest
+    AP, lowest first. Queries without a match in the gallery do not count.
     camera: only queries of this camera.
 
     Raises UserError if no query is left.
@@ -180,7 +180,7 @@ def look_up(
     threshold: float = -1.0,
     test_dir: Folder = None,
 ) -> tuple[Path, list[Match], int]:
-    """Return the path of a query's image, the nearest matches with paths, and the total.
+    """Return a query's path, its nearest matches with paths, and the number of right images.
 
     Arguments and errors are as for nearest_matches and find_image.
     """
@@ -261,7 +261,7 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
 
 
 def words_behind(images: FeatureSet, layout: str | Path | None = None) -> Words:
-    """Return the names in the layout that holds the images of a result; none without paths.
+    """Return the names in the layout that holds the images of a result, or none without paths.
 
     layout: see words_beside.
     """

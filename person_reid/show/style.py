@@ -184,7 +184,7 @@ def panels(
 
     size: width and height of a panel on a screen, in inches. columns: by default, all panels are
     side by side.
-    narrowest: the least width of a panel on paper, in inches; panels that would be narrower go
+    narrowest: the minimum width of a panel on paper, in inches; panels that would be narrower go
     below one another.
     below: inches to leave for a legend below the panels.
     """
@@ -351,7 +351,7 @@ def _width(letter: str, weight: str) -> float:
 
 
 def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
-    """Give each text fonts that have its letters. A warning lists letters that all fonts lack."""
+    """Give each text fonts that have its letters. A warning lists letters that no font has."""
     lacking = ""
     for text in texts:
         families = {letter: _family(letter) or "" for letter in text.get_text() if letter != "\n"}
@@ -370,7 +370,7 @@ def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
 
 @cache
 def _family(letter: str) -> str | None:
-    """Return a font that has a letter: FONT, or else one of the computer; None without one.
+    """Return a font that has a letter: FONT, else one of this computer, else None.
 
     A font that was installed after matplotlib listed the fonts is added to its list.
     """

@@ -219,7 +219,7 @@ def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
     def place(behind: float, above: float) -> Array:
         return np.asarray(middle + radius * (behind * back + np.array((0, above, 0))))
 
-    # Start, end, radii, and what else the solid has.
+    # Start, end, radii, and further properties of the solid.
     shapes: dict[str, tuple[Array, Array, Position, dict[str, float]]] = {
         "bob": (place(0.3, 0.3), place(0.75, -1.1), (0.95, 1.02, 0.8), {"cap": 0.4}),
         "long": (place(0.3, 0.3), place(0.75, -2.6), (0.95, 1.02, 0.8), {"cap": 0.4}),

@@ -1,7 +1,7 @@
 """Draw the scene in front of a synthetic camera, and photograph it.
 
-It has backdrops, obstacles, light, and the faults of a camera. Everything is drawn at twice the
-final size and reduced at the end, so that edges are smooth.
+A scene has a backdrop, obstacles and light; the photograph has the faults of a camera. Everything
+is drawn at twice the final size and reduced at the end, so that edges are smooth.
 """
 
 import io
@@ -257,7 +257,7 @@ BACKDROPS = {
 
 
 def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> None:
-    """Draw something in front of the person, into `image` in place.
+    """Draw an obstacle in front of the person, into `image` in place.
 
     kind: pole, railing, hedge or bench.
     """

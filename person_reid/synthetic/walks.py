@@ -48,7 +48,7 @@ FIGURE = 256  # pixels of a body height in a drawn figure
 SHADOW_MARGIN = 40  # pixels around it, in which its shadow fades
 
 PAUSE_BETWEEN_PEOPLE = 2.0  # seconds from one person's first appearance to the next person's
-LEAST_TRAVEL = 6.0  # the least seconds from a camera to the one numbered next to it
+LEAST_TRAVEL = 6.0  # the minimum, in seconds, from a camera to the one numbered next to it
 RETURN = 0.25  # share of the people who come back to the camera that saw them first
 
 # The faults of the tracker.
@@ -89,7 +89,8 @@ class Sight(NamedTuple):
     """How a passage looks in a frame.
 
     step: which of its POSES. scale: pixels of a body height in the scene. sides: left, top, right
-    and bottom of the figure in the scene, perhaps outside of it. visible: the share of these.
+    and bottom of the figure in the scene, perhaps outside of it. visible: the share of the figure
+    within the frame.
     """
 
     passage: Passage
@@ -119,8 +120,8 @@ def draw_walks(
     workers: number of processes; by default up to one per core.
 
     `root` gets a folder for each camera, `cam1` and so on, with frames in `img1`, the truth in
-    `gt/gt.txt`, the tracker's `tracks.txt`, and `seqinfo.ini`. `cameras.csv` says when each camera
-    starts, and `travel.csv` the least seconds from one camera to another. A second run draws
+    `gt/gt.txt`, the tracker's `tracks.txt`, and `seqinfo.ini`. `cameras.csv` gives the start of
+    each camera, and `travel.csv` the minimum seconds from one camera to another. A second run draws
     nothing; after an interruption, it draws what is missing.
     Raises UserError for impossible sizes, and if `root` holds something else.
     """

@@ -114,7 +114,7 @@ def first_number(
 
 
 def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
-    """Log the frames of a place that cannot be used, if any."""
+    """Log the numbers of the frames in `place` that cannot be used, if there are any."""
     if numbers:
         some = ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
         log.warning(
