@@ -170,9 +170,9 @@ class RunFolder:
         write_text(self.log, "".join(json.dumps(epoch) + "\n" for epoch in history))
 
     def history(self) -> list[dict[str, Any]]:
-        """Read log.jsonl: a dict for each epoch; empty if none is finished.
+        """Return the finished epochs in log.jsonl, a dict for each.
 
-        Raises UserError if it is damaged.
+        Raises UserError if the file is damaged.
         """
         return read_history(self.log) if self.log.exists() else []
 

@@ -68,7 +68,7 @@ def as_command(script: str) -> str:
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return ` Did you mean 'resnet50'?` with the name in `known` closest to `name`.
 
-    The text is empty if none is close.
+    Returns an empty string if none is close.
     """
     near = difflib.get_close_matches(str(name), known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

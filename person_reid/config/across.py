@@ -12,8 +12,8 @@ class LinkOptions(PeriodOptions, title="linking"):
 
     threshold: str | None = option(
         None,
-        f"least mean cosine of one person's tracks: {THRESHOLD} (default: what the "
-        "network is known for, for as many people)",
+        f"least mean cosine of one person's tracks: {THRESHOLD} (default: the "
+        "network's threshold for as many people)",
     )
     travel: str | None = option(
         None, "least seconds between two cameras: columns from,to,seconds", metavar="CSV"
@@ -35,7 +35,7 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
     )
     truth: str | None = option(
         None,
-        "folder with CAMERA/gt/gt.txt, whose identities hold in all cameras: print IDF1 and HOTA",
+        "folder with CAMERA/gt/gt.txt, an identity being one person in all: print IDF1 and HOTA",
         metavar="FOLDER",
     )
     apply: bool = option(False, "also record the people in the index")
@@ -43,5 +43,5 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
     def fault(self) -> str:
         """Return why the options conflict, or an empty string."""
         if self.truth and (self.after or self.before):
-            return "truth covers all tracks: leave after and before out."
+            return "truth needs all tracks: leave after and before out."
         return "" if self.sheet else self.ignored_without("sheet")

@@ -56,8 +56,8 @@ class UnlabelledOptions(Options, title="images without labels"):
     pattern: str | None = option(
         None, "regular expression with the group camera, searched in names and paths"
     )
-    skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
-    report_labels: bool = option(False, "report purity and mAP; learns nothing from them")
+    skip_unreadable: bool = option(False, "list unreadable images, and continue without them")
+    report_labels: bool = option(False, "use labels only to report purity and mAP")
     from_run: str | None = option(
         None,
         "start from a run, or from a folder of save_pretrained",
@@ -83,7 +83,7 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
     erasing_p: float = redeclared(TrainConfig, "erasing_p", 0.5)
     neck: str = redeclared(TrainConfig, "neck", "none")
     total_epoch: int = redeclared(
-        TrainConfig, "total_epoch", 8, help="most epochs; it ends before if no cluster changes"
+        TrainConfig, "total_epoch", 8, help="most epochs; it ends earlier if no cluster changes"
     )
     lr: float = redeclared(
         TrainConfig, "lr", None, help="learning rate (default: 0.001 for OSNet, else 0.00035)"
@@ -103,11 +103,11 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
         TrainConfig,
         "train_with",
         None,
-        help="labelled data sets, laid out and separated by commas, for half of every batch",
+        help="layouts with labels, separated by commas, that provide half of every batch",
         flags=("--keep_source",),
     )
 
     @property
     def learning_rates(self) -> tuple[float, float, float]:
-        """A single rate for the whole network, which has no new head."""
+        """A single rate for the whole network, because it has no new head."""
         return self.lr, self.lr, self.lr

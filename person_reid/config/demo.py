@@ -25,7 +25,7 @@ class WhichQueries(Options, title="which queries"):
         return None if self.query_index is None else numbers_in(self.query_index)
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         if self.query_index is not None and self.not_default(("best", "worst", "camera")):
             return "query_index already names the queries: drop best, worst and camera."
         return ""

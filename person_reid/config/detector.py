@@ -6,18 +6,18 @@ from person_reid.config.option import FRACTION, POSITIVE, WHOLE, Options, Range,
 class TrackerOptions(Options, title="tracker"):
     """The boxes that a tracker links, and how long it waits for a hidden person."""
 
-    track_score: float = option(0.5, "score from which a box is linked first", range=FRACTION)
-    new_score: float = option(0.6, "score from which a box begins a track", range=FRACTION)
+    track_score: float = option(0.5, "least score of a box that is linked first", range=FRACTION)
+    new_score: float = option(0.6, "least score of a box that begins a track", range=FRACTION)
     low_score: float = option(
-        0.1, "score from which a box may continue a track that no better box does", range=FRACTION
+        0.1, "least score of a box that continues a track if no better one does", range=FRACTION
     )
     patience: float = option(
-        1.0, "seconds after which somebody who is not found has gone", range=WHOLE
+        1.0, "seconds without a box after which a person has left", range=WHOLE
     )
-    confirmations: int = option(3, "boxes one after the other that make a track", range=POSITIVE)
-    least_seconds: float = option(0.2, "and how many seconds they last", range=WHOLE)
+    confirmations: int = option(3, "consecutive boxes that make a track", range=POSITIVE)
+    least_seconds: float = option(0.2, "least seconds that these boxes span", range=WHOLE)
     appearance: bool = option(
-        False, "also link boxes by how people look, for which every box of a frame is embedded"
+        False, "also link boxes by appearance, which embeds every box of a frame"
     )
 
 
@@ -53,17 +53,17 @@ class DetectorOptions(Options, title="detector"):
     )
     detector_format: str | None = option(
         None,
-        "form of the file's output (default: what a grey picture shows)",
+        "form of the file's output (default: detected with a grey picture)",
         choices=DETECTOR_FORMATS,
     )
     detector_class: int | None = option(
-        None, "number of the class of people (default: the form's)", range=WHOLE
+        None, "class number of people (default: the form's)", range=WHOLE
     )
     detector_score: float = option(
-        0.1, "least score of a box; the tracker decides on the others", range=FRACTION
+        0.1, "least score of a box that the tracker gets", range=FRACTION
     )
     detector_tiles: int = option(
         0,
-        "also look at this many parts of a frame, side by side, for people who are small in it",
+        "also search this many parts of a frame, side by side, for small people",
         range=TILES,
     )

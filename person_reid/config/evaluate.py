@@ -49,7 +49,7 @@ class EvaluationOptions(TableForm, title="evaluation"):
         bare=BOOTSTRAP_DRAWS,
     )
     json: str | None = option(
-        None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"
+        None, "also write the metrics to a file", form=file_ending_in(".json"), metavar="FILE"
     )
     save_per_query: str | None = option(
         None, "AP, INP and first match of each query", form=file_ending_in(".csv"), metavar="FILE"
@@ -75,13 +75,13 @@ class RankingOptions(PluginOptions, title="ranking"):
     )
     gap: int | None = option(
         None,
-        "instead: find people again this many frames later, as Roboflow's reid measures it",
+        "instead, find each person again this many frames later, as Roboflow's reid does",
         metavar="FRAMES",
         range=POSITIVE,
     )
     query_stride: int = option(
         1,
-        "frames from one with queries to the next (reid: 60)",
+        "take queries from every Nth frame (reid: 60)",
         metavar="FRAMES",
         range=POSITIVE,
         needs={"gap": ANY},
@@ -107,7 +107,7 @@ class RerankOptions(Options, title="re-ranking"):
     augment: int | None = option(
         None, "aqe: neighbours added to every gallery image first (default: 0)", range=WHOLE
     )
-    neighbours: str = option("exact", "how neighbours are searched", choices=SEARCH_NAMES)
+    neighbours: str = option("exact", "how neighbours are found", choices=SEARCH_NAMES)
     memory_gb: float = option(
         2.0, "most memory to use in addition to the features, in GB", range=POSITIVE
     )
@@ -117,15 +117,15 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
     """All options of evaluate.py."""
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         if self.single_shot and (self.save_per_query or self.distance != "cosine"):
             return "single_shot does not work with save_per_query, nor with another distance."
         if self.single_shot and (self.by or self.gap):
             return "single_shot does not work with by or gap."
         if self.scores and (given := self.not_default(("distance", "single_shot", "multi_query"))):
-            return f"{', '.join(given)} would be ignored: scores are of the queries' features."
+            return f"{', '.join(given)} would be ignored: scores belong to the queries' features."
         if self.gap and (given := self.not_default(OF_GALLERY)):
-            return f"{', '.join(given)} would be ignored: gap ranks the people of one frame."
+            return f"{', '.join(given)} would be ignored: gap ranks the people in one frame."
         return ""
 
 

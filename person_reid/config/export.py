@@ -15,7 +15,7 @@ class ExportOptions(Options, title="the file"):
 
     client: str | None = option(
         None,
-        "write the file that this program loads as it is",
+        "write a file that this program loads unchanged",
         choices=PROGRAMS,
         flags=("--for",),
         common=True,
@@ -44,7 +44,7 @@ class ExportOptions(Options, title="the file"):
     int8: bool = option(False, "store the weights in 8 bits, ONNX only", common=True)
     calibrate: str | None = option(
         None,
-        "images for --int8 that also computes in 8 bits: fast",
+        "images with which --int8 also computes in 8 bits, which is fast",
         metavar="DIR",
         needs={"int8": (True,)},
         common=True,
@@ -73,7 +73,7 @@ class FolderOptions(Options, title="the folder"):
     half: bool = option(False, "store the weights in half precision", common=True)
     threshold: str | None = option(
         None,
-        f"similarity of the same person: {THRESHOLD} (default: the one in the folder --from)",
+        f"least similarity of one person's images: {THRESHOLD} (default: that of --from)",
         common=True,
     )
 

@@ -39,7 +39,7 @@ class ComparedResults(Options, title="results"):
     )
     seeds: bool = option(
         False,
-        "net_seed3 and net_seed7, or net_0 and net_1, are seeds of one network: mean ± deviation",
+        "mean ± deviation of runs with several seeds: net_seed3 and net_seed7, or net_0 and net_1",
     )
     ignore_cameras: bool = option(False, "also count matches from the query's own camera")
 

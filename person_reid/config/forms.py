@@ -24,9 +24,9 @@ Sizes = tuple[tuple[int, tuple[int, int]], ...]
 
 
 def listed_numbers(text: str, kind: type[Number], separator: str | None = ",") -> list[Number]:
-    """Return the numbers in a text that str.split divides at the separator.
+    """Return the numbers in a text, split at the separator as str.split does.
 
-    The list is empty if any part is not such a number.
+    Returns an empty list if any part is not a number of this kind.
     """
     try:
         return [kind(part.strip()) for part in text.split(separator)]
@@ -82,7 +82,7 @@ def numbers_in(text: str) -> list[int]:
 
 
 def indices(text: str) -> str:
-    """Check the form of query_index; numbers_in reads it."""
+    """Check a list of numbers and ranges, such as 3,7,12 or 0-5."""
     numbers_in(text)
     return text
 
@@ -93,9 +93,9 @@ def output_path(text: str) -> str:
 
 
 def file_ending_in(*endings: str) -> Callable[[str], str]:
-    """Return a form that checks the ending of a written file's path.
+    """Return a form that checks the ending of an output path.
 
-    A mistake then cannot replace a file of another kind.
+    It keeps a mistake from replacing a file of another kind.
     """
 
     def output_file(text: str) -> str:
@@ -142,13 +142,13 @@ EXPECTED_SIZES = (
 
 
 def sizes(text: str) -> str:
-    """Check the form of resize_schedule; image_sizes reads it."""
+    """Check a schedule of image sizes, such as 128x64:20,256x128."""
     image_sizes(texts(text), epochs=None)
     return text
 
 
 def image_sizes(text: str | None, epochs: int | None) -> Sizes:
-    """Return the sizes of resize_schedule with the epochs at which they begin; empty for None.
+    """Return the sizes of resize_schedule with the epochs at which they begin, or () for None.
 
     text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first
         size 20 of them.

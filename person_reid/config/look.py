@@ -7,7 +7,7 @@ from person_reid.config.option import Options, option, redeclared
 from person_reid.errors import UserError
 from person_reid.text import printable
 
-WIDTHS = {"column": 3.3, "page": 6.9}  # inches of a paper with two columns
+WIDTHS = {"column": 3.3, "page": 6.9}  # inches, in a paper with two columns
 
 
 class Look(Options, title="look"):
@@ -20,7 +20,7 @@ class Look(Options, title="look"):
     )
     no_title: bool = option(False, "draw no titles, for a paper whose captions have them")
     labels: str | None = option(
-        None, "texts in place of the picture's own, separated by commas", form=texts, metavar="A,B"
+        None, "texts that replace the picture's, separated by commas", form=texts, metavar="A,B"
     )
     dark: bool = option(False, "draw for a dark screen")
 
@@ -53,7 +53,7 @@ class TableForm(Options, title="table"):
     csv: bool = option(False, "print a table of comma-separated values")
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         both = "latex and csv are two forms of a table: leave one out."
         return both if self.latex and self.csv else ""
 
@@ -64,7 +64,7 @@ class TableForm(Options, title="table"):
 
 
 def own_or(names: Sequence[str], labels: str | None) -> list[str]:
-    """Return the texts of --labels, if there are any, or else these names.
+    """Return the texts of --labels or, if there are none, the names.
 
     Raises UserError if their number differs.
     """

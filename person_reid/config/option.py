@@ -39,7 +39,7 @@ else:  # only type checkers use it, and Python 3.10 does not have it
 
 LONGEST_TEXT = 4096  # characters, as in a path on Linux
 LARGEST_SIDE = 4096  # pixels; the most that a file may request
-# Bounds of a setting, with which float32 can still compute.
+# Bounds of a setting, within which float32 can still compute.
 SMALLEST_SETTING, LARGEST_SETTING = 1e-12, 10**9
 # Names that people guess. A command line accepts them; Python and files get the right name.
 ALIASES = {
@@ -93,7 +93,7 @@ class Option:
     """The properties of an option besides its name, type and default.
 
     help: one line for --help and the page of options.
-    choices: the allowed values; empty for any. names: names to list in its help. range: the allowed
+    choices: the allowed values, or () for any. names: names to list in its help. range: the allowed
     numbers.
     form: turns a text into its canonical form. Raises ValueError if the text does not fit.
     needs: {other option: values with which this one has an effect}; ANY means any that is set.
@@ -222,7 +222,7 @@ class DeclaredOption(NamedTuple):
         return tuple(map(self.checked_one, value))
 
     def checked_one(self, value: Any) -> Any:
-        """Return one of several values, or the only one. Raises ValueError as `checked` does."""
+        """Convert one of several values, or the only one. Raises ValueError as `checked` does."""
         if self.kind is bool:
             if not isinstance(value, bool):
                 raise ValueError("expected true or false")
@@ -312,7 +312,7 @@ class Options:
 
     @classmethod
     def of_checked(cls, values: Mapping[str, Any]) -> "Self":
-        """Return the configuration for {name: value} that are already checked."""
+        """Return the configuration with these checked values, {name: value}."""
         config = object.__new__(cls)
         defaults = {each.name: each.default for each in fields(cls)}  # type: ignore[arg-type]
         vars(config).update(defaults, **values)
@@ -326,7 +326,7 @@ class Options:
             raise UserError(fault)
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not.
+        """Return why the options conflict, or an empty string.
 
         Each group names what is wrong with its own options; a configuration asks all its groups.
         """
@@ -379,7 +379,7 @@ def _kind(hint: Any) -> type:
 def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[str] = ()) -> Config:
     """Return a configuration with these values, {name: value}, in place of the defaults.
 
-    others: what else a user may have meant by an unknown name.
+    others: further names that a user may have meant by an unknown one.
 
     Raises UserError for an unknown name, a value that does not fit, and as `resolve` does.
     """

@@ -14,7 +14,7 @@ SEVERAL = Range("of 10 or more", lambda number: number >= 10)
 
 
 def camera_and_video(text: str) -> str:
-    """Check the form of a value of --camera."""
+    """Check a value of --camera, such as hall=shop1.mp4."""
     name, equals, video = text.partition("=")
     if not (name and equals and video):
         raise ValueError(f"{text}: expected NAME=VIDEO, such as hall=shop1.mp4")
@@ -22,7 +22,7 @@ def camera_and_video(text: str) -> str:
 
 
 def start_of_video(text: str) -> str:
-    """Check the form of a value of --start."""
+    """Check a value of --start, TIME or VIDEO=TIME."""
     video, equals, time = text.rpartition("=")
     return f"{video}{equals}{instant(time)}"
 
@@ -55,23 +55,21 @@ class VideoOptions(Options, title="videos"):
         common=True,
     )
     fps: float | None = option(
-        None, "frames in a second of folders (default: what seqinfo.ini notes)", range=FRAME_RATE
+        None, "frames per second of folders (default: that in seqinfo.ini)", range=FRAME_RATE
     )
-    live: bool = option(
-        False, "play videos in real time, as if they were live cameras, which Ctrl-C ends"
-    )
+    live: bool = option(False, "play videos in real time, as if from live cameras, until Ctrl-C")
     remember: int = option(
-        1000, "tracks of live cameras with which new ones are compared", range=SEVERAL
+        1000, "number of earlier tracks that live cameras compare new ones with", range=SEVERAL
     )
     every: int | None = option(
         None,
-        "look at every Nth frame (default: about ten in a second of a video, all of a stream)",
+        "process every Nth frame (default: about ten per second of a video, all of a stream)",
         range=POSITIVE,
         common=True,
     )
     tracks: tuple[str, ...] = option(
         (),
-        "tracks of another program in place of detector and tracker; VIDEO=FILE for several videos",
+        "tracks of another program, which replace detector and tracker; several: VIDEO=FILE",
         several="+",
         metavar="FILE",
     )
@@ -113,5 +111,5 @@ class VideosConfig(
         return re.sub("^SAVE(?=/)", lambda found: self.save, self.index)
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         return "" if self.videos or self.camera else "Give videos, or --camera NAME=VIDEO."

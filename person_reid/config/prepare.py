@@ -39,7 +39,7 @@ class LayoutOptions(PluginOptions, title="layout"):
         metavar="NAME",
     )
     download: bool = option(
-        False, "fetch the data set --dataset first, unless it is there (Market-1501 alone)"
+        False, "first download the data set --dataset, unless it is there (only Market-1501)"
     )
     seed: int | None = option(
         None, "another seed draws other people, or another random split", range=SEED
@@ -52,8 +52,8 @@ class LayoutOptions(PluginOptions, title="layout"):
     )
     check: bool = option(
         False,
-        "only report identities and images of the layout --data_dir that are in training and in "
-        "test",
+        "only report the identities and images of the layout --data_dir that are in both training "
+        "and test",
     )
 
 
@@ -80,7 +80,7 @@ class TrackOptions(Options, title="tracked videos (--dataset mot)"):
     )
     frame_stride: int | None = option(
         None,
-        "frames from one that is read to the next (default: 10)",
+        "read every Nth frame (default: 10)",
         range=POSITIVE,
         metavar="FRAMES",
     )
@@ -92,7 +92,7 @@ class TrackOptions(Options, title="tracked videos (--dataset mot)"):
     )
     format: str | None = option(
         None,
-        "format of the track files (default: what their lines look like)",
+        "format of the track files (default: recognised by their lines)",
         choices=TRACK_FORMAT_NAMES,
     )
 
@@ -130,7 +130,7 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         return self.not_default((*READ, *(() if self.synthetic else ("seed",))))
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         drawn, read = ", ".join(self.not_default(("walks", *DRAWN))), ", ".join(self.reading)
         beside = self.dataset or self.synthetic or read
         if drawn and not self.synthetic:

@@ -82,7 +82,7 @@ class RecordOptions(Options, title="records"):
     )
     writers: str | None = option(
         None,
-        "registered writers that also get the figures of every epoch",
+        "registered writers that also get the metrics of every epoch",
         form=texts,
         names=WRITER_NAMES,
         metavar="LIST",

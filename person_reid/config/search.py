@@ -24,13 +24,13 @@ COLUMNS_HELP = "columns path,identity,camera,time,track,source, any that are kno
 
 
 def age(text: str) -> str:
-    """Check the form of expire; times.ago reads it."""
+    """Check an age, such as 12h, 30d or 4w."""
     ago(text)
     return text
 
 
 def pair(text: str) -> str:
-    """Check the form of a value of --where."""
+    """Check a value of --where, such as store=3."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise ValueError("expected NAME=VALUE, such as store=3")
@@ -38,7 +38,7 @@ def pair(text: str) -> str:
 
 
 def part(text: str) -> str:
-    """Check the form of a part of the images: I of N."""
+    """Check a part of the images, such as 3/10."""
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise ValueError("expected I/N, such as 3/10: the third of ten parts")
@@ -124,7 +124,7 @@ class AddOptions(IndexedImageOptions, NetworkOfIndex, title="features"):
     allow_forgotten: bool = option(False, "also add images and tracks that were forgotten once")
 
 
-class TrackFileOptions(Options, title="people of a tracker, in place of images"):
+class TrackFileOptions(Options, title="people found by a tracker, in place of images"):
     """The track file to read, and facts about its camera."""
 
     tracks: str | None = option(
@@ -140,7 +140,7 @@ class TrackFileOptions(Options, title="people of a tracker, in place of images")
     )
     fps: float | None = option(
         None,
-        "frames in a second that the tracker saw (default: the video's)",
+        "frames per second that the tracker processed (default: the video's)",
         range=FRAME_RATE,
         needs={"tracks": ANY},
     )
@@ -155,7 +155,7 @@ class TrackFileOptions(Options, title="people of a tracker, in place of images")
     format: str | None = redeclared(TrackOptions, "format", None, needs={"tracks": ANY})
     first_frame: int | None = option(
         None,
-        "number of the first frame in the track file: 0 or 1 (default: what names and boxes tell)",
+        "number of the first frame in the track file: 0 or 1 (default: judged by names and boxes)",
         range=WHOLE,
         needs={"tracks": ANY},
     )
@@ -183,7 +183,7 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the imag
         form=part,
         metavar="I/N",
     )
-    skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
+    skip_unreadable: bool = option(False, "list unreadable images, and continue without them")
     codes: str | None = option(
         None,
         f"how a new index holds features, the smallest first (default: {CODE_NAMES[0]})",
@@ -191,7 +191,7 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the imag
     )
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         if not self.tracks:
             return "" if self.images else "Give images or folders of images, or tracks=FILE."
         if self.images or self.about or self.pattern or self.part:
@@ -218,7 +218,7 @@ class EnrollConfig(AddOptions, PersonOptions, title="person"):
     """Add images of a known person, so that identify can name that person."""
 
     another: bool = option(
-        False, "the person is not the one of nearly the same name, such as Anna beside anna"
+        False, "the person is not the one of nearly the same name, such as Anna and anna"
     )
 
 
@@ -237,7 +237,7 @@ class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
         metavar="NAME",
     )
     json: str | None = option(
-        None, "write the answers there", form=file_ending_in(".json"), metavar="FILE"
+        None, "file to write the answers to", form=file_ending_in(".json"), metavar="FILE"
     )
 
     @property
@@ -255,14 +255,14 @@ class QueryConfig(Look, AnswerOptions, title="answers"):
     )
 
     def fault(self) -> str:
-        """Return which options have no effect because no sheet is drawn."""
+        """Return why options would be ignored if no sheet is drawn, or an empty string."""
         return "" if self.save else self.ignored_without("save")
 
 
 class IdentifyConfig(AnswerOptions, title="answers"):
     """Name the person in each image, if known."""
 
-    together: bool = option(False, "all images show one person, such as a track")
+    together: bool = option(False, "all images show one person, as in a track")
 
 
 class PeopleConfig(Look, FilterOptions, title="groups"):
@@ -282,12 +282,12 @@ class PeopleConfig(Look, FilterOptions, title="groups"):
     )
 
     def fault(self) -> str:
-        """Return which options have no effect because no sheet is drawn."""
+        """Return why options would be ignored if no sheet is drawn, or an empty string."""
         return "" if self.sheet else self.ignored_without("sheet")
 
 
 class ApplyConfig(GalleryOptions, title="list"):
-    """Record the people in images from a list that the command people wrote."""
+    """Record the people in images, from a list that the command `people` wrote."""
 
     table: str = option("", COLUMNS_HELP, positional=True, metavar="CSV")
 
@@ -297,7 +297,7 @@ class ForgetConfig(FilterOptions, title="only some images"):
 
     image: str | None = option(None, "only this image", metavar="FILE")
     expire: str | None = option(
-        None, "only ones older than 12h, 30d or 4w", form=age, metavar="AGE"
+        None, "only images older than 12h, 30d or 4w", form=age, metavar="AGE"
     )
     keep_crops: bool = option(False, "keep the image files that index --tracks cut")
 
@@ -306,7 +306,7 @@ class InfoConfig(GalleryOptions, title="output"):
     """Print a summary of an index: network, images, cameras, version, lists and size."""
 
     json: str | None = option(
-        None, "write it there as well", form=file_ending_in(".json"), metavar="FILE"
+        None, "file to write it to as well", form=file_ending_in(".json"), metavar="FILE"
     )
 
 
@@ -325,7 +325,7 @@ class RelocateConfig(GalleryOptions, title="places"):
 
     places: tuple[str, ...] = option(
         (),
-        "folder or file as it was called, and as it is now",
+        "old and new path of a folder or file",
         several=2,
         positional=True,
         metavar="PLACE",
@@ -340,7 +340,7 @@ class ReindexConfig(NetworkOfIndex):
     """Replace the features of an index with another network's, and keep all facts."""
 
     def fault(self) -> str:
-        """Return the fault if no network is named."""
+        """Return an error if no network is named, or an empty string."""
         named = self.name or self.weights or self.from_run or self.engine
         return "" if named else "Name the network: name, weights, from_run or engine."
 

@@ -15,7 +15,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def path_of_address(text: str) -> str:
-    """Check the form of root_path."""
+    """Check a value of --root_path, such as /reid."""
     if not re.fullmatch("(/[A-Za-z0-9._~-]+)*", text):
         raise ValueError("expected a path such as /reid")
     return text
@@ -24,26 +24,26 @@ def path_of_address(text: str) -> str:
 class AddressOptions(Options, title="address"):
     """Where the service listens, and who has access."""
 
-    host: str = option("127.0.0.1", "address to listen at; by default only this machine reaches it")
-    port: int = option(8000, "port to listen at; 0 takes a free one", range=PORT, common=True)
+    host: str = option("127.0.0.1", "address to listen on; by default, for this machine only")
+    port: int = option(8000, "port to listen on; 0 takes a free one", range=PORT, common=True)
     certificate: str | None = option(
         None, "certificate for TLS, in PEM", metavar="FILE", needs={"key": ANY}
     )
     key: str | None = option(
         None, "private key of the certificate", metavar="FILE", needs={"certificate": ANY}
     )
-    behind_proxy: bool = option(False, "a proxy in front of the service encrypts what is sent")
+    behind_proxy: bool = option(False, "a proxy in front of the service encrypts the traffic")
     root_path: str | None = option(
         None,
-        "path below which the proxy shows the service, such as /reid",
+        "path under which the proxy offers the service, such as /reid",
         form=path_of_address,
         metavar="PATH",
         needs={"behind_proxy": ANY},
     )
     tokens: str | None = option(
         None,
-        "lines of a role (read, write, forget) and a token (default: a new token for all, printed "
-        "once)",
+        "file with a role (read, write, forget) and a token in each line (default: a new token "
+        "for all roles, printed once)",
         metavar="FILE",
         common=True,
     )
@@ -54,23 +54,23 @@ class AddressOptions(Options, title="address"):
         metavar="FILE.jsonl",
     )
     log_json: bool = option(
-        False, "write a line of JSON to standard error for each request and each remark"
+        False, "write a line of JSON to standard error for each request and log message"
     )
 
 
 class ServiceLimits(Options, title="limits"):
     """The limits of the service."""
 
-    most_megabytes: int = option(16, "megabytes in a request", range=POSITIVE)
-    most_images: int = option(64, "images or features in a request", range=POSITIVE)
-    most_megapixels: int = option(100, "megapixels of the images in a request", range=POSITIVE)
-    most_waiting: int = option(256, "images or questions that wait for their turn", range=POSITIVE)
-    per_minute: int = option(6000, "requests of one token in a minute", range=POSITIVE)
-    timeout: int = option(60, "seconds for a request", range=POSITIVE)
+    most_megabytes: int = option(16, "megabytes per request", range=POSITIVE)
+    most_images: int = option(64, "images or features per request", range=POSITIVE)
+    most_megapixels: int = option(100, "megapixels of images per request", range=POSITIVE)
+    most_waiting: int = option(256, "images or searches that wait their turn", range=POSITIVE)
+    per_minute: int = option(6000, "requests per minute with one token", range=POSITIVE)
+    timeout: int = option(60, "seconds that a request may take", range=POSITIVE)
     readers: int = option(4, "searches at the same time", range=POSITIVE)
     connections: int = option(500, "connections at the same time", range=POSITIVE)
     keep_alive: int = option(
-        75, "seconds for which a connection is kept between two requests", range=POSITIVE
+        75, "seconds that a connection is kept open between two requests", range=POSITIVE
     )
     listeners: int = option(32, "programs that listen to events at the same time", range=POSITIVE)
     viewers: int = option(8, "programs that look at live cameras at the same time", range=POSITIVE)
@@ -101,7 +101,7 @@ class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
         return dict(each.split("=", 1) for each in self.camera)
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         unused = (*DetectorOptions.declared(), *TrackerOptions.declared())
         if not self.camera and (ignored := self.not_default(unused)):
             return f"{next(iter(ignored))} would be ignored without camera."
@@ -114,7 +114,7 @@ class ServeConfig(CameraOptions, ServiceLimits, AddressOptions, AddOptions):
     left_out: ClassVar[frozenset[str]] = frozenset({"images", "allow_forgotten"})
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         if self.host in LOOPBACK or self.certificate or self.behind_proxy:
             return ""
         return (

@@ -93,7 +93,7 @@ def declare_layers(kind: type[Options]) -> None:
 
 class Description(
     Options,
-    title="description of a weight file's network; one of a run must agree with its opts.yaml",
+    title="description of a weight file's network; for a run, it must agree with opts.yaml",
     declare=declare_layers,
 ):
     """The layers of the network: the training options that describe it.
@@ -155,13 +155,13 @@ class EngineOptions(Options, title="an exported network"):
     )
     mean: str | None = option(
         None,
-        "to subtract, such as 0.485,0.456,0.406 (default for 0..1: ImageNet's)",
+        "mean to subtract, such as 0.485,0.456,0.406 (default for 0..1: ImageNet's)",
         form=three_numbers,
         needs=OF_ENGINE,
     )
     std: str | None = option(
         None,
-        "to divide by, such as 0.229,0.224,0.225 (default for 0..1: ImageNet's)",
+        "deviation to divide by, such as 0.229,0.224,0.225 (default for 0..1: ImageNet's)",
         form=three_numbers,
         needs=OF_ENGINE,
     )
@@ -204,7 +204,7 @@ class FeatureOptions(PrecisionOptions, DecidedFeatures, ExtractionOptions):
 
 
 class FittedFeatures(Options, title="features"):
-    """Changes to the features of the tested images."""
+    """How the features of the tested images are changed."""
 
     adapt_bn: bool = option(False, "use batch-norm statistics of the gallery's images", alters=True)
     tracks: bool = option(
@@ -244,7 +244,7 @@ class TestFiles(Options, title="data"):
         common=True,
     )
     json: str | None = option(
-        None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"
+        None, "also write the metrics to a file", form=file_ending_in(".json"), metavar="FILE"
     )
 
 
@@ -254,7 +254,7 @@ class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, 
     __test__ = False  # otherwise pytest would take a class of this name for tests
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         if self.engine and self.adapt_bn:
             return "engine has no batch norms left to adapt: leave adapt_bn out."
         if self.no_norm and (unit := self.not_default(("camera_norm", "whiten", "tracks"))):

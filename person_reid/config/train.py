@@ -32,7 +32,7 @@ def chances(text: str | None) -> dict[str, float]:
 
 
 def augmentations(text: str) -> str:
-    """Check the text of augment; `chances` reads it."""
+    """Check names and probabilities, such as fog:0.5,rain:0.1."""
     text = texts(text)
     try:
         found = chances(text)
@@ -152,7 +152,7 @@ def _loss(name: str, per_image: bool = False) -> Any:
 
 
 class LossOptions(Options, title="losses (added to cross entropy)"):
-    """The losses besides the cross entropy."""
+    """The losses in addition to the cross entropy."""
 
     loss: str | None = option(
         None,
@@ -204,7 +204,7 @@ PUBLISHED_LOSSES: dict[str, bool] = {
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "amsgrad", "radam", "rmsprop")
 SCHEDULE_NAMES = ["step", "cosine", "multistep", "warmup_cosine", "one_cycle"]
-DECAY = Range("above 0, to 1", lambda number: 0 < number <= 1)
+DECAY = Range("above 0 and up to 1", lambda number: 0 < number <= 1)
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -215,7 +215,7 @@ class PrecisionOptions(Options, title="precision"):
     bf16: bool = option(False, "mixed precision with bfloat16", published=True, common=True)
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or an empty string."""
         both = self.fp16 and self.bf16
         return "fp16 and bf16 exclude each other: choose one." if both else ""
 
@@ -240,12 +240,12 @@ class OptimizerOptions(PrecisionOptions, title="optimisation"):
         5e-4, "weight decay, applied to all weights", range=WEIGHT, published=True
     )
     no_decay_1d: bool = option(
-        False, "no weight decay of norms and biases, the weights of one dimension"
+        False, "no weight decay for norms and biases, which have one dimension"
     )
     balance: float | None = option(
         None,
         "first scale the convolutions in front of batch norms to this root mean square, "
-        "such as 0.1: the network computes the same, and with Adam its layers learn alike; "
+        "such as 0.1: the network computes the same, and Adam trains its layers at similar rates; "
         "0 leaves them as they are",
         range=WEIGHT,
         metavar="SCALE",
@@ -285,7 +285,7 @@ class OptimizerOptions(PrecisionOptions, title="optimisation"):
     sync_bn: bool = option(False, "compute batch norm over the batches of all GPUs")
     compile: str | None = option(
         None,
-        "mode of torch.compile; on a CPU, OSNet's fused layers may take the default mode's place",
+        "mode of torch.compile; on a CPU, OSNet's fused layers may replace the default mode",
         choices=COMPILE_MODES,
         bare="default",
     )

@@ -19,7 +19,7 @@ from person_reid.text import as_command, parse_json
 
 ZOO_TABLE = Path(__file__).with_name("zoo.csv")
 PACKAGED = Path(__file__).resolve().parent.parent / "weights"  # folders of save_pretrained
-PACKAGED_NETWORK = "osnet_x0_25_people"  # which compare, search, people and serve take by default
+PACKAGED_NETWORK = "osnet_x0_25_people"  # which compare, search, people and serve use by default
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
 EXPORTED_SUFFIXES = (".xml", ".onnx")
 ChannelValues = tuple[float, float, float]
@@ -34,7 +34,7 @@ class Family(NamedTuple):
     """The common facts about the networks of one program.
 
     licence: under which the authors publish code and files; the data sets have their own terms.
-    ap: the definition of the published AP: step, trapezoidal, or empty if unknown.
+    ap: the definition of the published AP: step, trapezoidal, or "" if unknown.
     pixels: the mean and deviation of the images' values, from 0 to 1; None if unknown.
     padding: pixels around a training image before it is cropped; None if unknown.
     flip: whether the published results add the mirrored image.
@@ -85,13 +85,13 @@ class Published:
     """A published network: a row of zoo.csv.
 
     options: {option: value} for the network, or for test.py if the file is an export.
-    seen: the people it was trained on; ImageNet and CLIP's images are skipped.
+    seen: the data sets of people it was trained on, without those of ImageNet and CLIP.
     figures: {test set: (Rank@1, mAP)} in percent, without re-ranking.
-    hub: the repository on the Hugging Face hub that holds the file; empty if none is known.
-    file: its name there, or the authors' name; empty if unknown.
+    hub: the repository on the Hugging Face hub that holds the file, or "" if none is known.
+    file: the file's name there, or the authors' name for it, or "" if unknown.
     bytes, sha256: the file's size and hash, where known.
     at: the address of the file, or of a page or folder that has it.
-    note: empty, or why the network cannot be used here.
+    note: why the network cannot be used here, or "" if it can.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Published:
         return next((file for file in files if file.exists()), None)
 
     def absent(self, reason: str = "") -> str:
-        """Return a message that its file is missing, and where to put it. reason: why it is."""
+        """Return a message that its file is missing, and where to put it. reason: why."""
         source = f"{self.file} of {self.where}" if self.hub else self.where
         beside = " with its .bin" if self.file.endswith(".xml") else ""
         network = "" if self.exported else " with its --backbone"
@@ -199,10 +199,10 @@ def network_names() -> list[str]:
 
 
 def published_network(text: Any) -> Published | None:
-    """Return the network that a text names, or None for a file and anything else.
+    """Return the published network that `text` names, or None if it names a file or anything else.
 
-    A file of that name in the current folder comes first. Raises UserError for a network that this
-    version cannot build.
+    A file of that name in the current folder takes precedence. Raises UserError for a network that
+    this version cannot build.
     """
     entry = None if text is None or Path(text).exists() else zoo().get(str(text))
     if entry and entry.note:
@@ -213,11 +213,11 @@ def published_network(text: Any) -> Published | None:
 
 
 def implied(weights: Any, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {option: value} of the network that `weights` names; empty for a file.
+    """Return {option: value} of the network that `weights` names, or {} for a file.
 
     known: {option: its declaration} of the configuration. A network in this package is opened as a
     folder, by from_run, if the configuration has that option. Raises UserError for an exported file
-    that is not here, or that nothing here can run.
+    that is missing, or that this command cannot run.
     """
     if folder := packaged(weights):
         if "from_run" in known:
@@ -252,7 +252,7 @@ def folder() -> Path:
 def listing(pattern: str = "*") -> str:
     """Return the table of networks with weights as text: in this package, then by family.
 
-    pattern: for their names. Raises UserError if it matches none.
+    pattern: lists the networks whose names match. Raises UserError if none do.
     """
     inside = fnmatch.filter(packaged_names(), pattern)
     lines = [f"{name}: in this package, {PACKAGED / name / 'README.md'}" for name in inside]

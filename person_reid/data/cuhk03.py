@@ -35,7 +35,7 @@ class Matrix:
     dataset: Any
 
     def save(self, path: Path) -> None:
-        """Write it as PNG."""
+        """Write the image as PNG."""
         Image.fromarray(np.ascontiguousarray(self.dataset[()].T)).save(path, format="PNG")
 
 

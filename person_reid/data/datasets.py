@@ -206,7 +206,7 @@ def _own(
     )
 
 
-# If several entries fit a folder, the first one with the most requirements is chosen.
+# If several entries fit a folder, the one with the most requirements is chosen, or the first such.
 _DATA_SETS = {
     "market": KnownDataSet(
         name="Market-1501",
@@ -397,7 +397,7 @@ _DATA_SETS = {
             pattern=MARKET_NAME,
         ),
         published={TRAIN: (576, 37778, 20), QUERY: (200, 1678, None), GALLERY: (200, 11579, None)},
-        note="The queries are in the gallery, too, where they are junk to themselves.",
+        note="The queries are also in the gallery, where each is its own junk.",
     ),
     "vehicleid_2400": _vehicle_id(2400, 19777),
     "vehicleid_1600": _vehicle_id(1600, 13377),

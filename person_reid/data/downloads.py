@@ -1,4 +1,4 @@
-"""Recognise which data set a folder holds, or fetch one."""
+"""Recognise which data set a folder holds, or download one."""
 
 import logging
 import re

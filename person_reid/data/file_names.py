@@ -31,14 +31,14 @@ def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
     """Return, for each of N images, the beginning that all names of its tracklet share.
 
     It contains the identity, the camera, and the number of the tracklet (in Market-1501, the
-    sequence). Any other image is its own tracklet, as are junk and distractors of a sequence, which
-    may show many people. Raises UserError if no name contains a tracklet.
+    sequence). Any other image is its own tracklet, as is every junk image and distractor of a
+    sequence, which may show many people. Raises UserError if no name contains a tracklet.
     """
     found = [_tracklet(PurePath(path).name) for path in paths]
     if not any(found):
         raise UserError(
             f"no tracklet or sequence in {len(paths)} names of images, such as {paths[0]}. "
-            "Market-1501's names say a sequence (0002_c1s3_…), and prepare.py writes tracklets of "
+            "Market-1501's names have a sequence (0002_c1s3_…), and prepare.py writes tracklets of "
             "MARS, LS-VID and --pattern with a group track (0002_c1t7_…)."
         )
     return [track or str(path) for track, path in zip(found, paths, strict=True)]

@@ -93,8 +93,8 @@ def read_split(
 
     Hidden files, Thumbs.db and everything else that is not an image are ignored. The log reports
     images outside the folders of identities, which are skipped, and names that contradict their
-    folder. Raises UserError if the folder is missing, empty, not laid out or has nothing but junk
-    to skip, and for malformed names.
+    folder. Raises UserError if the folder is missing, empty, not laid out or holds only junk that
+    is to be skipped, and for malformed names.
     """
     folder = Path(data_dir) / split
     _check_layout(Path(data_dir), folder)
@@ -227,7 +227,7 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 def next_command(data_dir: str | Path) -> str:
     """Return the next command to run on a layout: train, or test if it holds no training images.
 
-    It is empty if only part of the test set is there.
+    Returns an empty string if only part of the test set is there.
     """
     if (Path(data_dir) / "train_all").is_dir():
         return f"{as_command('train.py')} --data_dir {quoted(data_dir)}"
@@ -288,7 +288,7 @@ def list_images(folder: str | Path) -> list[Path]:
 def read_unlabelled(folder: str | Path) -> list[Path]:
     """List the images of unlabelled people: all images below a folder, at any depth, sorted.
 
-    Raises UserError, which says where to get DG-Market, if the folder is missing or has no images.
+    If the folder is missing or has no images, the UserError tells where to get DG-Market.
     """
     folder = Path(folder)
     paths = list_images(folder)

@@ -64,7 +64,7 @@ def find_leakage(layout: str | Path) -> Leakage:
 
 
 def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return the training images whose file equals a test image's, each with the first of these."""
+    """Return the training images whose file equals a test image's, each with the first such one."""
     contents: dict[bytes, Path] = {}
     for path in test:
         contents.setdefault(blake2b(content_of(path)).digest(), path)

@@ -318,7 +318,7 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
 def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path) -> bool:
     """Return whether a folder holds the layout being made, or a part of it.
 
-    Raises UserError if it holds another one.
+    Raises UserError if it holds another layout.
     """
     if not before or before == now:
         return bool(before)
@@ -334,7 +334,7 @@ def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path
 
 
 def read_record(save_dir: Path) -> dict[str, Any]:
-    """Return the record of an earlier run, {} if missing or damaged, without foreign paths."""
+    """Return the record of an earlier run without foreign paths, or {} if missing or damaged."""
     try:
         record = parse_json(content_of(save_dir / PREPARED_RECORD))
         files = [
@@ -368,7 +368,10 @@ def _place(source: Source, target: Path) -> str:
             return "kept"  # otherwise a box was corrected
         temporary.replace(target)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # reported for the source as well
+        full = error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+        )  # copying also blames the source
         blamed = source if error.filename == str(source) and not full else target
         raise OSError(error.errno, error.strerror or str(error), str(blamed)) from error
     finally:

@@ -29,7 +29,7 @@ MULTI_QUERY = "multi-query"
 UNLABELLED = "unlabelled"  # the split of a data set without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
 UNKNOWN_WORD = "unknown"  # the identity of distractors, who are wrong answers to every query
-UNKNOWN_WORDS = ("", "unknown", "nan")  # identities and cameras that are not known, in any case
+UNKNOWN_WORDS = ("", "unknown", "nan")  # unknown identities and cameras, in upper or lower case
 
 
 class Archived(Protocol):
@@ -52,7 +52,7 @@ class Picture:
 
     source: its path, or an Archived image.
     identity, camera: as the data set writes them; camera is None if the data set does not give it.
-    track: the tracklet that it is a frame of, if any. clothes: what is worn, if known.
+    track: the tracklet to which the frame belongs, if any. clothes: what is worn, if known.
     """
 
     source: Source
@@ -121,7 +121,7 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Pictu
         It is searched in the file name, then in the path; several groups `id`, `id_2`, … make up
         one identity.
 
-    Raises UserError for names that do not match, and lists them all.
+    Raises a UserError that lists all names that do not match.
     """
     expression = compiled(pattern)
     groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
@@ -149,7 +149,7 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Pictu
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of --pattern. Raises UserError if it is not one."""
+    """Compile the regular expression of --pattern. Raises UserError if it is invalid."""
     try:
         return re.compile(pattern)
     except re.error as error:

@@ -44,7 +44,7 @@ from person_reid.retrieval.features import side_rows
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 
-IMAGES_IN_MEMORY = 1024  # how many images of a list are in memory at once
+IMAGES_IN_MEMORY = 1024  # images of a list that are in memory at once
 Cameras = Integers | Sequence[int]
 ImageLike = str | Path | Image.Image | Pixels
 

@@ -1,4 +1,4 @@
-"""Augment a whole batch at once on the image bank's device, with its own random draws per image.
+"""Augment a whole batch at once on the image bank's device, with separate draws for each image.
 
 All work is on tensors: except in AutoAugment, it neither loops over images nor makes the host wait
 for a value. The pipeline equals the published baseline's: pad with black -> random crop ->
@@ -232,7 +232,7 @@ class Augment(AugmentationOptions, kw_only=False):
         return cls(height, width, padding, **chosen)
 
     def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """Return float32 (B, 3, height, width), channels_last; only the generator is random.
+        """Return float32 (B, 3, height, width), channels_last; the generator decides what is drawn.
 
         bank: uint8 (N, H, W, 3).
         indices: (B,) int64, on the device of the bank.
@@ -297,7 +297,7 @@ def register_augmentation(name: str, change: Change) -> None:
 def pad_crop_flip(
     images: Tensor, size: tuple[int, int], padding: int, tops: Tensor, lefts: Tensor, flips: Tensor
 ) -> Tensor:
-    """Pad uint8 images (B, H, W, 3) with black, crop each at its own place, and flip some of them.
+    """Pad uint8 images (B, H, W, 3) with black, crop each at its own position, and flip some.
 
     size: (height, width) of the crop.
     padding: black pixels on every side.

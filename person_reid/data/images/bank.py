@@ -40,7 +40,7 @@ def load_bank(
 ) -> Tensor:
     """Decode N images into one uint8 tensor (N, height, width, 3), or open its cache.
 
-    cache: the folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory.
+    cache: the folder of the cache, such as `<data_dir>/.cache`; None keeps the images in memory.
         The file name contains a fingerprint of the images' names, sizes and times, so a stale cache
         is not found and is replaced. If the file cannot be written, a warning is logged and the
         images stay in memory.
@@ -71,7 +71,7 @@ def load_bank(
                     describe_error(error),
                     description,
                 )
-            # Another process may have written it nevertheless.
+            # Another process may have written the cache nevertheless.
             bank = open_array(file, shape, np.uint8)
         if bank is not None:
             return torch.from_numpy(bank)
@@ -92,7 +92,7 @@ def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
             status = path.stat()
             state = f"{status.st_size} {status.st_mtime_ns if times else ''}"
         except OSError:
-            state = "missing"  # decoding will report it with all the others
+            state = "missing"  # decoding will report a missing file with all the others
         # The last three parts, not the whole path, so that a data set keeps its cache when it is
         # moved.
         digest.update(f"{'/'.join(path.parts[-3:])} {state}\n".encode(errors="surrogateescape"))

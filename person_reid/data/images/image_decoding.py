@@ -77,7 +77,7 @@ def decodable(sources: Sequence[Path]) -> list[Path]:
         }
     if wrong:
         log.warning(
-            "Passed over, because they cannot be read: %d.\n%s",
+            "Skipped, because they cannot be read: %d.\n%s",
             len(wrong),
             some_of(list(wrong.values())),
         )

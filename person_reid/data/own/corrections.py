@@ -1,6 +1,6 @@
 """Apply corrections of labels to a layout, from a list that tools/label_errors.py wrote.
 
-A person has decided on each line of the list.
+A person has reviewed each line of the list.
 
 The list is a CSV file with a line for each image: path (relative to the layout), identity,
 proposal, new_identity, probability, and accept: yes, no, or nothing if undecided.
@@ -39,7 +39,7 @@ TESTED = (QUERY, GALLERY, MULTI_QUERY)  # they show the same people
 
 
 class Correction(NamedTuple):
-    """A line of a list. accepted: None if undecided."""
+    """A line of a list of corrections. accepted: None if undecided."""
 
     path: str
     identity: int
@@ -50,7 +50,7 @@ class Correction(NamedTuple):
 
 
 def corrected(corrections: str | Path) -> KnownDataSet:
-    """Return a layout with a file's accepted corrections as a data set to lay out elsewhere."""
+    """Return a layout, with the accepted corrections in a file, as a data set to lay out anew."""
     return KnownDataSet(
         name="a corrected layout",
         source="tools/label_errors.py",
@@ -63,7 +63,7 @@ def corrected(corrections: str | Path) -> KnownDataSet:
 def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
     """Return the images of a layout with their identities corrected.
 
-    Junk stays only in the gallery. The images of val stay there.
+    Only the gallery keeps junk. The images of val stay in val.
 
     A correction of all images of a person in a test folder, or of all from one camera, also applies
     to the other test folders, except for images that the list mentions. Raises UserError for a
@@ -138,7 +138,7 @@ def _folder(place: str) -> str:
 
 
 def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
-    """Return the lines of a list. identities: {path: identity} of all images.
+    """Read a list of corrections. identities: {path: identity} of all images.
 
     Raises UserError, naming the line, for an image that is missing or has another identity, for an
     unknown proposal, identity or answer, and for accepted lines that contradict one another.

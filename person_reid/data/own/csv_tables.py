@@ -40,7 +40,7 @@ def read_table(
 ) -> list[tuple[int, dict[str, str]]]:
     """Return (number, {column: value}) for each line below the first.
 
-    needed, optional: columns to return; optional ones that the file lacks are missing.
+    needed, optional: columns to return; those optional ones that the file has.
     may_be_empty: whether a file may have no lines below the first. others: whether to return all
     other named columns as well. gaps: whether words such as NA are empty cells; in our own tables,
     they are names.
@@ -97,7 +97,7 @@ def _lines(file: Path, known: Sequence[str]) -> Iterator[TableRow]:
 
 
 def _plain(name: str) -> str:
-    """Return the name of a column without blanks and capitals."""
+    """Return the name of a column in lower case and without blanks."""
     return "".join(name.split()).casefold()
 
 

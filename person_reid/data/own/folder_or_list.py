@@ -192,7 +192,7 @@ def draw_split(
     """Draw a random fraction of the identities, by default half, for testing.
 
     The rest is for training. Junk and distractors belong to the test set. If no person is drawn, as
-    with a fraction of 0, there is none.
+    with a fraction of 0, there is no test set.
     """
     fraction = 0.5 if test_fraction is None else test_fraction
     people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}

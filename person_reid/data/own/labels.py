@@ -47,7 +47,7 @@ Table = Mapping[str, Mapping[int, str]]  # {kind: {number: word}}
 class Words:
     """The words of a layout.
 
-    table: {"identity", "camera", "track" or "clothes": {number: word}}, without those that are
+    table: {"identity", "camera", "track" or "clothes": {number: word}}, without labels that are
         numbers.
     """
 
@@ -70,7 +70,7 @@ NUMBERS = Words()
 
 
 def read_words(layout: str | Path) -> Words:
-    """Return the words of a layout, which has none without prepare.py's table.
+    """Return the words of a layout; without prepare.py's table, it has none.
 
     Raises UserError for a damaged table.
     """
@@ -193,7 +193,7 @@ def validated(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
 
 
 def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
-    """Return the splits with each file under its first path, once in a split.
+    """Return the splits with each file under its first path, once per split.
 
     Links, and different spellings of a path, lead to the same file. It may be in both query and
     gallery, where it is junk for itself. Raises a UserError that lists the files with several

@@ -37,7 +37,7 @@ def read_people(
     Identities in names and folders have no influence: the images are ordered by their content, and
     every label is -1. Unless all names are like Market-1501's, they give no cameras.
 
-    Returns the folder of the images and the Split, cameras numbered from 0, -1 where unknown.
+    Returns the folder of the images and the Split, with cameras numbered from 0, or -1 if unknown.
     Raises UserError for fewer than two images, for an invalid pattern, and if a name does not match
     the pattern.
     """
@@ -71,7 +71,7 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
     if pattern is not None:
         if source != "names":
             raise UserError(
-                f"cameras={source} would be ignored: pattern says the cameras. Leave one out."
+                f"cameras={source} would be ignored: pattern finds the cameras. Leave one out."
             )
         return _by_pattern(below, pattern)
     if source == "folders":

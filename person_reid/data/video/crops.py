@@ -104,8 +104,8 @@ def choose_boxes(
 
     The log counts tracks that have none.
 
-    size: the (width, height) of the frames. per_track: parts of a track, and thus its images.
-    folder: where the images will be. Parts that already have one there get no candidates.
+    size: the (width, height) of the frames. per_track: the number of parts, and thus of images, of
+    a track. folder: where the images will be. Parts that have an image there get no candidates.
     """
     cut = {number_and_frame(path) for path in cut_images(folder, tracks)}
     found, unseen = [], 0
@@ -215,7 +215,7 @@ class CropTracks(NamedTuple):
 
 
 def tracks_of_crops(paths: Sequence[Path]) -> CropTracks | None:
-    """Return the tracks of images by their names; None unless cut_boxes named them all."""
+    """Return the tracks of images by their names, or None unless cut_boxes named them all."""
     if not all(CROP_NAME.fullmatch(path.name) for path in paths):
         return None
     folders = {
@@ -239,7 +239,7 @@ def cut_images(folder: Path, tracks: Iterable[Track]) -> list[Path]:
 
 
 def cut_box(frame: Frame, box: Sequence[float]) -> Image.Image:
-    """Return the part of a frame in a box, rounded and clipped."""
+    """Return the part of a frame inside a box, which is rounded and clipped."""
     left, top, right, bottom = (round(side) for side in box)
     return Image.fromarray(frame[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)])
 

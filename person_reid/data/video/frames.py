@@ -64,7 +64,7 @@ def usual_step(fps: float) -> int:
 
 
 def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder | Video":
-    """Return the frames of a place with a known rate. Raises UserError for any other."""
+    """Return the frames at a place. Raises UserError if their rate is unknown."""
     frames = open_frames(place, fps)
     rate_of(frames, place)
     return frames
@@ -88,8 +88,8 @@ def first_number(
     """Return the number of frame 1 in a track file: 0 for a program that counts from 0.
 
     numbers: the frames that have a box there. The numbers in the names of images are used unless
-    boxes lie outside of them. Then, and for videos, the first frame has the number 1, or else 0.
-    The log reports the choice if both are possible.
+    boxes lie outside of them. Then, and for videos, the first frame has the number 1 or, if a box
+    does not fit, 0. The log reports the choice if both are possible.
     given: the number that the file gives to the first existing frame; it takes precedence. Raises
     UserError if a box has a lower number.
     """

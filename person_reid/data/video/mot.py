@@ -26,7 +26,7 @@ OPTIONS_OF_MOT = ("min_visibility", "frame_stride", "classes", "format")
 
 @dataclass(frozen=True)
 class Crop:
-    """A box of a frame.
+    """A box in a frame.
 
     name: `<sequence>_<frame>_<track>.jpg`.
     box: left, top, right, bottom, not clipped yet.
@@ -39,7 +39,7 @@ class Crop:
     size: tuple[int, int]
 
     def save(self, path: Path) -> None:
-        """Write it. Raises UserError if the frame cannot be decoded or has another size."""
+        """Write the crop. Raises UserError if the frame cannot be decoded or has another size."""
         frame = _frame(self.frame)
         if size_of(frame) != self.size:
             found, expected = (f"{width}×{height}" for width, height in (size_of(frame), self.size))

@@ -1,4 +1,4 @@
-"""Read the frames of several cameras as they arrive: streams, webcams, and files as if live.
+"""Read the frames of several cameras as they arrive: streams, webcams, and files in real time.
 
 with Streams({"door": "rtsp://10.0.0.7/main", "till": "0"}) as streams:
     for camera, frame, seconds in streams:            # uint8 (H, W, 3), and its time since 1970
@@ -40,7 +40,7 @@ from person_reid.text import counted, printable
 
 MOST_WAITING = 4  # frames of a camera
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a stream is opened again
-REMARK_SECONDS = 60.0  # from one remark on dropped frames to the next, at least
+REMARK_SECONDS = 60.0  # least time between two remarks on dropped frames
 LONGEST_SILENCE = 10.0  # seconds without data, after which a stream counts as broken
 MOST_AHEAD = 2.0  # seconds between the clock of a stream and this machine's
 LEAST_STEP = 1e-3  # seconds between two frames of a camera
@@ -111,8 +111,8 @@ class Streams:
     """The frames of cameras, {name: address}, in the order in which they arrive.
 
     address: rtsp:// or http:// of a stream, the number of a webcam, a video or a folder of frames.
-    every: read every Nth frame; by default, every frame of a stream, and for a file as usual_step
-    gives. starts: {name: seconds since 1970 of the first frame} of files, by default now.
+    every: read every Nth frame; by default, every frame of a stream, and of a file as usual_step
+    decides. starts: {name: seconds since 1970 of the first frame} of files, by default now.
     most_waiting: the maximum number of waiting frames per camera.
     read, now, wait: replace the sources and this machine's clock.
 
@@ -250,8 +250,8 @@ class Streams:
                 self._ahead += back
                 now = self._latest
                 log.warning(
-                    "The clock of this machine was set back by %.0f s. The times of the cameras go "
-                    "on from %s, and are so much ahead of it until the end.",
+                    "The clock of this machine was set back by %.0f s. The times of the cameras "
+                    "continue from %s, and stay that far ahead of it until the end.",
                     back,
                     stored(datetime.fromtimestamp(now, timezone.utc)),
                 )

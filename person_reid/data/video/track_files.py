@@ -243,7 +243,7 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
 
 
 def _with_labels(path: Path, form: Format) -> Format:
-    """Return the format of a CVAT file, whose classes are the lines of labels.txt, from 1."""
+    """Return the format of a CVAT file, whose classes number the lines of labels.txt from 1."""
     labels = path.with_name("labels.txt")
     if path.name != "gt.txt" or not labels.exists():
         return form
@@ -301,7 +301,7 @@ def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tup
     """Return the labels of a folder and the numbers of their frames, in this order."""
     files = files_of(folder)
     if not files:
-        raise UserError(f"{folder}: no labels in it, such as video_1.txt, with a file a frame.")
+        raise UserError(f"{folder}: no labels in it, such as video_1.txt, one for each frame.")
     if images is not None:
         if strange := next((file for file in files if file.stem not in images), None):
             raise UserError(f"{strange}: no frame has the name {strange.stem}.")
@@ -349,7 +349,7 @@ def _values(
 
 
 def number_of_first(boxes: Iterable[Box]) -> int:
-    """Return the number that a file gives to frame 1: 0 if it has a box in frame 0, and else 1."""
+    """Return the number that a file gives to frame 1: 0 if it has a box in frame 0, otherwise 1."""
     return int(min([1, *(box.frame for box in boxes)]))
 
 
@@ -363,7 +363,7 @@ def write_identities(
     classes: str | None = None,
     other: Callable[[int, float], int] | None = None,
 ) -> None:
-    """Write a track file, or a folder of labels, with other identities and no other change.
+    """Write a track file, or a folder of labels, again with other identities.
 
     identity: returns the new identity of a track in a frame; frames count from 1. Boxes without an
     identity get none. name, images: see read_boxes. first_frame, classes: see read_tracks. other:

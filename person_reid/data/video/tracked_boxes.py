@@ -75,7 +75,7 @@ def tracks_among(
     classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's.
     size: the (width, height) of the frames; Ultralytics writes fractions of it.
     first_frame: the number that the file gives to frame 1; by default 0 if it has a box in frame 0,
-        and else 1. data.frames.first_number decides it for tracks and frames together.
+        otherwise 1. data.frames.first_number decides it for tracks and frames together.
     times: (frame, seconds since the first one) of the frames in which tracks begin and end,
         ascending, if `fps` does not give them.
 
@@ -121,7 +121,7 @@ def seconds_of(
 ) -> npt.NDArray[np.float64]:
     """Return the times of frames, counted from 1, in seconds since frame 1.
 
-    times: (frame, seconds) of some of them, ascending, where the rate may vary. Between these, and
+    times: (frame, seconds) of some frames, ascending, where the rate may vary. Between these, and
     after the last, the frames follow one another evenly.
     """
     places = np.asarray(frames, np.float64)
@@ -162,8 +162,8 @@ def contained(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.flo
 def doubled(tracks: Sequence[Track]) -> list[tuple[int, int]]:
     """Return the pairs, by index, among T tracks of one camera that show the same person.
 
-    In the frames that both have, one lies inside the other: on average, DOUBLED of its box. A
-    detector that finds a body and half of it makes such tracks.
+    In the frames that both have, DOUBLED of the smaller box lies in the larger, on average. Such
+    tracks come from a detector that finds both a body and half of it.
     """
     found = []
     for (i, one), (j, other) in combinations(enumerate(tracks), 2):

@@ -147,7 +147,7 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class _State:
-    """A file at a moment. path: as it was given; it is not compared."""
+    """The state of a file at a moment. path: the path as given, which is not compared."""
 
     place: Path
     changed: int
@@ -169,7 +169,7 @@ def _opened(state: _State) -> VideoFile:
 def open_container(place: str, name: object, advice: str = "", **settings: Any) -> Any:
     """Return the open container of a video or a stream.
 
-    name: used in messages. advice: ends the message if it cannot be opened. settings: for PyAV.
+    name: used in messages. advice: ends the message if opening fails. settings: for PyAV.
     Raises UserError, also if PyAV is missing, and if there is no video.
     """
     av = optional_module(
@@ -186,7 +186,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
         raise UserError(f"{name}: cannot be opened as a video ({reason}){advice}") from None
     fault = "" if (videos := videos_of(container)) else "no video in it"
     for each in videos:
-        each.codec_context.options = {"max_pixels": str(MOST_DECODED_PIXELS)}  # later as well
+        each.codec_context.options = {"max_pixels": str(MOST_DECODED_PIXELS)}  # in later frames too
         if each.width * each.height > MOST_DECODED_PIXELS:
             most = MOST_DECODED_PIXELS // 10**6
             fault = f"frames of {each.width}×{each.height} pixels, more than {most} million"
@@ -197,7 +197,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
 
 
 def videos_of(container: Any) -> list[Any]:
-    """Return a container's video streams without covers, first the one that FFmpeg would play."""
+    """Return a container's videos without covers; the first is the one that FFmpeg would play."""
     best = container.streams.best("video")
     found = [each for each in container.streams.video if not each.disposition.value & COVER]
     return sorted(found, key=lambda each: best is not None and each.index != best.index)
