@@ -60,7 +60,7 @@ class AblationConfig(TableForm, PluginOptions, title="runs"):
         metavar="TABLE",
     )
     seeds: str = option("2", "how many (3), or which (4,7; default: 0,1)", form=seeds)
-    rows: tuple[str, ...] = option((), "these rows alone", several="+", metavar="ROW")
+    rows: tuple[str, ...] = option((), "only these rows", several="+", metavar="ROW")
     results: str | None = option(
         None,
         "one line per run (default: model/TABLE.jsonl)",

@@ -75,14 +75,14 @@ class CompareNetworksConfig(Look, TableForm, DeviceOptions):
         DeviceOptions, "gpu_ids", "0", help="GPU for the accuracy; -1 for the CPU", common=False
     )
     json: str | None = option(
-        None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"
+        None, "also write the metrics to a file", form=file_ending_in(".json"), metavar="FILE"
     )
     save: str | None = option(
         None, "draw mAP against time, such as networks.png", form=picture_file, metavar="FILE"
     )
 
     def fault(self) -> str:
-        """Return why the options do not go together; empty if they do."""
+        """Return why the options conflict, or "" if they do not."""
         ignored = self.not_default(("networks", "test_dirs", "gpu_ids", "save"))
         if self.results and ignored:
             return f"{', '.join(ignored)} would be ignored: results are compared as they are."
@@ -136,7 +136,7 @@ def of_networks(config: CompareNetworksConfig) -> tuple[list[Row], list[Rankings
 
 
 def of_results(files: Sequence[str]) -> tuple[list[Row], list[Rankings]]:
-    """Return the same for result files of test.py, which must have the same images."""
+    """Do what of_networks does for result files of test.py, which must have the same images."""
     first = reid.load_result(files[0], paths=True)
     reid.remark_unmatched(*first)
     title = f"{len(first[0]):,} queries, {len(first[1]):,} gallery images"
@@ -274,7 +274,7 @@ def difference_table(rows: Sequence[Row], form: TableForm) -> str:
         for name, figure in figures.items()
     ]
     share = f"{100 * CONFIDENCE:g} %"
-    head = ["test set", "networks", "figure", "difference", f"{share} from", f"{share} to", "p"]
+    head = ["test set", "networks", "metric", "difference", f"{share} from", f"{share} to", "p"]
     return metric_tables.written_table(head, cells, form)
 
 

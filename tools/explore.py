@@ -84,7 +84,7 @@ class ExploreOptions(PluginOptions, title="explorer"):
     other: str | None = option(None, "features of another network, to compare with", metavar="FILE")
     index: str | None = option(
         None,
-        "search index to show instead of a result, without queries and figures",
+        "search index to show instead of a result, without queries and metrics",
         metavar="FILE",
     )
     label_errors: str | None = option(
@@ -110,7 +110,7 @@ class ExploreConfig(RerankOptions, ExploreOptions):
         return bool(self.result or not (self.images or self.index or self.label_errors))
 
     def fault(self) -> str:
-        """Return why the options do not go together; empty if they do."""
+        """Return why the options conflict, or "" if they do not."""
         given = self.not_default(RerankOptions.declared())
         if given and not self.rerank:
             return f"{', '.join(given)} would be ignored without rerank."

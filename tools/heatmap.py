@@ -55,7 +55,7 @@ class HeatmapConfig(PaperLook, HeatmapOptions, TrainedNetwork):
     """All options of tools/heatmap.py."""
 
     def fault(self) -> str:
-        """Return why the options do not go together; empty if they do."""
+        """Return why the options conflict, or "" if they do not."""
         ignored = self.not_default(("query_index", "top", "result", "test_dir"))
         if self.images and ignored:
             return f"{', '.join(ignored)} would be ignored beside images: leave one of them out."

@@ -7,9 +7,9 @@
     python tools/label_errors.py --data_dir mine/pytorch --weights osnet_x0_25_msmt17 \\
       --accept_above 0.95
 
-Writes label_errors.csv (the list, the most suspicious image first), label_errors.png (these images
-beside their neighbours) and label_errors.mat (the features). Nothing else is changed. Decide which
-proposals are right, in the column accept or in the browser, then apply the list:
+It writes label_errors.csv (the list, the most suspicious image first), label_errors.png (these
+images beside their neighbours) and label_errors.mat (the features). Nothing else is changed. Decide
+which proposals are right, in the column accept or in the browser, then apply the list:
 
     python tools/explore.py --label_errors label_errors.csv
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
     if holds_decisions(table):
         previous = set_aside(table)
-        print(printable(f"{previous}: the earlier list, with what was decided in it"))
+        print(printable(f"{previous}: the earlier list, with its decisions"))
     names = [path.relative_to(layout).as_posix() for path in paths]
     write_csv(table, CORRECTION_COLUMNS, rows(config, found, names, labels, listed))
     sources = [path.as_posix() for path in paths]

@@ -15,8 +15,7 @@ The folder gets people.png, which shows who was where and when, and people.index
 people. Its folder result gets people.html, a page for cutting links, joining tracks and naming
 people, the most doubtful first; people.csv with a line for every track; counts.csv with the people
 of each day and camera; the track files with the same identities in all of them; and, with --video,
-an
-annotated copy of each video of this call. Videos of live cameras are written during the
+an annotated copy of each video of this call. Videos of live cameras are written during the
 recording. An interrupted call resumes: a video that has been tracked is not read again. Two tracks
 of one camera that overlap in time are two people. With --travel, so are two tracks of two cameras
 with less time between them than the walk takes.
@@ -335,7 +334,7 @@ def look_and_draw(
 
 @contextmanager
 def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
-    """Let Ctrl-C or SIGTERM end the streams after the current frame; a second one ends all."""
+    """Let Ctrl-C or SIGTERM end the streams after the current frame; a second one ends it all."""
 
     def end(number: int, _: object) -> None:
         signal.signal(number, before[signal.Signals(number)])
@@ -366,7 +365,7 @@ def link_people(index: reid.Gallery, config: VideosConfig) -> None:
     write_people_folder(str(folder / LINKED_FOLDER), linked, index, videos)
     if config.corrections:
         count = record_people(index, linked, everybody=False)
-        print(f"{config.gallery}: keeps what is known of {counted(count, 'image')}")
+        print(f"{config.gallery}: recorded the people of {counted(count, 'image')}")
     print(f"{config.save}: {in_words(linked)}")
     print(*lines_of_people(linked), sep="\n")
     print(f"Written: {folder / LINKED_FOLDER}, {folder / PICTURE}")

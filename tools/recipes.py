@@ -99,7 +99,7 @@ def run_name(recipe: str, seed: int, changes: dict[str, Any]) -> str:
 
 
 def trained(words: Sequence[str]) -> TrainConfig:
-    """Return the training that flags of train.py describe."""
+    """Return the configuration of a training with these flags of train.py."""
     config = parse(TrainConfig, words)
     reid.check_training(config)
     return config
@@ -130,7 +130,7 @@ def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str)
 
 
 def known_recipes(further: Iterable[Path]) -> list[Recipe]:
-    """Return this repository's and the given recipes, each once, by source and name."""
+    """Return this repository's recipes and those in `further`, each once, by source and name."""
     paths = {real(path) for path in [*RECIPES.glob("*/*.yaml"), *further]}
     return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))
 

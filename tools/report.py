@@ -158,7 +158,7 @@ def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
 
 
 def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return network, image size, parameters and checkpoint; empty without a network.
+    """Return the network, image size, parameters and checkpoint, or nothing without a network.
 
     history: the epochs of the run; empty for a weight file.
     """

@@ -7,10 +7,11 @@
     python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch
     python tools/reproduce.py --table                                # write the page, train nothing
 
-Recipes come first. Unknown flags are passed to train.py and override the recipe. The data set is
-laid out if necessary. Every finished run is a line in --results and is not repeated; an interrupted
-run resumes. Failed runs are reported at the end. Networks are in model/. The results fill the
-tables of docs/results.md; in a checkout, python tools/docs/pages.py then updates the other pages.
+Name the recipes first. Unknown flags are passed to train.py and override the recipe. The data set
+is laid out if necessary. Every finished run is a line in --results and is not repeated; an
+interrupted run resumes. Failed runs are reported at the end. Networks are in model/. The results
+fill the tables of docs/results.md; in a checkout, python tools/docs/pages.py then updates the other
+pages.
 """
 
 import contextlib
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
             if error := attempt(run, results):
                 failed.append(f"{run.recipe.name} seed {run.seed}: {error}")
     except KeyboardInterrupt:
-        print("To continue: the same command.")
+        print("To continue, run the same command again.")
         raise
     finally:  # finished runs of an interrupted program also count
         write_page(results, recipes)
@@ -176,7 +177,7 @@ def prepare(run: PlannedRun) -> None:
             raise reid.UserError(
                 f"{folder}: {count:,} images in {split}; {data_set.name}, which "
                 f"{run.recipe.name} is for, has {expected:,}. Figures of another data set are not "
-                "comparable: name its folder with --data_dir."
+                "comparable: name the right folder with --data_dir."
             )
 
 

@@ -262,8 +262,8 @@ def compared(
     shown, known = NormalizedGallery(index), index.abouts(queries)
     cameras = [config.query_camera or known.get(query, UNKNOWN_ABOUT).camera for query in queries]
     if unknown := cameras.count(None):
-        advice = "Say which with --query_camera; without it, the mean of all cameras stands for it."
-        print(f"Nobody knows which camera took {counted(unknown, 'image')}. {advice}")
+        advice = "Name it with --query_camera; without it, the mean of all cameras is used."
+        print(f"The camera of {counted(unknown, 'image')} is unknown. {advice}")
     return shown, shown.normalized(features, cameras)
 
 
@@ -296,7 +296,7 @@ def identify(config: IdentifyConfig) -> None:
     answers = [answered(*track, person) for track, person in zip(tracks, found, strict=True)]
     if threshold is None:
         print(
-            "Who is nearest is not an identification: a stranger also has somebody nearest. "
+            "The nearest person is not identified: a stranger also has a nearest person. "
             "Give --threshold."
         )
     if config.json:
@@ -425,7 +425,7 @@ def apply(config: ApplyConfig) -> None:
     index = open_gallery(config.index, new=False)
     names = {about.identity for about in listed.values() if about.identity}
     for name, other in near_names(names, index.values("identity")):
-        print_lines([f"{name!r} is nearly {other!r}: are they one person? Apply one name, then."])
+        print_lines([f"{name!r} is nearly {other!r}: are they one person? If so, apply one name."])
     said = listed_images(index, listed)
     count = index.describe(
         {path: about._replace(identity=about.identity or "") for path, about in said.items()}
@@ -462,7 +462,7 @@ def forget(config: ForgetConfig) -> None:
     from person_reid.gallery.people_folder import renew_people  # matplotlib loads slowly
 
     renewed, left = renew_people(index)
-    print_lines([f"Without them now: {path}" for path in renewed])
+    print_lines([f"They are not in it now: {path}" for path in renewed])
     print_lines([f"May still show them, and stays: {path}" for path in left])
 
 

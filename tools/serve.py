@@ -76,11 +76,11 @@ def main(argv: list[str] | None = None) -> None:
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         print(f"{config.index}: {count:,} images. Listening at {address}/v1")
         if config.tokens:
-            print(f"In a browser: {address} (it asks for a token of {config.tokens})", flush=True)
+            print(f"In a browser: {address} (it asks for a token from {config.tokens})", flush=True)
         else:  # a browser does not send what follows #
             token = next(iter(tokens))
             print(f"In a browser: {address}/#token={token}")
-            print(f"Token, for everything, until this ends: {token}", flush=True)
+            print(f"Token for all operations until the service ends: {token}", flush=True)
 
         if config.log_json:
             log_as_json()
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -> "LiveCameras":
-    """Return the live cameras, with their detector. Raises UserError for a fault."""
+    """Open the cameras of the options, and a detector. Raises UserError if they cannot work."""
     if not find_spec("torch"):
         raise reid.UserError("Live cameras need PyTorch: python -m pip install torch")
     from person_reid.serve.cameras import LiveCameras
@@ -115,7 +115,7 @@ def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -
 
 
 def most_connections(wanted: int) -> int:
-    """Return the number of connections that a limit of open files allows."""
+    """Return the number of wanted connections, or fewer if the limit of open files is low."""
     if not find_spec("resource"):  # Windows
         return wanted
     import resource

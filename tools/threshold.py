@@ -118,7 +118,7 @@ class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
     """All options of tools/threshold.py."""
 
     def fault(self) -> str:
-        """Return why the options conflict; empty if they do not."""
+        """Return why the options conflict, or "" if they do not."""
         if self.test_dir and self.not_default(("result",)):
             return "test_dir replaces result: leave one out."
         if self.compared == "track" and self.camera_norm:
@@ -163,7 +163,7 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
     threshold = found[kind]["rules"][rule]["threshold"]
     if threshold > 1 and config.false_match_rate is None:
         raise reid.UserError(
-            f"rule={asked}: no threshold keeps it, because images of different people have a "
+            f"rule={asked}: no threshold can meet it, because images of different people have a "
             "similarity of 1. Check the labels and the network, or take another rule."
         )
     report = {
@@ -195,7 +195,7 @@ def stored(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, S
 
 
 def extracted(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
-    """Return the same for a folder and a network."""
+    """Return the same from a folder and a network, whose features it extracts."""
     # imported only here, as a result is measured without torch
     from person_reid.deploy.network_names import feature_flags
     from person_reid.deploy.publish import query_and_gallery
@@ -246,7 +246,7 @@ def protocol(config: ThresholdConfig) -> str:
 def bounds(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> dict[str, Any]:
-    """Print the bound, for pairs also for any two cameras; return its entries for the file."""
+    """Print the bound (for pairs, also for any two cameras); return its entries for the file."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or len(people_of(query, gallery)[1])

@@ -20,9 +20,8 @@ class Cost(NamedTuple):
     """A network: its Rank@1 and mAP in %, and its cost.
 
     measured: whether the accuracy comes from this repository's runs; otherwise, it is published.
-        definition: the definition of the mAP.
-    float32: milliseconds per image on one core, None if not measured. minutes: training time, None
-        if not trained.
+    definition: the definition of the mAP. float32: milliseconds per image on one core, None if not
+    measured. minutes: training time, None if not trained.
     """
 
     name: str

@@ -11,7 +11,7 @@
     <!-- = market/osnet_x0_25_laptop seeds -->2<!-- / -->
         the number of seeds
     <!-- = market/osnet_x0_25_laptop single mAP-step -->81.7<!-- / -->
-        the other definition
+        the mAP by the other definition
     <!-- = market/osnet_x0_25_laptop minutes 1 -->44<!-- / -->
         the minutes of training, for seed 1
     <!-- = market/osnet_x0_25_laptop epochs -->28<!-- / -->

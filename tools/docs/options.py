@@ -44,7 +44,7 @@ OPTIONS_HEAD = """# Options
 Every option of every script. A plain `--help` shows the options in bold, or all of them where none
 is bold; `--help all` shows what this page shows. The name of an option is its flag, its key in a
 file for `--config` and in `opts.yaml`, and its name in Python. Options that several scripts share
-stand in [the first section](#several-scripts) alone.
+are listed only in [the first section](#several-scripts).
 """
 SHARED_HEAD = """## Several scripts
 
@@ -93,7 +93,7 @@ def sections() -> list[Section]:
     """Return the sections of the page, in order."""
     reranking, network = RerankOptions.declared(), TrainedNetwork.declared()
     of_test = TestConfig.declared()
-    evaluate = "Also the options of `evaluate.py`, but those that choose the ranking."
+    evaluate = "Also the options of `evaluate.py`, except those that choose the ranking."
     linking = f"{NETWORK[:-1]}, and those of `tools/across.py` that link."
     found = [
         Section("prepare.py", PrepareConfig, {}),

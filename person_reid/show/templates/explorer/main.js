@@ -65,7 +65,7 @@ function answerKey(event) {
 }
 
 function answerClick(event) {
-  writeAddress(); // a link may leave it
+  writeAddress(); // a link may leave this page
   const link = event.target.closest("a[data-image]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();

@@ -45,7 +45,7 @@ function filterOf(now) {
   };
 }
 
-const CHOICE = ["by", "sort", "person", "camera", "where", "tag", "first", "low", "high"]; // these determine which queries are shown, and where
+const CHOICE = ["by", "sort", "person", "camera", "where", "tag", "first", "low", "high"]; // these determine which queries are shown, and in which order
 const choiceOf = (now) => [...CHOICE.map((name) => now[name]), marks.version].join("|");
 const chosen = { key: null, queries: [] };
 

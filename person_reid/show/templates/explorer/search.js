@@ -34,7 +34,7 @@ function similaritiesWith(asked) {
   return found;
 }
 
-// The same as storedAnswer, for any image; the image itself is skipped.
+// Returns what storedAnswer does, for any image; the image itself is skipped.
 function computedAnswer(asked, width) {
   const { queries } = DATA.images;
   const similarities = similaritiesWith(asked);

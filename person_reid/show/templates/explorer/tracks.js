@@ -1,5 +1,5 @@
 "use strict";
-// People across cameras: the tracks of each person along time, doubtful links first. Manual cuts, joins, names and
+// People across cameras: the tracks of each person on a timeline, doubtful links first. Manual cuts, joins, names and
 // confirmations stay in the browser until they are exported.
 
 // people: the person on each track, NOBODY if it does not show a person; names: the names of people; checked: the people
@@ -200,11 +200,11 @@ function personRow(person) {
 function trackPart(track, linked) {
   const { camera, name, boxes, margin, nearest, images } = DATA.tracks.tracks[track];
   const doubtful = margin !== null && margin < DATA.tracks.doubtful, buttons = [];
-  if (linked) buttons.push(actButton("Cut", { act: "cut", track }, "a person of its own"));
+  if (linked) buttons.push(actButton("Cut", { act: "cut", track }, "make it a separate person"));
   if (doubtful && across.people.includes(nearest) && across.people[track] !== nearest) {
     buttons.push(actButton(`Move to ${personName(nearest)}`, { act: "move", track, other: nearest }));
   }
-  if (across.people[track] !== NOBODY) buttons.push(actButton("Not a person", { act: "dismiss", track }, "a thing, a reflection, or half of somebody"));
+  if (across.people[track] !== NOBODY) buttons.push(actButton("Not a person", { act: "dismiss", track }, "a thing, a reflection, or half of a person"));
   return element("section", {},
     element("h3", {}, `${camera && `camera ${camera} · `}${name}`),
     element("p", { className: "faint", textContent: `${spanOf(DATA.tracks.tracks[track])} · ${counted(boxes, "box", "boxes")}` }),

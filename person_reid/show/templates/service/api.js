@@ -23,7 +23,7 @@ async function send(method, path, parameters = {}, body = undefined, further = {
   try {
     answer = await fetch(address, { method, headers, body: raw ? body : JSON.stringify(body) });
   } catch {
-    throw new Error("The service does not answer. Does it run?");
+    throw new Error("The service does not answer. Is it running?");
   }
   if (answer.status === 401) {
     await enterToken();
@@ -38,9 +38,9 @@ const ask = async (...request) => (await send(...request)).json();
 
 let entering = null; // one prompt for all waiting requests
 function enterToken() {
-  entering ??= question("A token of this service: the one that it printed, or one of the file that --tokens names:", "Go on", "").then((token) => {
+  entering ??= question("A token of this service: the one that it printed, or one from the file given by --tokens:", "Continue", "").then((token) => {
     entering = null;
-    if (!token) throw new Error("Without a token, nothing is shown. Load the page again.");
+    if (!token) throw new Error("Without a token, nothing is shown. Reload the page.");
     sessionStorage.setItem(TOKEN, token.trim());
   });
   return entering;

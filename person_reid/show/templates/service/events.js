@@ -1,5 +1,5 @@
 "use strict";
-// Who appears in front of the cameras that the service follows, as it happens, the latest first.
+// The people who appear in front of the live cameras of the service, the latest first.
 
 const MOST_EVENTS = 200, LONGEST_PAUSE = 30; // seconds until a broken stream is requested again
 const live = { events: [], last: "0", following: false }; // 0: all events that the service remembers

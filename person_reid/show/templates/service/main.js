@@ -94,7 +94,7 @@ function begin() {
   byId("refuse").addEventListener("click", () => byId("question").close());
   byId("ask").addEventListener("click", () => byId("help").showModal());
   window.addEventListener("hashchange", arrive);
-  document.addEventListener("click", writeAddress); // a link may leave it
+  document.addEventListener("click", writeAddress); // a link may leave this page
   document.addEventListener("keydown", answerKey);
   document.addEventListener("visibilitychange", () => document.hidden || show()); // live pictures resume
   attempt(renew);

@@ -1,5 +1,5 @@
 "use strict";
-// The people of the gallery, each along time; here they can be renamed, merged and forgotten.
+// The people of the gallery, each on a timeline; here they can be renamed, merged and forgotten.
 
 const MOST_STRIPS = 12; // sightings of a person that are shown with images
 
@@ -51,17 +51,17 @@ const YEAR = 3e7; // seconds; a video without a known beginning counts from its 
 const timesOf = ({ first, last }) => [first, last].map((seconds) => (seconds > YEAR ? localTime(seconds) : seconds.toFixed(1)));
 
 async function rename(name) {
-  const to = await question(`Another name for ${name}. The name of somebody who is known makes both one person.`, "Rename", name);
+  const to = await question(`A new name for ${name}. The name of another known person merges the two.`, "Rename", name);
   if (!to || to === name) return;
   const merge = known.people.includes(to);
-  if (merge && !(await question(`${name} and ${to} become one person, ${to}. It cannot be undone.`, "Merge"))) return;
+  if (merge && !(await question(`${name} and ${to} become one person, ${to}. This cannot be undone.`, "Merge"))) return;
   const { images } = await ask("POST", "people/rename", {}, { identity: name, to, merge });
-  tell(`${counted(images, "image is", "images are")} of ${to} now.`);
+  tell(`${counted(images, "image now has", "images now have")} the name ${to}.`);
   renew();
 }
 
 async function forgetPerson(name) {
-  if (!(await question(`Delete all images of ${name}, and all that is known of them? They cannot be brought back.`, "Forget"))) return;
+  if (!(await question(`Delete all images of ${name} and all facts about them? This cannot be undone.`, "Forget"))) return;
   const { images } = await ask("DELETE", "images", { identity: name });
   tell(`${counted(images, "image", "images")} forgotten.`);
   renew();

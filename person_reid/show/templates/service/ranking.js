@@ -41,7 +41,7 @@ async function similarToOwn(which) {
   return { about: describeOwn(person), answer: queries[0] };
 }
 
-// Returns the most similar person, or nothing if none of the images that pass the filters has a name.
+// Returns the most similar person, or nothing if no image that passes the filters has a name.
 async function identifyOwn(which, features) {
   try {
     return (await ask("POST", "identify", { ...which, threshold: "" }, features)).people[0]; // this threshold is for another score
@@ -53,7 +53,7 @@ async function identifyOwn(which, features) {
 
 function describeAnswer({ matches, known }, threshold) {
   const accepted = matches.filter((match) => match.accepted).length;
-  const words = known === null ? "Without a threshold, nothing is accepted or refused." :
+  const words = known === null ? "Without a threshold, no image is accepted or rejected." :
     `${accepted} of ${matches.length} are accepted at threshold ${threshold}.`;
   const tiles = matches.map((match, place) => tile(match.id, match.accepted ? "right" : "asked",
     [`${match.accepted ? "✓ " : ""}${match.similarity.toFixed(3)}`, ...captionOf(match)], place + 1, match.accepted === false));
@@ -112,14 +112,14 @@ function describeImage(image, facts) {
 }
 
 async function nameImage(image, before) {
-  const identity = await question("Whom does this image show? Nothing: nobody knows.", "Name", before);
+  const identity = await question("Whom does this image show? Leave it empty if unknown.", "Name", before);
   if (identity === null) return;
   await ask("PATCH", `images/${image}`, {}, { identity });
   renew();
 }
 
 async function forgetImage(image) {
-  if (!(await question("Delete this image and all that is known of it? It cannot be brought back.", "Forget"))) return;
+  if (!(await question("Delete this image and all facts about it? This cannot be undone.", "Forget"))) return;
   await ask("DELETE", `images/${image}`);
   tell("Forgotten.");
   version++;

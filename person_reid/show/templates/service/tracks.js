@@ -52,15 +52,15 @@ async function nameTracks(tracks, before) {
   renew();
 }
 
-// A track of a cart, a reflection, or half of somebody belongs to nobody, here and in the commands.
+// A track of a cart, a reflection, or half of a person belongs to nobody, here and in the commands.
 async function dismiss([{ source, track }]) {
-  if (!(await question("Is this track not of a person?", "Not a person"))) return;
+  if (!(await question("Mark this track as not a person?", "Not a person"))) return;
   await ask("PATCH", "images", { source, track }, { identity: "-1" });
   renew();
 }
 
 async function recordPeople() {
-  if (!(await question("Give the images of these tracks the numbers of their people? Names that somebody gave stay.", "Record"))) return;
+  if (!(await question("Give the images of these tracks the numbers of their people? Names that a user gave are kept.", "Record"))) return;
   const now = state(), { after, before } = filters(now);
   const { found } = await ask("PUT", "across", { threshold: now.link, after, before });
   tell(found);

@@ -35,7 +35,7 @@ function arrive() {
   show();
 }
 
-// Shows the same in another way, as a slider does while it moves, without a step for "back".
+// Shows the same content in another way, as a moving slider does, without a step for "back".
 function adjust(changes) {
   ahead = linkTo(changes);
   if (resting === null) writeAddress();
