@@ -100,7 +100,7 @@ def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None
     people = linked.found.labels.tolist()
     both = people, range(len(linked.tracks))
     f1, alone = (score_people(linked.tracks, each, truth).f1 for each in both)
-    print(f"{name}: IDF1 {f1:.1%}; {alone:.1%} with each track as a separate person")
+    print(f"{name}: IDF1 {f1:.1%}; {alone:.1%} with every track as a separate person")
     hota = hota_of_people(linked.tracks, people, truth)
     print(
         f"  HOTA {hota.hota:.1%}: detection {hota.detection:.1%}, association "

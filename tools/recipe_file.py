@@ -107,7 +107,7 @@ def check_recipe(about: Any, path: str | Path) -> None:
             expected = (
                 " or ".join(CHOICES[name])
                 if len(CHOICES[name]) < 5
-                else "a name that prepare.py --dataset accepts"
+                else "a name that prepare.py --dataset has"
             )
             raise reid.UserError(
                 f"{path}: {RECIPE_KEY}: {name}: {value!r}: expected "

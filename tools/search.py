@@ -263,7 +263,7 @@ def compared(
     cameras = [config.query_camera or known.get(query, UNKNOWN_ABOUT).camera for query in queries]
     if unknown := cameras.count(None):
         advice = "Name it with --query_camera; without it, the mean of all cameras is used."
-        print(f"The camera of {counted(unknown, 'image')} is unknown. {advice}")
+        print(f"Nobody knows which camera took {counted(unknown, 'image')}. {advice}")
     return shown, shown.normalized(features, cameras)
 
 
@@ -296,7 +296,7 @@ def identify(config: IdentifyConfig) -> None:
     answers = [answered(*track, person) for track, person in zip(tracks, found, strict=True)]
     if threshold is None:
         print(
-            "The nearest person is not identified: a stranger also has a nearest person. "
+            "The nearest person is not an identification: a stranger also has a nearest person. "
             "Give --threshold."
         )
     if config.json:
