@@ -263,7 +263,7 @@ def paragraphs(text: str | None) -> list[str]:
 
 
 def example_lines(text: str | None, word: str = "") -> list[str]:
-    """Return the lines of a docstring that are commands and contain a word, unindented."""
+    """Return the lines of a docstring that are commands and contain `word`, unindented."""
     lines = "\n".join(part for part, example in _parts(text) if example)
     return [
         line for line in textwrap.dedent(lines).splitlines() if word in line.split() or not word

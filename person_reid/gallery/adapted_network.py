@@ -103,5 +103,5 @@ def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, f
 
 
 def _done(folder: str | Path, digest: str) -> Path:
-    """Return the file that records the result of an adaptation to these images."""
+    """Return the file that records the result of an adaptation to images with this digest."""
     return Path(folder) / RUN / f"{digest}.txt"

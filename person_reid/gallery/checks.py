@@ -84,7 +84,7 @@ def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[A
 
 
 def check_count(k: int) -> None:
-    """Raise UserError unless a number of answers is a positive integer."""
+    """Raise UserError unless `k`, the number of answers, is a positive integer."""
     if whole_number(k, "k") < 1:
         raise UserError(f"k {k}: expected 1 or more.")
 

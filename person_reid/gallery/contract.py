@@ -19,7 +19,7 @@ class ReadGallery(Protocol):
 
     @property
     def path(self) -> str | Path:
-        """The address, as given."""
+        """The address of the gallery, as it was given."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -52,7 +52,7 @@ class ReadGallery(Protocol):
         return {path: about for found in every for images in found for path, about in images}
 
     def values(self, name: str) -> list[str]:
-        """Return the distinct values of a column of About, in alphabetical order."""
+        """Return the distinct values of the column `name`, in alphabetical order."""
         found = {getattr(about, name) for images in self.images() for _, about in images}
         return sorted(filter(None, found))
 
@@ -97,14 +97,14 @@ class Gallery(ReadGallery, Protocol):
         return self.forget(which, asked)
 
     def settled(self) -> bool:
-        """Return whether no file holds forgotten data any more, because nothing still reads it."""
+        """Return whether forgotten data is gone from every file: False while a search reads it."""
         return True
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store the values whose keys are new, and return the stored values of all given keys."""
 
     def recall(self, key: str) -> Any:
-        """Return the value of a key, or None."""
+        """Return the value stored under a key, or None."""
 
     def note(self, kind: str, notes: Mapping[str, Any]) -> None:
         """Store notes {name: JSON}; each replaces an earlier note of the same kind and name."""

@@ -245,7 +245,7 @@ class Database:
     def _check_place(self) -> None:
         """Raise StoreError if the open file is not at its path.
 
-        Anything added to it would be lost.
+        Anything added to the open file would then be lost.
         """
         try:
             same = os.path.samestat(self.place.stat(), self._opened)

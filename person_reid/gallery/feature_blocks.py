@@ -23,7 +23,7 @@ Block = tuple[npt.NDArray[np.int64], PreparedGallery]
 
 
 class FeatureBlocks:
-    """The images of a file with ids above a number, in immutable blocks."""
+    """The images of a file with ids above `after`, in immutable blocks."""
 
     def __init__(self, after: int) -> None:
         self._after = after
@@ -62,12 +62,12 @@ def counted(blocks: list[Block]) -> int:
 
 
 def last_of(blocks: list[Block], otherwise: int = 0) -> int:
-    """Return the last id of blocks."""
+    """Return the last id in blocks, or `otherwise` without images."""
     return int(blocks[-1][0][-1]) if blocks else otherwise
 
 
 def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
-    """Return the images of a block that have these ids, as a list of one block or no block."""
+    """Return the images of a block with the ids `there`, as a list of one block or no block."""
     ids, gallery = block
     inside = np.isin(ids, there)
     if inside.all():

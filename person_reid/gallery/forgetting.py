@@ -217,7 +217,7 @@ def not_forgotten(
 ) -> list[str | Path]:
     """Return the images that were not forgotten, and log the others.
 
-    allowed: forgotten images may return.
+    allowed: whether forgotten images may return.
     """
     return _left(index, paths, [_image_key(index, path) for path in paths], allowed, "image", str)
 

@@ -254,12 +254,12 @@ class ImageTable:
         return dict(self._known([row[1:] for row in rows]).values())
 
     def values(self, name: str) -> list[str]:
-        """Return the distinct values of a column of About, in alphabetical order."""
+        """Return the distinct values of the column `name`, in alphabetical order."""
         command = f"SELECT DISTINCT {fact_name(name)} FROM images ORDER BY 1"
         return [str(value) for (value,) in self.db.rows(command) if value]
 
     def relocate(self, old: Path, new: Path) -> int:
-        """Change paths below one folder, in images and remembered values, to paths below another.
+        """Change paths below `old`, in images and remembered values, to paths below `new`.
 
         Returns how many images moved. An image that is already at the new path is replaced.
         """

@@ -136,7 +136,7 @@ class SearchIndex:
         return self.store.abouts(paths)
 
     def values(self, name: str) -> list[str]:
-        """Return the distinct values of a column of About, in alphabetical order."""
+        """Return the distinct values of the column `name`, in alphabetical order."""
         return self.store.values(name)
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class SearchIndex:
         return forgetting.forget(self.store, which, asked, wait=False)
 
     def settled(self) -> bool:
-        """Return whether no file holds forgotten data any more, because nothing still reads it."""
+        """Return whether forgotten data is gone from every file: False while a search reads it."""
         return forgetting.settled(self.store.db)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
@@ -196,11 +196,11 @@ class SearchIndex:
         self.store.db.remove()
 
     def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
-        """Replace all features with another index's features of the same files.
+        """Replace all features with those of the same files in another index.
 
-        notes: keys of the remembered facts about its network, which are also replaced. Processes
-        that have this index open get an error. Returns False, and changes nothing, if the other
-        index lacks an image.
+        notes: keys of the facts about the other index's network, which are also taken over.
+        Processes that have this index open get an error. Returns False, and changes nothing, if the
+        other index lacks an image.
         """
         db = self.store.db
         token = secrets.token_hex(8)
@@ -321,7 +321,7 @@ class SearchIndex:
     def prepare(self) -> None:
         """Bring the inverted lists up to date if there are enough images to need them.
 
-        Otherwise, the next search has to do so.
+        Without this call, the next search does so.
         """
         if self._is_large() and faiss_is_installed() and not self._fit(self._lists):
             self._lists = InvertedLists(self.store)

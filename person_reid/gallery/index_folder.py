@@ -28,7 +28,7 @@ UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that a client sent to
 
 
 class IndexFolder:
-    """The folder that contains the file of an index or its equivalent; None: no folder."""
+    """The folder that contains the file of an index or its equivalent, if there is one."""
 
     def __init__(self, file: Path | None) -> None:
         # the prefix of all paths in the folder; no path begins with a zero byte
@@ -40,7 +40,7 @@ class IndexFolder:
         return BELOW + key.removeprefix(self._begin) if key.startswith(self._begin) else key
 
     def path(self, stored: bytes) -> Path:
-        """Return the path for a stored path."""
+        """Return the path of an image from its stored form."""
         inside = stored.startswith(BELOW) and self._begin != b"\0"
         return Path(os.fsdecode(self._begin + stored.removeprefix(BELOW) if inside else stored))
 
@@ -60,7 +60,7 @@ class IndexFolder:
         return value
 
     def value(self, stored: Any) -> Any:
-        """Return the JSON value for a stored one."""
+        """Return a JSON value from its stored form."""
         if isinstance(stored, dict):
             if stored.keys() == {KEY} and isinstance(stored[KEY], str):
                 return os.fsdecode(self._begin) + stored[KEY]
@@ -69,7 +69,7 @@ class IndexFolder:
 
 
 def relocated(value: Any, old: Path, new: Path) -> Any:
-    """Return a path or JSON value, with paths below one folder changed to paths below another."""
+    """Return a path or JSON value, with paths below `old` changed to paths below `new`."""
     if isinstance(value, dict):
         return {key: relocated(each, old, new) for key, each in value.items()}
     if isinstance(value, list):

@@ -267,7 +267,7 @@ def score_people(
 def hota_of_people(
     tracks: Sequence[IndexedTrack], people: Iterable[int], truth: Sequence[NamedTrack]
 ) -> Hota:
-    """Return the HOTA of the people (T,) of tracks; otherwise like score_people."""
+    """Return the HOTA of the people (T,) of tracks, with the arguments of score_people."""
     found = _named(tracks, people)
     (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (truth, found))
     return hota_score(frames, who, boxes, others, numbers, sides)
@@ -340,8 +340,8 @@ def names_of_tracks(
 ) -> dict[int, str]:
     """Return {track: its identity} from the identities of images.
 
-    origin: where the identities are written, for messages. Raises UserError if the images of a
-    track have two.
+    origin: where the identities are written, for messages. Raises UserError if the images of one
+    track have two identities.
     """
     who: dict[int, str] = {}
     for i, each in enumerate(tracks):
@@ -362,9 +362,10 @@ def corrections_of(
     travel: Travel | None = None,
     origin: object = "corrections",
 ) -> Corrections:
-    """Return the pairs of tracks that show one person or two, by the identities of some tracks.
+    """Return the Corrections that follow from the identities of some tracks.
 
-    Tracks with the same identity are one person; different identities are different people.
+    who: {track: its identity}. Tracks with the same identity are one person; different identities
+    are different people.
     origin: where the identities are written, for messages. Raises a UserError that lists all
     impossible pairs: see cannot_be_one.
     """

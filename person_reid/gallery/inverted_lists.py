@@ -141,14 +141,14 @@ class InvertedLists:
         self.index = _read(file, mapped=True) or index
 
     def is_behind(self, source: ImageTable) -> bool:
-        """Return whether too many images of an ImageTable are not in the lists.
+        """Return whether too many images of an ImageTable are missing from the lists.
 
         Lists with too many replaced images are also outdated.
         """
         return source.count_after(self.last) > MOST_NEWER or self.replaced(source) > MOST_REPLACED
 
     def replaced(self, source: ImageTable) -> int:
-        """Return how many images in the lists were replaced; negative if some are missing."""
+        """Return how many images in the lists were replaced; below 0, images are missing."""
         return int(self.index.ntotal) + source.count_after(self.last) - len(source)
 
     def search(

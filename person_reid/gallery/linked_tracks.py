@@ -276,7 +276,7 @@ def _describe(
 
 
 def some_places(images: int) -> list[int]:
-    """Return the indices of a few images that represent a track."""
+    """Return the indices of a few images that represent a track of so many images."""
     places = np.linspace(0, images - 1, SHOWN_IMAGES).round().astype(int)
     return np.unique(places).tolist() if images else []
 

@@ -202,7 +202,7 @@ class Filter:
     def condition(self, mark: str = "?", of_more: str = OF_MORE) -> tuple[str, list[Any]]:
         """Return the filter as an SQL condition and its values.
 
-        mark: stands for a value. of_more: the condition that a further column has a value.
+        mark: the placeholder of a value. of_more: the condition that a further column has a value.
         """
         clauses, values = [], []
         for column, sign, value in self.comparisons():
@@ -280,7 +280,7 @@ def about_images(
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Compile a regular expression with groups named id, camera, track or source, or ""."""
+    """Compile a pattern, perhaps "", with groups named id, camera, track or source."""
     expression = compiled(pattern)
     groups = expression.groupindex.keys()
     if pattern and not (groups and groups <= {"id", "identity", "camera", "track", "source"}):

@@ -80,7 +80,8 @@ def number_people(
 def known_name(track: IndexedTrack, said: str | None) -> str:
     """Return the name that a user gave the person of a track, or "".
 
-    said: the name in the corrections; by default, the name of most of its images in the index.
+    said: the name in the corrections; by default, the name of most of the track's images in the
+    index.
     """
     texts = [said] if said else [about.identity or "" for _, about in track.images]
     names = Counter(text for text in texts if text and not number_in(text))

@@ -62,7 +62,7 @@ class NormalizedGallery(ReadGallery):
         return self.gallery.width()
 
     def values(self, name: str) -> list[str]:
-        """Return the distinct values of a column."""
+        """Return the distinct values of the column `name`, in alphabetical order."""
         return self.gallery.values(name)
 
     def normalized(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:

@@ -288,7 +288,7 @@ class PostgresGallery(Gallery):
         return ([*map(self._entry, rows)] for rows in self._read(which, after=after))
 
     def values(self, name: str) -> list[str]:
-        """Return the distinct values of a column of About, in alphabetical order."""
+        """Return the distinct values of the column `name`, in alphabetical order."""
         words = f"SELECT DISTINCT {fact_name(name)} FROM \"{{name}}_images\" WHERE {name} > ''"
         return sorted(value for (value,) in self._rows(words))
 
@@ -398,7 +398,7 @@ class PostgresGallery(Gallery):
         self._drop(BARRED, self._hashes(keys))
 
     def _drop(self, kind: str, names: Iterable[str]) -> None:
-        """Delete notes."""
+        """Delete the notes of a kind that have these names."""
         self._rows('DELETE FROM "{name}_notes" WHERE kind = %s AND name = ANY(%s)', kind, [*names])
 
     # --- notes
@@ -409,7 +409,7 @@ class PostgresGallery(Gallery):
         return {key: self.recall(key) for key in values}
 
     def recall(self, key: str) -> Any:
-        """Return the value of a key, or None."""
+        """Return the value stored under a key, or None."""
         return self.notes(ABOUT, key).get(key)
 
     def note(self, kind: str, notes: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ def person_similarities(
 
 
 def threshold_among(features: Features, names: Sequence[str]) -> float | None:
-    """Return the threshold of equal error rates between images of known people and these people.
+    """Return the threshold of equal error rates for identifying images of known people.
 
     An image's own person is represented by that person's other images. Returns None if fewer than
     FEWEST_KNOWN people have several images.
@@ -96,7 +96,7 @@ def track_similarities(
     gallery: FeatureSet,
     ignore_cameras: bool = False,
 ) -> PairSimilarities:
-    """Return the cosines of all pairs of tracks from different cameras, as link_tracks levels them.
+    """Return the cosines of all pairs of tracks from different cameras, levelled as in link_tracks.
 
     The tracks come from the names of the images, see tracklets_of. Distractors and junk are
     skipped.

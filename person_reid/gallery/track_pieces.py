@@ -55,7 +55,7 @@ def _as_said(
 
 
 def _cut(each: IndexedTrack, places: Sequence[int]) -> list[IndexedTrack]:
-    """Return the pieces of a track; all but the first begin at the images with these indices."""
+    """Return the pieces of a track; all but the first begin at the images `places`."""
     shown, boxes = each.frames(), each.track.frames
     places = [k for k in places if shown[k - 1] < shown[k]]  # a frame shows a person only once
     middles = [(shown[k - 1] + shown[k]) / 2 for k in places]

@@ -148,7 +148,7 @@ def describe_tracks(
 
     Camera, frame rate and start are optional for a file that the index knows.
     Raises UserError if one of them is unknown, or if the index still holds images from an earlier
-    content of the file.
+    version of the file.
     """
     path, place = real(config.tracks or ""), real(config.frames or "")
     known = {record.path: record for record in recorded_tracks(index)}.get(str(path))

@@ -30,7 +30,7 @@ MOST_VALUES = 10  # the most values to show of a column
 
 
 def open_file(place: str) -> SearchIndex:
-    """Return the index in a file. Raises UserError for a gallery that is not a file."""
+    """Return the index in the file `place`. Raises UserError for a gallery that is not a file."""
     index = open_gallery(place, new=False)
     if isinstance(index, SearchIndex):
         return index

@@ -74,8 +74,8 @@ class LabelErrors:
     """The most likely proposal for each of N images.
 
     proposal: (N,), a name from the module's table. identity: (N,), the identity that the proposal
-    would give the image. probability: (N,), the probability that it is right; 0 without evidence
-    against the label. doubt: (N,), the doubt about the label.
+    would give the image. probability: (N,), the probability that the proposal is right; 0 without
+    evidence against the label. doubt: (N,), the doubt about the label.
     accuracy: the estimated share of images for which the features find the right person first,
     ignoring the image itself.
     """

@@ -43,7 +43,7 @@ Respond = Callable[[Request], Awaitable[Response]]
 def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starlette:
     """Return the application of a service; the application closes the service when it ends.
 
-    cameras: the live cameras that it follows.
+    cameras: the live cameras that the service follows.
     """
 
     @asynccontextmanager
@@ -86,7 +86,7 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
 
 
 def _by_method(responds: Mapping[str, Respond]) -> Respond:
-    """Return the endpoint of an address, whose GET operation also answers HEAD."""
+    """Return the endpoint of an address; its GET operation also answers HEAD."""
 
     async def respond(request: Request) -> Response:
         return await responds["GET" if request.method == "HEAD" else request.method](request)

@@ -67,7 +67,7 @@ def _line(said: dict[str, Any], room: int = 0) -> bytes:
 
 
 def _without_names(line: str, known: Collection[str]) -> str:
-    """Return a line without the names that are not known."""
+    """Return a line without the names that are not in `known`."""
     names = {"identity", "to"}
     try:
         values: dict[str, Any] = parse_json(line)

@@ -98,7 +98,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Operation:
-    """A method of an address, and the function that answers.
+    """An HTTP method at an address, and the function that answers it.
 
     role: the role that the token needs; None if no token is needed. takes: names in PARAMETERS.
     sends: "images", "features" (images or features), or {key: its JSON Schema} of an object.

@@ -80,7 +80,7 @@ class Events(Feed):
         self._last = 0
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Send an event of a kind to all listeners."""
+        """Send an event, its kind and its data, to all listeners."""
         self._last += 1
         text = json.dumps(data, ensure_ascii=False)  # without line breaks
         self._kept.append(

@@ -16,7 +16,7 @@ class JsonLines(logging.Formatter):
     """Write a record as a JSON object: its message and its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
+        """Return the line for a record."""
         time = datetime.fromtimestamp(record.created, timezone.utc)
         line = {
             "time": stored(time, "milliseconds"),
@@ -31,7 +31,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json() -> None:
-    """Write all logs of this process to standard error as lines of JSON, and every request."""
+    """Write all logs of this process, and a line for each request, to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.getLogger("person_reid").handlers = []  # removes the terminal's handler

@@ -98,8 +98,9 @@ def decoded(
 ) -> list[SentImage]:
     """Return the images in image files; only one at a time is in memory.
 
-    fit: turns an image into the network's input. keep: also return their files. Raises a Problem
-    that lists the files that are not images, and a Problem for too many pixels in total.
+    fit: turns an image into the network's input. keep: also return the files that store the images.
+    Raises a Problem that lists the files that are not images, and a Problem for too many pixels in
+    total.
     """
     images, wrong, pixels = [], [], 0
     for number, content in enumerate(contents, 1):

@@ -114,7 +114,7 @@ def check_save(save: str | Path) -> None:
 
 @contextmanager
 def _one_file(save: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder, and then write its content to one file."""
+    """Yield a temporary folder, and then write its content to the file `save`."""
     with TemporaryDirectory() as folder:
         yield Path(folder)
         write_text(save, in_one_file(Path(folder)))

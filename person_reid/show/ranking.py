@@ -62,7 +62,7 @@ class Ranking(NamedTuple):
     right: npt.NDArray[np.bool_]
 
     def matches(self, places: Iterable[int], threshold: float = -1.0) -> list[Match]:
-        """Return the matches at these indices, from 0."""
+        """Return the matches at `places`, which count from 0."""
         found = []
         for place in places:
             index, similarity = int(self.order[place]), float(self.similarities[place])
@@ -84,7 +84,7 @@ class Ranking(NamedTuple):
 
 
 def ranked_gallery(query: FeatureSet, gallery: FeatureSet, index: int) -> Ranking:
-    """Rank the gallery for one query, counted from 0. Junk is skipped, as in the metrics.
+    """Rank the gallery for the query at `index`, from 0. Junk is skipped, as in the metrics.
 
     Ties are ordered by index. Raises UserError if the index is out of range, or if the whole
     gallery is junk.

@@ -203,5 +203,5 @@ def measured_rankings(
 
 
 def percent(value: float) -> str:
-    """Format a share as a percentage: `90.47` for 0.904691."""
+    """Format a fraction as a percentage: `90.47` for 0.904691."""
     return f"{100 * value:.2f}"

@@ -118,7 +118,7 @@ def line_colours(look: Look) -> Sequence[str]:
 def picture(
     save: str | Path, width: float, height: float, look: Look = SCREEN, layout: Any = "constrained"
 ) -> Iterator[Figure]:
-    """Yield a Figure of that size in inches, and write it after the block, all or nothing.
+    """Yield a Figure of this width and height in inches, and write it after the block.
 
     save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: as for Figure.
 
@@ -292,7 +292,7 @@ def log_scale(axes: Axes, costs: Sequence[float]) -> None:
 
 
 def decimals(value: float) -> str:
-    """Return a share such as an AP: `0.713`, and below a thousandth `0.0004`."""
+    """Format a fraction such as an AP: `0.713`, or `0.0004` below a thousandth."""
     return f"{value:.3f}" if value >= 0.001 or value <= 0 else f"{value:.4f}"
 
 

@@ -185,7 +185,7 @@ class DetectorFile:
 
 
 def _resized(frame: Frame, size: Size) -> Values:
-    """Return a frame (H, W, 3) at another (width, height)."""
+    """Resize a frame (H, W, 3) to a size (width, height)."""
     return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
 
 

@@ -135,7 +135,7 @@ def _table_of_two(outputs: Outputs) -> Table | None:
 
 
 def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> Detections:
-    """Read a table whose values are known to be of these kinds."""
+    """Read a table, given the kinds of its values."""
     table = table_of(outputs, size)
     assert table, "the form was checked"
     _, boxes, rest = table

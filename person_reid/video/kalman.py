@@ -66,7 +66,7 @@ class Motion:
         return cls(place, nothing, FIRST_PLACE**2 * q, FIRST_SPEED**2 * u, nothing)
 
     def after(self, frames: float) -> Motion:
-        """Return the state that many frames later."""
+        """Return the state `frames` frames later."""
         q, u = _noise(self.place[:, HEIGHT_PLACE])
         grown = 2 * frames * self.covariance + frames**2 * self.speed_variance
         return Motion(

@@ -66,7 +66,7 @@ class TrackedVideo:
     whole: bool = False
 
     def remark(self, place: Path) -> None:
-        """Log the faults found in a video."""
+        """Log the faults found in the video at `place`."""
         remark_on_broken(place, self.broken)
         if self.left_out:
             log.warning("%s: %s.", place, self.left_out)

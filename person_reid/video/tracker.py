@@ -75,7 +75,7 @@ class Tracks:
         )
 
     def after(self, seconds: float) -> "Tracks":
-        """Return the tracks that many seconds later, before any new box."""
+        """Return the tracks `seconds` later, before any new box."""
         motion = self.motion.after(seconds * USUAL_RATE)
         return replace(self, motion=motion, missed=self.missed + seconds)
 

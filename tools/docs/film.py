@@ -68,7 +68,7 @@ def read_people(folder: Path, camera: str) -> Boxes:
 def picture(
     folder: Path, seen: dict[str, Boxes], colours: dict[int, str], now: float
 ) -> Image.Image:
-    """Return the cameras at a moment above the lanes until then."""
+    """Return a picture of the cameras at the time `now`, above the lanes until then."""
     wide = (WIDTH - GAP * (len(seen) - 1)) // len(seen)
     high = wide * 9 // 16
     sheet = Image.new("RGB", (WIDTH, high + GAP + LANE * len(seen)), "white")
@@ -94,7 +94,7 @@ def lane(
     colours: dict[int, str],
     now: float,
 ) -> None:
-    """Draw who was in front of a camera from the beginning of the film until a moment."""
+    """Draw who was in front of a camera from the beginning of the film until `now`."""
     canvas.text((2, top + LANE / 2), camera, "#444444", label_font(14), anchor="lm")
     canvas.line((LEFT, top + LANE - 3, WIDTH, top + LANE - 3), "#dddddd")
     scale = (WIDTH - LEFT) / LENGTH
@@ -120,7 +120,7 @@ def lane(
 
 
 def frame_at(camera: str, now: float) -> int:
-    """Return the number of a camera's frame at a moment, from 1."""
+    """Return the number, from 1, of a camera's frame at the time `now`."""
     return round((now - CAMERAS[camera]) * RATE) + 1
 
 

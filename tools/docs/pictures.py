@@ -168,7 +168,7 @@ def mislabelled(place: Path) -> Path:
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Return pictures of equal height side by side, WIDTH wide together."""
+    """Return one picture of pictures of equal height, side by side and together WIDTH wide."""
     shapes = [picture.width / picture.height for picture in pictures]
     height = (WIDTH - PICTURE_GAP * (len(pictures) - 1)) / sum(shapes)
     row = Image.new("RGB", (WIDTH, round(height)), "white")
@@ -180,7 +180,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def stacked(rows: Sequence[Image.Image]) -> Image.Image:
-    """Return rows of equal width below one another."""
+    """Return one picture of the rows, of equal width, below one another."""
     height = sum(row.height for row in rows) + PICTURE_GAP * (len(rows) - 1)
     sheet = Image.new("RGB", (WIDTH, height), "white")
     top = 0
@@ -191,7 +191,7 @@ def stacked(rows: Sequence[Image.Image]) -> Image.Image:
 
 
 def scaled(picture: Image.Image, width: int) -> Image.Image:
-    """Return a picture of this width."""
+    """Return the picture, scaled to this width."""
     height = round(picture.height * width / picture.width)
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
