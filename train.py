@@ -59,7 +59,7 @@ def train(config: TrainConfig, world: "reid.World") -> None:
         if evaluation:
             evaluation.decode(network.size)
 
-    # To the device, and there fused where that is faster, or compiled.
+    # Move both to the device; fuse their layers where that is faster, or compile them.
     reid.prepare_modules(network, criterion, config, device)
 
     # A step takes a batch forward and back, and updates the weights.

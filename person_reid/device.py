@@ -117,7 +117,7 @@ def keep_memory() -> None:
     """Let the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
 
     By default it returns every block of more than 32 MB to the kernel, which clears the pages anew
-    in each training step. It applies to the whole process, and does nothing with another C library.
+    in each training step. This applies to the whole process, and other C libraries ignore it.
     """
     if sys.platform == "linux":
         trim_threshold, mmap_max = -1, -4  # the parameters' numbers in malloc.h
@@ -207,10 +207,10 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype | None:
     """Return the type to compute in if `dtype` is requested.
 
-    None means float32, as argument and as result.
+    None means float32, both as the argument and as the result.
 
     PyTorch emulates a type that a processor lacks, and takes ten times as long as with float32,
-    which is used instead. The first time, the log reports it.
+    which is used instead. The log reports this once.
     """
     if dtype is None or not emulates(device, dtype):
         return dtype
@@ -245,7 +245,7 @@ def _tell_of_float32(dtype: torch.dtype) -> None:
 def peak_memory(device: torch.device) -> str:
     """Describe the peak memory of this process, and of its GPU.
 
-    The text is empty where the system does not report it.
+    Returns an empty string where the system does not report it.
     """
     used = []
     if sys.platform != "win32":

@@ -108,7 +108,7 @@ class World:
     def part(self, count: int) -> tuple[int, int]:
         """Return (start, stop) of this process's part of `count` items.
 
-        All processes together cover them.
+        The parts of all processes cover the items.
         """
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
@@ -131,7 +131,7 @@ class World:
     def from_leader(self, read: Callable[[], Result]) -> Result:
         """Return on each process what a function returns on the first, such as a file's content.
 
-        The others need not have the file. A UserError on the first is raised on all.
+        The other processes need not have the file. A UserError on the first is raised on all.
         """
         if self.size == 1:
             return read()
@@ -267,7 +267,7 @@ def _store() -> tuple[Any, int, int]:
 
 
 def end_others() -> None:
-    """Tell the processes of other machines that wait for this one in join_world that it ends."""
+    """Tell processes on other machines, which wait for this one in join_world, that it ends."""
     with suppress(UserError, RuntimeError, ValueError):  # they may have ended before
         _store()[0].set(ENDED, "")
 

@@ -36,7 +36,7 @@ FORMULA = re.compile(r"'*(?:[=+@\t\r\n]|-(?![0-9.]*\Z))")  # a spreadsheet compu
 FORBIDDEN = {*"/\\\n\t", *(":" if os.name == "nt" else "")}  # in the name of a file
 DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)  # of Windows
 LONGEST_NAME = 200  # bytes of a name, so that an ending fits; file systems allow 255
-ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
+ABANDONED = 60  # seconds without a change after which a partial file counts as abandoned
 
 
 def importable() -> dict[str, str]:
@@ -64,7 +64,7 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
 
 
 def is_file_name(name: object) -> bool:
-    """Return whether a text found in a file may become a file's name, and nothing else.
+    """Return whether a text found in a file can safely become the name of a file.
 
     The author of the file must not choose the folder, hide what is written, or name a device. Names
     that Windows would change are rejected everywhere, since files are passed on.
@@ -97,8 +97,8 @@ def shipped(path: str | Path) -> Path:
 def real(path: str | Path) -> Path:
     """Return the absolute path without links and `..`, by which two paths are compared.
 
-    The system does not find `none/../thesis` unless there is a folder `none`. That does not mean
-    that the place is free.
+    The system does not find `none/../thesis` unless there is a folder `none`, even if `thesis`
+    exists.
 
     Raises OSError, naming `path`, for a link that leads back to itself.
     """
@@ -114,8 +114,8 @@ def real(path: str | Path) -> Path:
 def check_way(folder: str | Path) -> None:
     """Raise NotADirectoryError, naming the file, if one stands where a folder is needed.
 
-    It writes nothing, so it can be called before the work. make_folder calls it, and so do the
-    commands whose folder is made only after images have been decoded or drawn.
+    It writes nothing, so it can be called before the work. make_folder calls it, as do the commands
+    that make their folder only after images have been decoded or drawn.
     """
     there = next(path for path in (Path(folder), *Path(folder).parents) if os.path.lexists(path))
     if not there.is_dir():
@@ -177,7 +177,7 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
     It replaces an older one.
 
     mark: a file that only such folders hold, and that lists their other files; `path` is replaced
-        only if it has one and no further files, or is empty.
+        only if it has this file and no unlisted ones, or is empty.
 
     Raises UserError, before anything is written, if `path` is another folder or a file, and
     OSError, naming `path`, on a full disk. Two processes must not write one folder at once.
@@ -260,7 +260,7 @@ def _listed_in(mark: Path) -> list[str]:
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Return the files below a folder, as paths in it.
+    """Return the files below a folder, as paths relative to it.
 
     Hidden files, such as a file manager's, are skipped.
     """
@@ -293,7 +293,7 @@ def check_target(path: str | Path) -> None:
 
 
 def _written_at(path: str | Path) -> Path:
-    """Return the real path, except that a device or pipe keeps the path given.
+    """Return the real path or, for a device or pipe, the path as given.
 
     Raises IsADirectoryError for a folder, and FileNotFoundError for a link to a disk or folder that
     is gone.
@@ -340,7 +340,7 @@ def csv_text(rows: Iterable[Iterable[object]], end: str = "\r\n") -> str:
 def harmless(cell: object) -> object:
     """Return a cell with an apostrophe before a text that begins like a formula, such as =1+1.
 
-    It also goes before apostrophes that precede such a beginning, so that plain_cell undoes it.
+    If apostrophes already precede such a text, it gets one more, so that plain_cell undoes it.
     """
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 

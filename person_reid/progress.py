@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-LINE_EVERY = 60  # seconds, from one line of progress in a log file to the next
+LINE_EVERY = 60  # seconds between two lines of progress in a log file
 PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
 
 

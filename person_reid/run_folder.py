@@ -76,12 +76,12 @@ class RunFolder:
     def writing(self) -> AbstractContextManager[None]:
         """Return the lock that a training run holds.
 
-        Entering it raises UserError if another one trains under this name.
+        Entering it raises UserError if another run trains under this name.
         """
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under this name, or OSError if a file is there.
+        """Raise UserError if another process trains under this name, or OSError for a file there.
 
         Call it before any work. It writes nothing.
         """
@@ -94,7 +94,7 @@ class RunFolder:
         return self.path.with_name(f".{self.path.name}.lock")
 
     def holds_weights(self) -> bool:
-        """Return whether a run has left something that must not be lost."""
+        """Return whether a run has left weights or a state, which must not be lost."""
         return any(self.path.glob("*.pth"))
 
     def set_aside(self) -> None:

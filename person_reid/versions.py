@@ -16,8 +16,8 @@ def versions() -> dict[str, str]:
     """Return {"commit", "suite", "torch", "torchvision", "timm", "python"}.
 
     commit: this repository's, with + if files other than README.md and docs/ differ from it:
-    recording a run rewrites some of these, which changes no result. Absent if the suite was not
-    cloned or git is missing.
+    recording a run rewrites some of these, which changes no result. It is absent if the suite was
+    not cloned or git is missing.
     """
     libraries = {name: importlib.metadata.version(name) for name in PACKAGES}
     found = {"suite": __version__, **libraries, "python": platform.python_version()}

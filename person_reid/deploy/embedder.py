@@ -69,8 +69,8 @@ class Embedder:
     runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino,
         or auto, the fastest installed runtime that agrees with PyTorch. An ONNX file is run by
         onnxruntime (its default) or openvino.
-    preparation: the preprocessing for an ONNX or OpenVINO file of another program; by default, as
-        for ImageNet networks.
+    preparation: the preprocessing for an ONNX or OpenVINO file from another program; by default,
+        that of ImageNet networks.
     output: which output of such a file is the feature, by name; by default, the one that looks like
         an embedding, which a warning names.
 
@@ -148,7 +148,7 @@ class Embedder:
         progress bar; "" shows no bar.
 
         Raises UserError as `features` does, if an image is of another kind, or if files cannot be
-        read; it lists all of these.
+        read; the message lists all of these.
         """
         single = isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3
         if single or not np.iterable(images):
@@ -186,7 +186,7 @@ class Embedder:
         rounded and clipped to the frame. A box without any area in the frame, or with a NaN, gives
         a row of zeros, which matches nobody.
 
-        May be called from several threads at once. Raises UserError for anything else.
+        Several threads may call it at once. Raises UserError for any other frame or boxes.
         """
         image, edges = any_array(frame, "Embedder: frame"), any_array(boxes, "Embedder: boxes")
         height, width = _accepted(image, 0).shape[:2]
@@ -280,7 +280,7 @@ def _checked(features: Features) -> Features:
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
-    """Warn of boxes (N, 4) that do not look like left, top, right, bottom in pixels."""
+    """Warn about boxes (N, 4) that do not look like left, top, right, bottom in pixels."""
     # Detectors pad their lists with zeros.
     edges = edges[np.isfinite(edges).all(axis=1) & edges.any(axis=1)]
     sides = edges[:, 2:] - edges[:, :2]

@@ -40,7 +40,6 @@ from person_reid.retrieval.features import CPU_BATCH, extract_features
 from person_reid.retrieval.similarity import Features
 from person_reid.text import as_command
 
-# The kind of a file by its ending.
 ONNX_TYPES = {"tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}  # else float32
 PRECISIONS = {None: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # OpenVINO's names
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"  # the name of OpenVINO's property
@@ -67,15 +66,15 @@ class Engine:
         onnxruntime supports it, and otherwise on the CPU.
     kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default, the file's
         suffix decides.
-    preparation: the preprocessing of a file of another program, ONNX or OpenVINO.
+    preparation: the preprocessing for an ONNX or OpenVINO file from another program.
     dtype: torch.bfloat16 or torch.float16, which OpenVINO then uses for all float32 layers of the
         file.
     output: which of several outputs of another program's file is the feature; by default, one is
         chosen and logged.
 
-    Raises FileNotFoundError. Raises UserError for a file that is not a network or does not behave
-    as it declares, for a preparation, dtype or output that would be ignored, and if onnxruntime or
-    openvino is missing.
+    Raises FileNotFoundError for a missing file. Raises UserError for a file that is not a network
+    or does not behave as it declares, for a preparation, dtype or output that would be ignored, and
+    if onnxruntime or openvino is missing.
     """
 
     def __init__(
@@ -158,7 +157,7 @@ class Engine:
     ) -> Features:
         """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
-        batch_size: the most images at a time.
+        batch_size: the maximum number of images at a time.
         flip: add the mirrored image's output, unless the file does so itself or returns the
         unit-length feature of a single view (`l2`).
         unit: scale the features to unit length.

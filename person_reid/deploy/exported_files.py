@@ -46,9 +46,10 @@ def import_runtime(name: str) -> Any:
 
 
 def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) -> Any:
-    """Return a quiet ONNX Runtime session with a file, on so many CPU threads.
+    """Return a quiet ONNX Runtime session for a file.
 
-    providers: other execution providers, see deploy.engine.providers.
+    threads: the number of CPU threads. providers: other execution providers, see
+    deploy.engine.providers.
     """
     onnxruntime = import_runtime("onnxruntime")
     settings = onnxruntime.SessionOptions()
@@ -162,7 +163,7 @@ class Contents:
 
     @classmethod
     def from_json(cls, text: str) -> Contents:
-        """Read the JSON of a file, and ignore entries of later versions.
+        """Read the JSON of a file, and ignore entries from later versions.
 
         Raises ValueError or TypeError for a missing or impossible entry.
         """

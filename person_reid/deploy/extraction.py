@@ -58,7 +58,7 @@ class Extraction(NamedTuple):
 
 
 class FeatureSettings(NamedTuple):
-    """How features are to be computed: see Embedder."""
+    """How to compute features: see Embedder."""
 
     device: torch.device
     flip: bool | None = None
@@ -185,7 +185,7 @@ def _of_name(weights: str | Path | None, which_epoch: str | int) -> dict[str, bo
 
 
 def _refuse_ignored(decides: object, given: dict[str, bool]) -> None:
-    """Raise UserError if arguments were given that something else determines."""
+    """Raise UserError if arguments were given that `decides` determines."""
     if names := [name for name, is_given in given.items() if is_given]:
         raise UserError(
             f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out."

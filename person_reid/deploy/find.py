@@ -157,7 +157,7 @@ def _refuse_contradictions(
 
 
 def refuse_ignored(options: Options, names: Iterable[str], reason: str) -> None:
-    """Raise UserError if one of these options was given, although a reason makes it void."""
+    """Raise UserError if one of these options was given. reason: why it has no effect."""
     if given := options.not_default(names):
         raise UserError(f"{', '.join(given)} would be ignored: {reason}")
 

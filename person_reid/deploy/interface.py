@@ -1,6 +1,6 @@
 """Describe the input and the output of an exported network.
 
-Files of this package describe themselves in JSON (exported_files.py). A file of another program
+Files of this package describe themselves in JSON (exported_files.py). A file from another program
 only declares the shape and type of its input, so you must know its preprocessing (Preparation).
 Unless you name the output that is the feature, it is guessed.
 """
@@ -91,7 +91,7 @@ def adapt_interface(
 ) -> tuple[Contents, Run]:
     """Adapt a network of another program to our interface; log the assumptions.
 
-    It then takes uint8 images (B, H, W, 3), in batches of any size.
+    The adapted network takes uint8 images (B, H, W, 3), in batches of any size.
 
     run: calls the network. Raises UserError if its input is not a batch of colour images, or if it
     does not return a feature for each image.

@@ -89,9 +89,9 @@ def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _described(config: dict[str, Any], weights: Path) -> NetworkToTest:
-    """Return the network in a config.
+    """Return the network that a config describes.
 
-    Raises UserError, ValueError, TypeError or KeyError for an invalid one.
+    Raises UserError, ValueError, TypeError or KeyError for an invalid config.
     """
     spec = NetworkOptions(**{name: config["network"][name] for name in NetworkOptions.declared()})
     classes, width = config["num_classes"], config["feature_size"]

@@ -1,4 +1,4 @@
-"""A network as a self-describing folder: weights, configuration, and a model card.
+"""Save a network as a self-describing folder: weights, configuration, and a model card.
 
     save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")])
     embed = Embedder.from_pretrained("osnet_market")       # or a model of the Hugging Face hub

@@ -121,7 +121,7 @@ class _Batches:
         return len(self.batches)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Return these batches next."""
+        """Make get_next return these batches."""
         self.left = iter(self.batches[start_index:end_index])
 
     def get_next(self) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """OSNet's layers as PyTorch sees them: functions of tensors in C, compiled on this machine.
 
-Each function has a gradient. `fuse` gives the layers of a network the classes at the end; names and
-weights do not change, and results are equal up to rounding.
+Each function has a gradient. `fuse` replaces the classes of a network's layers by those at the end
+of this file; names and weights do not change, and results are equal up to rounding.
 """
 
 import ctypes
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 def library() -> ctypes.CDLL | None:
     """Compile the layers, which takes a second, and load them.
 
-    Returns None if that fails, and the log says why.
+    If that fails, the log gives the reason and None is returned.
 
     The compiler is `cc`, or the one that the variable CC names, and must support OpenMP; CC=false
     compiles nothing. Only on Linux does PyTorch's copy of OpenMP have the name that compilers link
@@ -357,7 +357,7 @@ FUSED: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def unfuse(network: nn.Module) -> None:
-    """Give the fused layers of a network, in place, the classes that they had before."""
+    """Give the fused layers of a network their former classes back, in place."""
     plain = {fused: before for before, fused in FUSED.items()}
     for module in network.modules():
         if type(module) in plain:

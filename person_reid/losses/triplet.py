@@ -88,7 +88,7 @@ def hardest_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tupl
 def weighted_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """Return each anchor's mean distances to its positives and to its negatives, two (N,).
 
-    Harder ones weigh more.
+    Harder pairs weigh more.
     """
     return (
         (distances * distances.where(positive, -1e4).softmax(1)).sum(1),

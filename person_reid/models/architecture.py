@@ -29,7 +29,7 @@ PERSON = (256, 128)
 # Layers of timm and torchvision that skip a block, by name to avoid an import, and the attribute
 # with their probability.
 PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
-# Errors that transformers raise for images that are not whole patches.
+# Errors that transformers raise for images that do not divide into whole patches.
 SIZE_ERRORS = (AssertionError, ZeroDivisionError)
 OTHER_WEIGHTS = "Or name a file you have: weights=FILE, or begin with random weights: weights=none."
 
@@ -91,8 +91,8 @@ class Architecture:
         stride: 1 keeps the resolution of the last stage.
         called: its name in messages.
 
-        Raises UserError if the weights cannot be fetched (it names the file), or if stride 1 or
-        drop_path has no meaning for the network.
+        Raises UserError if the weights cannot be fetched (the message names the file), or if stride
+        1 or drop_path has no meaning for the network.
         """
         called, size = called or self.name, size or self.size
         if stride == 1 and not self.can_keep_resolution:
@@ -156,7 +156,7 @@ class Architecture:
         return state_dict
 
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Architecture:
-        """Return the plan, completed by facts about the module; this class has none."""
+        """Return the plan, completed by facts about the module; this class adds none."""
         return self
 
     def not_pooled(self) -> UserError:
@@ -271,7 +271,7 @@ def fits_images(
 def stochastic_depth(module: nn.Module) -> list[float]:
     """Return the probabilities with which a module skips its blocks in training.
 
-    They are in the order of the blocks; the list is empty if it skips none.
+    The list is in the order of the blocks, and empty if the module skips none.
     """
     rates = [
         getattr(layer, PROBABILITIES[kind])
@@ -291,7 +291,7 @@ def file_in_cache(url: str) -> str:
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Return our names of networks, in the order of `python model.py`.
+    """Return this suite's names of networks, in the order of `python model.py`.
 
     timm's and torchvision's names also work.
 

@@ -1,6 +1,6 @@
 """From a name to a network: an architecture, the module that it builds, and a head.
 
-The table has our architectures and the published ones; timm and torchvision have the others. An
+The table has our architectures and published ones; timm and torchvision provide the others. An
 architecture's module maps (B, 3, H, W) normalised images to a feature map. It keeps its library's
 state-dict keys, because published checkpoints use them. To add one, write an entry of the table
 (CONTRIBUTING.md). The head turns the module's output into a feature and class scores.
@@ -119,8 +119,9 @@ def register_backbone(
     """Register a custom network under a name for --backbone and create_model.
 
     network: the class of a module, or a function that returns one. For images (B, 3, H, W) it
-    returns its feature map (B, C, h, w) or its feature (B, D); no classifier. For more control, an
-    Architecture (docs/extending.md). about: other fields of Architecture, such as size=(384, 128).
+    returns its feature map (B, C, h, w) or its feature (B, D); no classifier. For more control,
+    pass an Architecture (docs/extending.md). about: other fields of Architecture, such as
+    size=(384, 128).
     """
     if not isinstance(network, Architecture):
         network = OwnArchitecture(name, code=network, **about)
@@ -200,8 +201,8 @@ def create_model(
     >>> network(torch.zeros(2, 3, 256, 128)).shape
     torch.Size([2, 512])
 
-    Raises UserError for an unknown option, a value that does not fit, or one that the network
-    would ignore, and UserError if the network cannot be built.
+    Raises UserError for an unknown option, for a value that does not fit or that the network would
+    ignore, and if the network cannot be built.
     """
     if size is not None:
         if {"height", "width"} & options.keys():

@@ -73,7 +73,7 @@ class TimmArchitecture(Architecture):
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
         """Apply timm's head, which includes the pooling.
 
-        It gets a single position, and the mean of one position is itself.
+        That pooling has no effect here, because `pooled` is a single position.
         """
         if self.without_head or self.layout == "tokens":
             return pooled
@@ -216,7 +216,7 @@ def _layout(module: Any, images: Tensor) -> str:
 
 
 def _channels(architecture: TimmArchitecture, module: nn.Module, images: Tensor) -> int:
-    """Return the channels of the feature map; 0 without a map to pool."""
+    """Return the channels of the feature map, or 0 without a map to pool."""
     if not architecture.has_map:
         return 0
     try:
@@ -229,7 +229,7 @@ def _channels(architecture: TimmArchitecture, module: nn.Module, images: Tensor)
 
 
 def is_timm(name: str) -> bool:
-    """Return whether timm has a network of that name.
+    """Return whether timm has a network with that name.
 
     The name may end in a tag of weights (`resnet50.a1_in1k`), or be on the hub
     (`hf-hub:OWNER/NAME`).

@@ -157,10 +157,7 @@ class EfficientNetArchitecture(Architecture):
         return module.extract_features(images)
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
-        """Also replace the padding, a layer before each convolution.
-
-        It was made for the old stride.
-        """
+        """Also replace the padding of each convolution, which suits only the old stride."""
         from torch import nn
 
         super().keep_resolution(module, size)

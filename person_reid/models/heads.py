@@ -84,7 +84,7 @@ def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) 
 
     Returns a list of (B, C), from top to bottom.
 
-    Stripe i has the rows from ⌊i·h/count⌋ to before ⌈(i + 1)·h/count⌉, as in PyTorch's adaptive
+    Stripe i has the rows from ⌊i·h/count⌋ up to ⌈(i + 1)·h/count⌉ - 1, as in PyTorch's adaptive
     pooling: neighbouring stripes share a row if h is not a multiple of count.
     """
     height = maps.shape[2]

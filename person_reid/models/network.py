@@ -108,7 +108,7 @@ def check_size(
     """Raise UserError if the network cannot process images of `size`.
 
     With batch_size, it also raises if the network cannot learn from batches of that many images. It
-    tries, with two images at most, without changing weights, statistics or random numbers.
+    tries at most two images, and changes no weights, statistics or random numbers.
 
     advice: see fits_images.
     """

@@ -96,7 +96,7 @@ def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
 
 
 def _tensors_of_module(content: Any) -> dict[str, Tensor]:
-    """Return the tensors of a module that was saved whole; empty for any other content."""
+    """Return the tensors of a module that was saved whole, or {} for any other content."""
     left, seen = [("", content)], set()
     tensors: dict[str, Tensor] = {}
     for name, value in left:  # which grows
@@ -182,7 +182,7 @@ def _problem(path: Path, message: str, reason: str) -> str:
 class Unread:
     """The stand-in for an object of another program in a file.
 
-    It becomes a dict, and nothing of the program is run.
+    It becomes a dict, and no code of that program is run.
     """
 
     def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
@@ -193,8 +193,8 @@ class Unread:
 def foreign_objects(path: str | Path) -> list[str]:
     """Return the kinds of foreign objects in a file, as `module.name`.
 
-    They are objects of other programs, and Python's own that hold data. Other objects of Python are
-    skipped: they could be code to run.
+    They are objects of other programs, and Python's own that hold data. Python's other objects are
+    skipped, because they could be code to run.
     """
     return [
         name

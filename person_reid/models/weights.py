@@ -80,7 +80,7 @@ def _check_missing(
 
 
 def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """Return the tensors of a file under the network's names.
+    """Rename the tensors of a file to the network's names.
 
     A classifier that the network lacks is skipped.
     """
@@ -102,7 +102,8 @@ def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
 def _place(network: Network, of_network: bool, strict: bool) -> Module:
     """Return the target of the tensors: the network, or only its backbone.
 
-    With strict, layers outside the backbone that the feature needs are then found missing.
+    With strict, it is the network if the feature needs layers outside the backbone, so that these
+    are found missing.
     """
     needed = (name for name in network.state_dict() if not CLASSIFIER.fullmatch(name))
     beside = strict and not all(name.startswith("model.") for name in needed)

@@ -170,8 +170,8 @@ class AdaptationImages(TrainingImages):
 def started(config: AdaptConfig) -> AdaptConfig:
     """Fill in the network of the run to start from, the learning rates and the precision.
 
-    Raises UserError if no network is named, or two are, and for one with several
-    features per image.
+    Raises UserError if no network is named, or two are, and for a network with several features per
+    image.
     """
     if config.resume and RunFolder(config.name).options_file.exists():
         return config
@@ -211,7 +211,7 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
 
 
 def mean_teacher(config: AdaptConfig, steps: int) -> Averaging:
-    """Return the moving average that makes the teacher. steps: their number in an epoch."""
+    """Return the moving average that makes the teacher. steps: the steps in an epoch."""
     return Averaging(1 - 1 / steps if config.decay is None else config.decay, buffers=True)
 
 
@@ -395,7 +395,7 @@ def _settled(history: Sequence[dict[str, float]]) -> bool:
 
 
 class AdaptationRun(Run):
-    """An adaptation run.
+    """A run of tools/adapt.py.
 
     net_last.pth holds the teacher, and resume.pth the clusters as well.
     """

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 def check_training(config: TrainConfig) -> None:
     """Raise UserError for options that the network or the losses would ignore.
 
-    Warns of options that come too late to matter.
+    Warns about options that take effect too late.
     """
     plan = loss_plan(config, config.head)
     if config.prototype_lr and not learns(plan) and config.prototype_lr != config.lr:
@@ -99,7 +99,7 @@ def check_identities(config: TrainConfig, images: TrainingImages) -> None:
 
 
 def _warn(config: TrainConfig) -> None:
-    """Warn of options that come too late to matter."""
+    """Warn about options that take effect too late."""
     epochs = config.total_epoch
     if config.warm_epoch > epochs:
         log.warning(
@@ -256,7 +256,7 @@ def unlabelled_bank(
 ) -> torch.Tensor:
     """Return the bank of any folder of images.
 
-    Its cache is there, or below `otherwise` if that folder is not writable.
+    Its cache is in the folder, or below `otherwise` if the folder is not writable.
     """
     cache = folder / ".cache"
     if not cache.is_dir() and not os.access(folder, os.W_OK):

@@ -14,7 +14,7 @@ from person_reid.models.network import Network
 class PlannedLoss(nn.ModuleList):
     """weight · Σ over parts of a loss on features, or over heads of a loss on class scores.
 
-    Each of the P parts has a copy, with its own prototypes; the heads share one.
+    Each of the P parts has a copy of the loss, with its own prototypes; the heads share one.
     """
 
     def __init__(self, spec: LossSpec, parts: int, **sizes: int) -> None:

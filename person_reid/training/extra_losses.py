@@ -32,9 +32,9 @@ class Adversarial:
 
     Zheng et al., U-turn: Crafting Adversarial Queries with Opposite-Direction Features, IJCV 2022.
 
-    every: above 0. The loss is added in every `every`-th batch of an epoch, from the first on. It
-    may be a fraction, as in published commands: then the loss is added in the batches whose number,
-    from 0, is a multiple of it.
+    every: above 0. The loss is added in every `every`-th batch of an epoch, from the first on. For
+    a fraction, as in published commands, it is added in the batches whose number, from 0, is a
+    multiple of `every`.
     """
 
     names = ("adv",)
@@ -45,7 +45,7 @@ class Adversarial:
     def __call__(
         self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
-        """Return a scalar, 0 in all other batches."""
+        """Return the loss, a scalar; in all other batches, it is 0."""
         if batch.step % self.every:
             return features.new_zeros(())
         _, attacked = step.network(opposite_direction_attack(step.network, batch.images))
@@ -198,10 +198,10 @@ class Distillation:
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
     """Return a teacher's features (N, E) of the images in splits.
 
-    They are computed now, or were computed in an earlier call.
+    An earlier call may have computed them.
 
-    splits: (folder, images) of each. The features are kept beside the decoded images, under a name
-    that depends on the images and on the teacher's feature of a synthetic one.
+    splits: (folder, images) of each data set. The features are kept beside the decoded images,
+    under a name that depends on the images and on the teacher's feature of a synthetic one.
     """
     probe = teacher.probe().tobytes()
     found = []

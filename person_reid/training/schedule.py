@@ -35,8 +35,8 @@ def build_optimizer(
     head: the rest of the network, at `lr`.
     prototypes: the weights of losses, at `prototype_lr`.
 
-    A group without trainable weights is skipped. Raises UserError if there are none at all, and
-    UserError for --layer_decay of a backbone whose layers are unknown.
+    A group without trainable weights is skipped. Raises UserError if all groups are, and for
+    --layer_decay of a backbone whose layers are unknown.
 
     Weight decay applies to all weights. --no_decay_1d exempts norms and biases, which splits each
     group in two. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam decoupled weight decay
@@ -103,7 +103,7 @@ def _decayed(
 class Update(NamedTuple):
     """An update of the weights, the argument of a schedule.
 
-    step: its number in the run, from 0. steps_per_epoch: how many an epoch has.
+    step: its number in the run, from 0. steps_per_epoch: the number of updates in an epoch.
     floor: the factor at which the learning rate of its group is --lr / 100.
     """
 
@@ -178,8 +178,8 @@ def cosine(update: Update, options: OptimizerOptions) -> float:
 def warmup_cosine(update: Update, options: OptimizerOptions) -> float:
     """Return the same as `cosine` per step, with t and T counted from the end of the warm-up.
 
-    WarmupCosineAnnealingLR of many person toolboxes moves once per epoch, begins its warm-up at a
-    third, and ends at eta_min, by default 0.
+    WarmupCosineAnnealingLR of many re-identification toolboxes takes one step per epoch, begins its
+    warm-up at a third, and ends at eta_min, by default 0.
     """
     warm_steps = options.warm_epoch * update.steps_per_epoch
     length = max(1, options.total_epoch * update.steps_per_epoch - warm_steps)

@@ -132,8 +132,8 @@ class Outcome(NamedTuple):
 class Averaging(NamedTuple):
     """A moving average of the weights that begins at an epoch.
 
-    decay: per update. first_epoch: counted from 0. buffers: whether batch-norm statistics are
-    averaged as well.
+    decay: the decay per update. first_epoch: counted from 0. buffers: whether batch-norm statistics
+    are averaged as well.
     """
 
     decay: float = 0.996
@@ -307,7 +307,7 @@ class TrainingStep:
         for layer in layers_named(self.network, self.options.freeze_layers):
             if isinstance(layer, nn.Module):
                 layer.eval()
-        for group in self.optimizer.param_groups:  # no weights that never learn
+        for group in self.optimizer.param_groups:  # which hold no frozen weights
             if group["name"] == "backbone":
                 for weight in group["params"]:
                     weight.requires_grad_(backbone_learns)

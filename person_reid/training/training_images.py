@@ -85,7 +85,7 @@ class Batches:
         raise NotImplementedError
 
     def size_of(self, epoch: int) -> tuple[int, int] | None:
-        """Return the (height, width) of an epoch's images; None if they are not resized."""
+        """Return the (height, width) of an epoch's images, or None if they are not resized."""
         return None
 
     def seed_of(self, epoch: int, step: int) -> int:
@@ -254,8 +254,8 @@ class TrainingImages(Batches):
     def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
 
-        With --train_all, they are training images and cannot be used for validation. The log
-        reports skipped images, or why there is no validation (None).
+        With --train_all, they are training images and cannot be used for validation. Returns None
+        if none are left; the log gives the reason, or reports skipped images.
         """
         root = self.splits[0][0].parent
         folder = root / "val"

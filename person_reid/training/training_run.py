@@ -82,7 +82,7 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
     before = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     }
-    # A process that nohup started ignores the signal, and goes on ignoring it.
+    # A process that nohup started ignores the signal, and must keep ignoring it.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
@@ -246,7 +246,7 @@ class Journal:
     def _check(self, figures: dict[str, float]) -> None:
         """Raise NotFinite for a network that diverged in the last update.
 
-        The loss was computed before it.
+        The loss was computed before that update.
         """
         training = self.training
         what = "" if weights_are_finite(training.network) else "weights are"
@@ -277,7 +277,7 @@ class Journal:
     def _read(self, together: bool = False) -> tuple[dict[str, float], float, float]:
         """Return {name: mean loss}, error and images so far, of this process or of all.
 
-        Raises NotFinite.
+        Raises NotFinite if a loss is not finite.
         """
         *sums, wrong, seen = (self.world.sum(self.totals) if together else self.totals).tolist()
         if not math.isfinite(sum(sums)):

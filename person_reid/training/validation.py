@@ -18,8 +18,8 @@ from person_reid.training.step import TrainingStep
 def validate(step: TrainingStep) -> dict[str, float]:
     """Return "val_loss", the classifier's loss without margin or smoothing, and "val_error", top-1.
 
-    The modules keep their modes. The images of `val` are not augmented; without any, the result is
-    empty. They have the size of the epoch, because a network trained at 128×64 first fails at
+    The modules keep their modes. Without images in `val`, the result is empty. The images are not
+    augmented, and have the size of the epoch, because a network trained at 128×64 first fails at
     256×128.
     """
     # The batch-norm statistics of the first process are evaluated, because they are saved.

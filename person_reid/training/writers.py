@@ -184,6 +184,6 @@ def log_line(record: dict[str, float], total: int) -> str:
 
 
 def summands(losses: Mapping[str, float]) -> str:
-    """Return the summands of a loss, after a space; empty for a single one."""
+    """Return the summands of a loss, after a space, or an empty string for a single one."""
     listed = ", ".join(f"{name} {loss:.3g}" for name, loss in losses.items())
     return f" ({listed})" if len(losses) > 1 else ""

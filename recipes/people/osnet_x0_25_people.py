@@ -13,10 +13,10 @@ linear map of the student's (Romero et al., FitNets, ICLR 2015), and the soft tr
 batch's hardest images. In the end, the weights are moved part of the way back to the start, which
 is better for unseen people (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022).
 
-The folder --output is written as tools/save_pretrained.py does, in half precision. The people in
-train_all of --validation give the threshold of two images, which 1 % of the strangers reach, and
-the cosines of tracks. The output of the teacher and the first stages is kept in --keep, for further
-seeds.
+The folder --output is like one from tools/save_pretrained.py, in half precision. The people in
+train_all of --validation determine the threshold for two images, which 1 % of the strangers reach,
+and the cosines of tracks. The output of the teacher and the first stages is kept in --keep, for
+further seeds.
 """
 
 import sys
@@ -68,9 +68,9 @@ def main(argv: list[str] | None = None) -> None:
     add("--start", required=True, help="weights of OSNet x0.25")
     add("--teacher", required=True, help="a network, as for compare_networks.py")
     add("--per_person", type=int, default=6, help="most images of a person (default: 6)")
-    add("--epochs", type=int, default=7, help="of the last stages (default: 7)")
-    add("--share", type=float, default=0.75, help="of the way from the start (default: 0.75)")
-    add("--seed", type=int, default=0, help="of the batches (default: 0)")
+    add("--epochs", type=int, default=7, help="epochs of training (default: 7)")
+    add("--share", type=float, default=0.75, help="of the change that is kept (default: 0.75)")
+    add("--seed", type=int, default=0, help="seed of the batches (default: 0)")
     add("--keep", type=Path, required=True, metavar="DIR", help="folder for features and maps")
     add("--validation", required=True, metavar="DIR", help="layout of people for the thresholds")
     add("--output", type=Path, required=True, metavar="DIR", help="folder to write")

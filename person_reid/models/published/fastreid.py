@@ -65,8 +65,8 @@ def resnet(
 ) -> ResNet:
     """Build a ResNet.
 
-    layers: blocks of each stage. non_local: after how many of these, the last ones, there is a
-    non-local block. ibn: with IBN-Net-a's norms.
+    layers: the number of blocks in each stage. non_local: the number of last blocks in each stage
+    that a non-local block follows. ibn: whether it has IBN-Net-a's norms.
     """
     network = ResNet(Bottleneck, list(layers))
     if ibn:
@@ -178,5 +178,5 @@ class FastReIDMGN(nn.Module):
 
 
 def _stripes(maps: Tensor, count: int) -> tuple[Tensor, ...]:
-    """Cut a map (B, C, h, w) into stripes of ⌈h / count⌉ rows, the last one perhaps of fewer."""
+    """Cut a map (B, C, h, w) into stripes of ⌈h / count⌉ rows; the last one may have fewer."""
     return torch.split(maps, -(-maps.shape[2] // count), dim=2)

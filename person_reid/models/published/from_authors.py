@@ -103,7 +103,7 @@ class OSNetArchitecture(Architecture):
 
 
 def osnet(name: str, width: float, variant: str = "plain") -> Architecture:
-    """Return the architecture of an OSNet, whose feature has 512 numbers at any width."""
+    """Return the architecture of an OSNet, whose feature has 512 dimensions at any width."""
     return OSNetArchitecture(name, 512, channels=int(512 * width), width=width, variant=variant)
 
 

@@ -22,7 +22,7 @@ HUB_PATIENCE = 3  # seconds
 def quick_to_fail() -> Iterator[None]:
     """Let the hub's client use only its cache if the hub does not answer within seconds.
 
-    The client itself tries again for most of a minute. Raises ConnectionError if the cache lacks
+    The client itself keeps trying for most of a minute. Raises ConnectionError if the cache lacks
     the file.
     """
     from huggingface_hub import constants  # loads slowly
@@ -64,11 +64,11 @@ def _answers(address: str) -> bool:
 
 
 def weight_file(weights: str | Path) -> Path:
-    """Return the path of a weight file: the given path, or the file of the network of that name.
+    """Return the path of a weight file: the given path, or the file of the network it names.
 
     For a network in this package it is a folder. A published file is in the folder of weights, or
-    on the Hugging Face hub or in its cache. Raises UserError, which names file and place, if it is
-    in none of them, or differs from the published file.
+    on the Hugging Face hub or in its cache. Raises UserError, naming the file and its place, if it
+    is in none of these, or differs from the published file.
     """
     if folder := packaged(weights):
         return folder

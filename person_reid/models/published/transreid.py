@@ -95,7 +95,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         camera and a view. It is added to all tokens (TransReID, section 3.3) or, with `projected`,
         to the class token before it is normalised. S is 0 until a file with side information is
         loaded.
-    scale: of attention, if it is not the root of a head's width.
+    scale: the factor of attention scores, by default 1 / √(width of a head).
     """
 
     def __init__(
