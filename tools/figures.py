@@ -87,7 +87,7 @@ def table(config: TableConfig) -> str:
 
 
 def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]:
-    """Return {name of a run: its metrics}, or with --seeds a list, one entry for each seed.
+    """Return {name of a run: its metrics}; with --seeds, these are a list, one for each seed.
 
     ap: the average precision, as in evaluate.
     Raises UserError if the results have different images, or if --seeds combines none of them.

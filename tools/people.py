@@ -155,7 +155,7 @@ def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
 
 
 def named_videos(config: VideosConfig) -> list[tuple[str, str]]:
-    """Return the camera of each video or stream, and its place."""
+    """Return (camera, place) of each video or stream."""
     named = [(name_of_frames(Path(video)), video) for video in config.videos]
     return named + [(name, video) for name, _, video in (e.partition("=") for e in config.camera)]
 
@@ -182,7 +182,7 @@ def list_shots(config: VideosConfig) -> list[Shot]:
 
 
 def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
-    """Return {video: value} of values such as VIDEO=VALUE; "" means all videos."""
+    """Return {video: value} from texts such as VIDEO=VALUE; "" means all videos."""
     found: dict[str, str] = {}
     for value in values:
         video = max((each for each in videos if value.startswith(f"{each}=")), key=len, default="")

@@ -76,7 +76,7 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
     """All options of tools/report.py."""
 
     def fault(self) -> str:
-        """Return the options that concern something that the page omits."""
+        """Return which options would be ignored because the page omits their part, or ""."""
         if self.no_rerank and (ignored := self.not_default(RerankOptions.declared())):
             return f"{', '.join(ignored)} would be ignored beside no_rerank: leave them out."
         if self.no_images and (ignored := self.not_default(("queries", "worst", "test_dir"))):

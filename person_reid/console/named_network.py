@@ -19,7 +19,7 @@ OF_TESTS = (*TestFiles.declared(), *FittedFeatures.declared(), "plugin")
 
 
 def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestConfig:
-    """Return the options of test.py for a network that one text names.
+    """Return the options of test.py for the network that `text` names.
 
     text: a run, a folder of save_pretrained, an exported file, BACKBONE=FILE for a weight file, or
     a network in this package or a published one; further flags of test.py may follow it.

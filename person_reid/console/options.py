@@ -113,7 +113,7 @@ def _read_flags(
 
 
 def _values(found: argparse.Namespace) -> dict[str, Any]:
-    """Return {name: value} from what a parser has found and its types have checked."""
+    """Return {name: value} of the options that a parser has found and checked."""
     return {name: tuple(it) if isinstance(it, list) else it for name, it in vars(found).items()}
 
 

@@ -68,7 +68,7 @@ def check_beside(flag: str, named: Path, *beside: Path) -> None:
 
 
 def identity(path: str | Path) -> object:
-    """Return what all paths to a file share; for a file yet to be written, case is ignored.
+    """Return a value that all paths to a file share; for a file yet to be written, ignore case.
 
     Devices and pipes never count as the same file, because many may write to them.
     """
@@ -85,8 +85,8 @@ def identity(path: str | Path) -> object:
 def files_in(value: Any) -> Iterator[str | Path]:
     """Yield the paths that a flag's value may name.
 
-    That is the value itself, each element of a list, or the file in `BACKBONE=FILE` or `NET.onnx
-    --bgr`. If it is a folder, also the files in it that describe a network or a layout.
+    These are the value itself, each element of a list, or the file in `BACKBONE=FILE` or `NET.onnx
+    --bgr`, and for a folder, the files in it that describe a network or a layout.
     """
     if isinstance(value, list | tuple):
         for part in value:

@@ -89,7 +89,7 @@ class FeatureSet:
         return f"FeatureSet({shape} features of {people} identities in {cameras} cameras)"
 
     def select(self, index: Sequence[int] | npt.NDArray[np.int64]) -> FeatureSet:
-        """Return the images at these indices."""
+        """Return the images at the indices `index`."""
         paths = None if self.paths is None else [self.paths[i] for i in index]
         return FeatureSet(self.features[index], self.labels[index], self.cameras[index], paths)
 

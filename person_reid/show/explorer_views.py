@@ -196,7 +196,7 @@ def describe_stays(
 
     file: the name of the list. columns: the names of the cells in the rows of stays; the page fills
     in `identity`. highest: the highest number of a person; new people get higher numbers.
-    command: the command that reads the list. names: the names of people.
+    command: the command that reads the list. names: {person: name}.
     """
     tracks = [
         {

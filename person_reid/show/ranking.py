@@ -50,7 +50,7 @@ class Match:
 
 
 class Ranking(NamedTuple):
-    """The gallery without junk in the order of its similarity to a query.
+    """The gallery images without junk, in order of their similarity to a query.
 
     order: positions in the gallery. similarities: their cosines. right: which images show the same
     person.
@@ -110,8 +110,8 @@ def nearest_matches(
 ) -> tuple[list[Match], int]:
     """Return the matches nearest to one query, and the number of right images in the gallery.
 
-    index: the query, from 0. top: the most matches, the nearest first. threshold: the lowest
-    accepted similarity. Raises as ranked_gallery does.
+    index: the query, from 0. top: the maximum number of matches, which come nearest first.
+    threshold: the lowest accepted similarity. Raises as ranked_gallery does.
     """
     if top < 1:
         raise UserError(f"top={top}: expected 1 or more.")
