@@ -207,7 +207,7 @@ def check_places(config: VideosConfig, shots: list[Shot], live: bool) -> None:
     check_outputs(config, read, save=written)
     unknown = [shot.video for shot in shots if not (shot.start or live)]
     if config.travel and unknown:
-        raise reid.UserError(f"travel: nobody knows when {unknown[0]} begins. Say it: --start")
+        raise reid.UserError(f"travel: nobody knows when {unknown[0]} begins. Give its --start")
     for file in (config.travel, config.corrections, *(shot.tracks for shot in shots)):
         if file and not Path(file).exists():
             raise reid.UserError(f"{file}: no such file.")
@@ -260,7 +260,7 @@ def track(
         made_of["detector_sha256"] = checksum_of(config.detector)
     embed = None
     if config.appearance:
-        # an index that has been adapted since keeps the tracks by the original network
+        # the tracks stay those of the original network, even if the index is adapted later
         network = [*measured_on(index), index.recall("probe")]
         made_of["network"] = index.remember({"tracked_by": network})["tracked_by"]
         embed = partial(embedder, description="")

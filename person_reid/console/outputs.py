@@ -63,7 +63,7 @@ def check_beside(flag: str, named: Path, *beside: Path) -> None:
     if there and not named.exists():
         raise UserError(
             f"{flag}={named}: {there[0]}, which goes along with it, "
-            "is there already and is something else. Move it, or choose another name."
+            "is there already and does not belong to it. Move it, or choose another name."
         )
 
 

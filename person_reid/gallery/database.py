@@ -25,7 +25,7 @@ MOST_KEPT = 64  # cached results of queries, nearly all of them the images that 
 # bytes: several features per page; a 512-dimensional one would waste half a page of 4096 bytes
 PAGE = 16384
 
-VERSION = 3  # of version 1.0.0 of the suite
+VERSION = 3  # the format of version 1.0.0 of the suite
 COLUMNS = ", ".join(FACT_NAMES)
 TABLES = (
     "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",

@@ -159,7 +159,7 @@ def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[Inde
     if not Path(record.path).exists():
         raise UserError(
             f"{record.path}: not there any more, and {index.path} has images of its tracks. If it "
-            f"moved, say so: {as_command('tools/gallery.py')} relocate OLD NEW --index FILE"
+            f"moved, record where: {as_command('tools/gallery.py')} relocate OLD NEW --index FILE"
         )
     images: dict[str, list[tuple[Path, About]]] = defaultdict(list)
     rows: dict[str, list[Features]] = defaultdict(list)
@@ -314,7 +314,7 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
         if not each.record.start:
             raise UserError(
                 f"travel: nobody knows when {each.record.path} begins. "
-                f"Say it, as in: {as_command('tools/search.py')} "
+                f"Give its start, as in: {as_command('tools/search.py')} "
                 f"index --tracks {each.record.path} --start 2026-11-01T09:30"
             )
 

@@ -37,7 +37,7 @@ NEIGHBOURS = 10
 SAMPLED_IMAGES = 200  # images whose neighbours are compared with the exact ones
 TRAINING = 40  # images per list from which to learn its centre; FAISS asks for 39
 LEAST_TRAINING = 10_000  # images from which to learn codes; FAISS asks for 39 for each of 256
-NEWEST = 10_000  # the most newer images with which codes are tested
+NEWEST = 10_000  # at most this many newer images test the codes
 # The lists are brought up to date once they lack more images than this, each of which a search has
 # to compare, or still hold more replaced images than this.
 MOST_NEWER, MOST_REPLACED = 10_000, 1000

@@ -47,7 +47,7 @@ from person_reid.text import parse_json
 log = logging.getLogger(__name__)
 VERSION = 1
 POSTGRES, PGVECTOR = 15, (0, 8, 4)  # the earliest versions that work
-AT_ONCE = 5000  # images per answer of the server
+AT_ONCE = 5000  # images per answer from the server
 SMALL = 10_000  # up to this many images are compared one by one, even if there is a graph
 GRAPH_FROM = 20_000  # images from which there is a graph
 WIDEST_GRAPH = 4000  # the largest dimension of a halfvec in a graph of pgvector
@@ -165,7 +165,7 @@ class PostgresGallery(Gallery):
             raise UserError(f"{self.path}: PostgreSQL {version}; needs {POSTGRES} or newer.")
         known = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
         while not (found := connection.execute(known).fetchone()):
-            with suppress(self.psycopg.errors.UniqueViolation):  # another process has just made it
+            with suppress(self.psycopg.errors.UniqueViolation):  # another process has created it
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         if tuple(map(int, found[0].split("."))) < PGVECTOR:
             raise UserError(
@@ -209,7 +209,7 @@ class PostgresGallery(Gallery):
 
     def _make(self, width: int | None = None) -> None:
         """Create the missing tables: of notes and, for features of a `width`, of images."""
-        storage = "PLAIN" if width and width < WIDEST_GRAPH else "EXTERNAL"  # in its row: faster
+        storage = "PLAIN" if width and width < WIDEST_GRAPH else "EXTERNAL"  # in the row: faster
         settings = {
             "version": VERSION,
             "token": secrets.token_hex(4),

@@ -82,7 +82,7 @@ def back_up(index: SearchIndex, place: str | Path) -> None:
         Path(place).exists()
         and _token_of(regular_file(place, STORE, "a copy")) != index.store.token
     ):
-        raise UserError(f"{place}: is there already, and is not a copy of it; choose a name.")
+        raise UserError(f"{place}: is there already, and is not a copy of it; choose another name.")
     with (
         atomic_write(place) as temporary,
         closing(sqlite3.connect(temporary)) as copy,

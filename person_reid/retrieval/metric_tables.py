@@ -18,7 +18,7 @@ from person_reid.text import markdown_table, printable
 Measured = TypeVar("Measured")
 Seeds = Sequence[Metrics]  # one network, trained with several seeds
 WORST = 5  # queries that save_per_query names
-# The seed in a run's name: marked by the word "seed", or only a number at an end.
+# The seed in a run's name: marked by the word "seed", or just a number at one end.
 MARKED = re.compile(r"[\W_]*seed[\W_]*(\d+)", re.IGNORECASE)
 COUNTED = re.compile(r"(?:^|[\W_])(\d+)(?=$|/)")
 PLUS_MINUS = " ± "

@@ -49,7 +49,7 @@ def open_yolox(name: str, device: torch.device) -> DetectorFile:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(file), expected, progress=False)
-        except Exception as error:  # no internet, a full disk, a damaged file: each in its own way
+        except Exception as error:  # no internet, a full disk, a damaged file: different exceptions
             raise _not_to_be_had(name, file, url, error) from error
     if (found := checksum_of(file)) != expected:
         raise UserError(
@@ -100,7 +100,7 @@ def _downloaded(name: str, weights: Any) -> Any:
         log.info("%s: downloading %s into %s", name, weights.url, folder)
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
-    except Exception as error:  # no internet, a full disk, a damaged file: each in its own way
+    except Exception as error:  # no internet, a full disk, a damaged file: different exceptions
         raise _not_to_be_had(name, folder / file, weights.url, error) from error
 
 

@@ -24,7 +24,7 @@ The public names of `person_reid`, with their arguments and the first lines of t
 `help(person_reid.evaluate)` shows a whole docstring. `**options` are fields with the names of
 [options](options.md).
 """
-# The chapters of the page: package of the library, title.
+# The chapters of the page: {package of the library: title}.
 CHAPTERS = {
     "data": "Data",
     "models": "Networks",
