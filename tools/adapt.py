@@ -28,7 +28,7 @@ from person_reid.console import parse, run_script
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Adapt, in one process or under torchrun."""
+    """Adapt a network, in one process or under torchrun."""
     from person_reid.training.adaptation import started
 
     config = started(parse(AdaptConfig, argv, __doc__))
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def adapt(config: AdaptConfig, world: "reid.World") -> str:
-    """Adapt together with the other processes of the world.
+    """Adapt a network together with the other processes of the world.
 
     Returns why the run keeps the starting weights instead of the learned ones, or "".
     """

@@ -126,7 +126,7 @@ class ExploreConfig(RerankOptions, ExploreOptions):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Rank, draw and write the folder."""
+    """Rank the images, draw them, and write the explorer."""
     config = parse(ExploreConfig, argv, __doc__)
     save = Path(config.save)
     check_save(save)
@@ -262,7 +262,7 @@ def features_beside(list_: Path) -> Path:
 def rank_all(
     config: ExploreConfig, query: reid.FeatureSet, gallery: reid.FeatureSet
 ) -> list[RankedGallery]:
-    """Return the plain ranking, and the ranking to compare with it, if any."""
+    """Return the plain ranking and, on request, another ranking to compare with it."""
     result = config.result or RESULT
     others = reid.load_result(config.other, paths=True) if config.other else None
     if others:

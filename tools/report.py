@@ -104,7 +104,7 @@ def described(run: reid.RunFolder) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure, draw and write the page."""
+    """Measure and draw a run, and write its page."""
     config = parse(ReportConfig, argv, __doc__)
     name = reid.run_of(config)
     run = described(reid.RunFolder(name)) if name else None

@@ -140,7 +140,7 @@ def attempt(run: PlannedRun, results: Path) -> str:
 
 
 def reproduce(run: PlannedRun) -> dict[str, Any]:
-    """Prepare, train, test and evaluate, skipping completed steps. Return the record."""
+    """Prepare the data, train, test and evaluate a network, and return the record of the run."""
     prepare(run)
     train(run)
     return {
@@ -237,7 +237,8 @@ def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
 def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
     """Name the device of a run with these --gpu_ids: `NVIDIA H200`, or `AMD EPYC 9B45, 2 threads`.
 
-    dtype: requested by the run; if the processor lacks it, `AMD EPYC, 2 threads, in float32`.
+    dtype: the type that the run requests; a processor without it gives `AMD EPYC, 2 threads, in
+    float32`.
     """
     count = len(gpu_ids.split(","))
     device = reid.select_device(gpu_ids.split(",")[0])

@@ -164,7 +164,7 @@ def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
         if not config.another:
             raise reid.UserError(
                 f"{config.index}: knows {other!r}. If {name!r} is the same person, enroll that "
-                "name; if it is someone else, pass --another"
+                "name; if it is someone else: --another"
             )
 
 

@@ -133,7 +133,7 @@ class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure, print, and write SAVE.json and SAVE.png."""
+    """Measure a threshold, print it, and write SAVE.json and SAVE.png."""
     config = parse(ThresholdConfig, argv, __doc__)
     figures, plot = (with_ending(config.save, it, ".json", ".png") for it in (".json", ".png"))
     check_outputs(config, save=[figures, plot])
@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
-    """Measure on images with known identities; return the pairs, and the entries of the file."""
+    """Measure pairs of images with known identities; return them, and the entries of the file."""
     query, gallery, notes = extracted(config) if config.test_dir else stored(config)
     if config.camera_norm:
         norm = reid.CameraNorm(gallery.features, gallery.cameras)

@@ -105,7 +105,7 @@ def are_different(pair: Features) -> bool:
 
 
 def log_stripped(place: str | Path, count: int) -> None:
-    """Log how many images lost their identity and track, if any."""
+    """Log how many images lost their identity and track, unless it is 0."""
     if count > 0:
         log.warning(
             "%s: another picture than before in %s; the old identity and track are dropped.",

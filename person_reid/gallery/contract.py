@@ -71,7 +71,7 @@ class Gallery(ReadGallery, Protocol):
 
     @property
     def file(self) -> Path | None:
-        """The local file beside which the crops of tracks are stored, if any."""
+        """The local file beside which the crops of tracks are stored, or None."""
         return None
 
     def add(

@@ -144,7 +144,7 @@ def _delete_noted_crops(store: ImageTable) -> None:
 def _rewrite(db: Database, wait: bool) -> None:
     """Rewrite the file without the deleted content that SQLite has kept.
 
-    This needs as much free space as the file is large; a warning reports if there is less.
+    This needs free space of the file's size; a warning reports if there is less.
     """
     try:
         try:

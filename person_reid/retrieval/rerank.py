@@ -48,7 +48,7 @@ MOST_ALPHA = 1000
 def expanded_scores(query: Features, gallery: Features, **settings: Any) -> CosineScores:
     """Return the cosines between expanded features, as `scores` for metrics.evaluate.
 
-    settings: as for expand.
+    settings: see expand.
     """
     return CosineScores(*expand(query, gallery, **settings))
 

@@ -68,8 +68,8 @@ def write_explorer(
     An older explorer is replaced.
 
     title: the page's title.
-    views: from describe_result (without it, the page shows no metrics), and "labels" from
-    describe_proposals.
+    views: the result of describe_result, without which the page shows no metrics, and under
+    "labels" that of describe_proposals.
     test_dir: the folder that holds query and gallery, if the images have moved.
 
     Returns a line for each image that cannot be read and becomes a grey tile. Raises UserError if

@@ -71,7 +71,7 @@ def rank(
 ) -> RankedGallery:
     """Return the RankedGallery by these scores, by default by the cosines of the features.
 
-    scores, ignore_cameras: as for metrics.evaluate. Raises UserError as metrics.evaluate does.
+    scores, ignore_cameras: see metrics.evaluate. Raises UserError as metrics.evaluate does.
     """
     scores = scores or CosineScores(query.features, gallery.features)
     shape, width = (len(query), len(gallery)), min(LISTED, len(gallery))

@@ -182,7 +182,7 @@ def look_up(
 ) -> tuple[Path, list[Match], int]:
     """Return a query's path, its nearest matches with paths, and the number of right images.
 
-    Arguments and errors are as for nearest_matches and find_image.
+    For arguments and errors, see nearest_matches and find_image.
     """
     matches, total = nearest_matches(query, gallery, index, top, threshold)
     path = find_image(paths_of(query, "query", test_dir)[index], test_dir)

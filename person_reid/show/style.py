@@ -120,7 +120,7 @@ def picture(
 ) -> Iterator[Figure]:
     """Yield a Figure of this width and height in inches, and write it after the block.
 
-    save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: as for Figure.
+    save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: see Figure.
 
     A text of --labels may contain mathematics, such as OSNet$_{0.25}$. Other texts are drawn
     literally, because file names may contain dollar signs. Letters that FONT lacks are drawn in
@@ -326,7 +326,7 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def _broken(text: str, width: float, size: float, weight: str) -> list[str]:
-    """Break text into lines, as for `fitted`."""
+    """Break text into lines, as `fitted` does."""
     lines, line = [], ""
     for letter in text:
         if line and text_width(line + letter, size, weight) > width:

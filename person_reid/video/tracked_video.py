@@ -236,7 +236,7 @@ def _write(
 def features_of_boxes(
     embed: EmbedCrops, frame: Frame, boxes: FoundBoxes, scores: BoxScores, tracker: Tracker
 ) -> Features | None:
-    """Return the features (N, D) of boxes, zeros for those with low scores; None if all are low."""
+    """Return the features (N, D) of boxes, zeros for low scores, or None if all are low."""
     some = np.flatnonzero(scores >= min(tracker.options.track_score, tracker.options.new_score))
     if not len(some):
         return None

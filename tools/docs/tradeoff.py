@@ -114,7 +114,7 @@ def _along(front: Any) -> Any:
 def _keys(colours: Mapping[str, str], kinds: Sequence[str], ink: ColorType) -> list[Line2D]:
     """Return the entries of the legend: families, kinds of dots, and the line of the best networks.
 
-    colours: {family: colour}. kinds: the meanings of a dot and a ring; empty if there are only
+    colours: {family: colour}. kinds: the meanings of a dot and a ring, or () if there are only
     dots.
     ink: the colour of the axes' names.
     """
