@@ -2,7 +2,7 @@
 
 #include "vectors.h"
 
-enum { ROWS = 6 }; /* times two vectors of sums leave four of AVX2's sixteen registers for the factors */
+enum { ROWS = 6 }; /* two vectors of sums per row leave four of AVX2's sixteen registers for the factors */
 
 /* c (rows, vectors * LANES) = a (rows, depth) b (depth, vectors * LANES), plus c if `add`. */
 INLINE void tile(int rows, int vectors, long depth, const float *a, long a_row, long a_column, const float *b,
@@ -62,7 +62,7 @@ static void depthwise(long width, long channels, const float *rows, const float 
     }
 }
 
-/* Add a row's part to the gradient of those weights, (9, channels). gradient: of the result, (width, channels). */
+/* Add a row's part to the gradient of those weights, (9, channels). gradient: the result's, (width, channels). */
 static void depthwise_weights(long width, long channels, const float *rows, const float *gradient, float *weights) {
     long next_row = (width + 2) * channels;
     for (long c = 0; c < channels; c += LANES) {

@@ -35,7 +35,7 @@ static void pointwise_padded(const struct layer *l, long image, const float *wei
                  padded + ((h + 1) * (W + 2) + 1) * C, C, 0);
 }
 
-/* u of an image, and moments (3, channels): the mean of a row, the sum of distances from it, and that of their squares. */
+/* u of an image, and moments (3, channels): the mean of a row, the sum of the distances from it, and of their squares. */
 static void convolve(const struct layer *l, long image, const float *weights, const float *nine, float *padded,
                      float *moments) {
     long H = l->height, W = l->width, K = l->inputs, C = l->channels;
@@ -63,7 +63,7 @@ static void convolve(const struct layer *l, long image, const float *weights, co
     }
 }
 
-/* Mean, variance and all that follows from them, of a channel. */
+/* A channel's mean and variance, and all that follows from them. */
 static void find_statistics(const struct layer *l, long c, const float *moments) {
     long N = l->images, P = l->height * l->width, C = l->channels;
     float *mean = l->statistics, *deviation = mean + C, *scale = deviation + C, *shift = scale + C;
@@ -113,7 +113,7 @@ void layer_forward(const struct layer *l) {
     free(weights);
 }
 
-/* The gradient of the norm's result, g: that of y, where the ReLU lets it through. */
+/* g, the gradient of the norm's result: y's gradient where the ReLU passes it on, else 0. */
 INLINE Vector norm_gradient(const struct layer *l, long at, Vector u, Vector scale, Vector shift) {
     Vector g = AT(l->y_gradient + at);
     if (!l->activates) return g;
@@ -122,7 +122,7 @@ INLINE Vector norm_gradient(const struct layer *l, long at, Vector u, Vector sca
     return positive(g, value);
 }
 
-/* sum(g) and sum(g (u - mean)) over an image, (2, channels), of the channels in `vectors` vectors from c on. */
+/* sum(g) and sum(g (u - mean)) over an image, (2, channels), for the `vectors` vectors of channels from c on. */
 INLINE void sum_channels(int vectors, const struct layer *l, long image, long c, float *sums) {
     long P = l->height * l->width, C = l->channels;
     const float *mean = l->statistics + c, *scale = mean + 2 * C, *shift = scale + C;
@@ -159,7 +159,7 @@ static void find_factors(const struct layer *l, long c, const float *sums, float
     factors[C + c] = -scale * sum / values - mean * factors[c];
 }
 
-/* u's gradient in a row of an image, to (width, channels); and that of the residual. */
+/* Write u's gradient in a row of an image to `to`, (width, channels), and the residual's gradient. */
 static void u_gradient(const struct layer *l, long image, long h, const float *factors, float *to) {
     long W = l->width, C = l->channels;
     const float *scale = l->statistics + 2 * C, *shift = scale + C, *slope = factors, *offset = slope + C;
@@ -171,7 +171,7 @@ static void u_gradient(const struct layer *l, long image, long h, const float *f
         }
 }
 
-/* The gradients of an image, of its x, and added to those of the weights (channels, inputs) and (9, channels).
+/* Write the gradient of an image's x, and add its part to the weights' gradients, (channels, inputs) and (9, channels).
    buffer: a map of (height, width, channels), and two with a border of zeros. nine: turned by 180 degrees. */
 static void image_gradient(const struct layer *l, long image, const float *weights, const float *nine,
                            const float *factors, float *buffer, float *pointwise_sums, float *depthwise_sums) {

@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--teacher", required=True, help="a network, as for compare_networks.py")
     add("--per_person", type=int, default=6, help="most images of a person (default: 6)")
     add("--epochs", type=int, default=7, help="epochs of training (default: 7)")
-    add("--share", type=float, default=0.75, help="of the change that is kept (default: 0.75)")
+    add("--share", type=float, default=0.75, help="share of the change to keep (default: 0.75)")
     add("--seed", type=int, default=0, help="seed of the batches (default: 0)")
     add("--keep", type=Path, required=True, metavar="DIR", help="folder for features and maps")
     add("--validation", required=True, metavar="DIR", help="layout of people for the thresholds")
