@@ -229,7 +229,7 @@ def test_who_appears_is_shown_as_it_happens(page, service, client):
 
 @in_chromium
 def test_live_cameras_are_seen_as_long_as_somebody_looks(shared_browser, service):
-    with watched(service, {"door": "door.mp4", "<b>till": "b.mp4"}, walk_again) as (address, _):
+    with watched(service, {"door": "door.mp4", "<b>till": "b.mp4"}, walk_again) as address:
         shared_browser.complaints.clear()
         shared_browser.open(address, f"#view=events&token={TOKEN}")
         shared_browser.key("5")
