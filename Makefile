@@ -17,6 +17,8 @@ PIP     = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 COMPILE = -$(RUN) -m compileall -qq -j 0 -x "/tests/" $(VENV)/lib
 # A file runs in one process, so that its fixtures and the libraries that it needs are made once.
 PYTEST  = $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# The tests start processes, each of which would compile the package anew.
+export PYTHONDONTWRITEBYTECODE =
 SEED   := $(shell date +%s)
 OTHERS := boxmot ultralytics deep-sort-realtime trackers wandb # whom we write files for, and who write them for us
 PEOPLE := demo/people
