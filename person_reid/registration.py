@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 from collections.abc import Container, Iterable, Mapping
+from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -90,8 +91,9 @@ def load_plugin(name: str) -> None:
     PLUGINS[module] = plugin
 
 
+@cache
 def load_installed() -> None:
-    """Import the plugins of installed packages: their entry points in the group GROUP."""
+    """Import the plugins of installed packages once: their entry points in the group GROUP."""
     lists = (
         file for folder in sys.path for file in Path(folder).glob("*.dist-info/entry_points.txt")
     )

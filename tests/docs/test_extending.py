@@ -378,6 +378,7 @@ def test_an_installed_package_registers_by_an_entry_point(tmp_path, monkeypatch)
     (info / "entry_points.txt").write_text("[person_reid.plugins]\nparts = my_parts\n")
     (tmp_path / "my_parts.py").write_text(examples("A schedule")[0])
     monkeypatch.syspath_prepend(tmp_path)
+    load_installed.cache_clear()
     load_installed()
     assert SCHEDULE_NAMES[-1] == "halving"
 
@@ -389,6 +390,7 @@ def test_a_broken_plugin_of_a_package_is_left_out_and_named(tmp_path, monkeypatc
     (info / "entry_points.txt").write_text("[person_reid.plugins]\nparts = broken_parts\n")
     (tmp_path / "broken_parts.py").write_text("import absent_library\n")
     monkeypatch.syspath_prepend(tmp_path)
+    load_installed.cache_clear()
     load_installed()
     assert "the plugin broken_parts is left out: No module named 'absent_library'" in caplog.text
 
