@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import runpy
 import shutil
 import signal
 import socket
@@ -253,15 +254,33 @@ def shared_out(cwd):
     words = [word for word in SMALL if word not in ("--gpu_ids", "-1")] + ["--gpu_ids", "0,1"]
     flags = [*words, "--total", "1", "--eval_every", "1", "--name", "tested"]
     assert "does not divide" in refused("train", *flags, "--batchsize", "15", cwd=cwd)
-    # Without a GPU, both processes are on the CPU.
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    trained = start(
-        [sys.executable, copy_of_train(cwd), *flags, "--batchsize", "8"], cwd, env=environment
-    )
-    assert trained.returncode == 0, trained.stdout + trained.stderr
-    assert "2 processes" in trained.stdout, trained.stdout + trained.stderr
+    said: list[str] = []
+
+    def forked(words):  # run_processes, without the imports of PyTorch
+        assert words[:3] == ["--standalone", "--nproc_per_node", "2"]
+        said.extend(two_processes(run_here, *[(cwd, words[3:])] * 2))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("person_reid.distributed.run_processes", forked)
+        run_here((cwd, [copy_of_train(cwd), *flags, "--batchsize", "8"]))
+    assert "2 processes" in said[0]
     printed = run("test", *TESTED, "--result", "one.mat", cwd=cwd)
     return next(line for line in printed.splitlines() if line.startswith("Rank@1"))
+
+
+def run_here(place):
+    """Run a script in a folder, given as (folder, words), and return what it prints.
+
+    Without a GPU, all processes are on the CPU.
+    """
+    folder, words = place
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        patch.chdir(folder)
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        patch.setattr("sys.argv", [*map(str, words)])
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    return said.getvalue()
 
 
 def test_gpu_ids_start_processes_that_share_out_the_images_in_training_and_evaluation(
