@@ -18,6 +18,7 @@ from person_reid.console.main import COMMANDS
 from person_reid.console.outputs import check_outputs
 from person_reid.console.parser import Parser
 from person_reid.data.layout import read_split
+from person_reid.deploy import find
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.gallery.index import SearchIndex
@@ -146,6 +147,7 @@ REFUSED_BEFORE = {
     "threshold travel",
 }
 FOLDERS_WRITTEN = ("prepare", "save_pretrained")
+OPEN: dict = {}
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,22 @@ def cwd(tmp_path_factory):
     (place / "gone").symlink_to("nothing")
     (place / "file").write_text("a file")
     return place
+
+
+@pytest.fixture(autouse=True)
+def opened_once(monkeypatch):
+    """A network that no file, folder or run describes is opened once for the same options."""
+
+    def opened(options, *more, original=find.open_embedder, **others):
+        described = options.engine or options.name or Path(options.weights or "none").exists()
+        if more or others or described:
+            return original(options, *more, **others)
+        key = repr(options)
+        if key not in OPEN:
+            OPEN[key] = original(options)
+        return OPEN[key]
+
+    monkeypatch.setattr(find, "open_embedder", opened)
 
 
 def command_line(script, *words, needed="photo.jpg", first=()):
