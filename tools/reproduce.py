@@ -140,7 +140,7 @@ def attempt(run: PlannedRun, results: Path) -> str:
 
 
 def reproduce(run: PlannedRun) -> dict[str, Any]:
-    """Prepare the data, train, test and evaluate a network, and return the record of the run."""
+    """Perform the steps of a run that are not complete yet, and return its record."""
     prepare(run)
     train(run)
     return {

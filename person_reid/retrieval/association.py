@@ -119,7 +119,7 @@ def link_tracks(
     different: TrackPairs = (),
     twice: TrackPairs = (),
 ) -> People:
-    """Return the person on each of T tracks; the order of the tracks does not matter.
+    """Return the People on T tracks; the order of the tracks does not matter.
 
     Groups of tracks are linked by average linkage, the most similar first, as long as the mean
     similarity between the tracks of two groups reaches the threshold and no two of these tracks are
@@ -129,7 +129,7 @@ def link_tracks(
     features: (T, D). cameras: (T,), numbers or names, "" if unknown. starts, ends: (T,), seconds of
     the first and of the last box; NaN if the time is unknown.
     threshold: a cosine; by default, from `cosines` for the remaining number of groups.
-    travel: {(camera, camera): the least seconds between leaving one and appearing in the other}.
+    travel: {(camera, camera): the minimum seconds between leaving one and appearing in the other}.
     cosines: the similarity of tracks with this network; by default, USUAL corrected by these
         tracks.
     same, different: pairs of tracks that a user has linked or separated. A pair in `same` that

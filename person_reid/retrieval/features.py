@@ -42,7 +42,7 @@ CPU_BATCH = 32
 def fused_embedding(
     network: torch.nn.Module, device: torch.device, scales: Sequence[float] = (1.0,)
 ) -> torch.nn.Module:
-    """Return the module images → features of a network, on `device` and in evaluation mode.
+    """Return a module that maps images to features, on `device` and in evaluation mode.
 
     network: a network of this package, or any module images (B, 3, H, W) → features (B, D).
     scales: factors by which the images are resized (bicubic); the features are summed.
@@ -288,7 +288,7 @@ def extract_split(
     world: World | None = None,
     resize: str = "bicubic",
 ) -> FeatureSet:
-    """Return the features of a split of a folder that prepare.py laid out.
+    """Return the features of a split in a folder that prepare.py laid out.
 
     features: bank, description=... → features, such as Embedder.features.
     size: (height, width) of the images. name: the name of the split.

@@ -45,8 +45,8 @@ def identity_f1(
 
     people: (N,), the people in the true boxes of all cameras, as numbers or names. found: (M,), the
         identities of the computed boxes.
-    pairs: (P, 2), which true and computed boxes match, see matching_boxes. By default, as for
-        images, N = M and the i-th box matches the i-th.
+    pairs: (P, 2), the indices of true and computed boxes that match, see matching_boxes. By
+        default, as for images, N = M and the i-th box matches the i-th.
     Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking,
     ECCV Workshops 2016, section 4.
     """

@@ -135,7 +135,7 @@ def squared_distance(cosine: Floats) -> Floats:
 def reciprocal_sets(indices: Integers) -> Any:
     """Return R(i), eq. 1, as a sparse (N, N) matrix.
 
-    It holds j if j is among i's neighbours `indices` (N, k + 1), and i among j's.
+    R(i) holds j if j is among i's neighbours `indices` (N, k + 1), and i among j's.
     """
     forward = sparse_rows(indices, np.ones(indices.shape, np.float32))
     return forward.multiply(forward.T).tocsr()

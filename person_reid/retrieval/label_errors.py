@@ -361,7 +361,7 @@ def _rivals(
 
 
 def _probability(scores: Floats, *kinds: Floats) -> Floats:
-    """Return the probability (N,) that each score belongs to one of these kinds of compared scores.
+    """Return the probability (N,) that each score belongs to one of the `kinds` of compared scores.
 
     The first kind is as frequent as the scores allow, the second LOOK_ALIKES times as frequent.
     Infinite scores and comparisons mean missing evidence and do not count.

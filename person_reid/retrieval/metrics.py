@@ -207,9 +207,9 @@ def evaluate(
 
     query, gallery: the images to search for and to search in.
     ap: "trapezoidal", as published, or "step", as in most other toolboxes.
-    scores: what to rank by, higher means nearer; by default, the cosines of the features. A matrix
-        (Q, G), similarity.Scores, or a function like them. The array that a function returns is
-        overwritten, unless it is a view of another NumPy array, which is copied first.
+    scores: a matrix (Q, G), similarity.Scores or a function like them, where higher means nearer;
+        by default, the cosines of the features. The array that a function returns is overwritten,
+        unless it is a view of another NumPy array, which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
     clothes: those in the images of query (Q,) and gallery (G,), numbered within an identity.
@@ -471,7 +471,7 @@ class Remarks:
         self.below: list[bool] = []
 
     def look(self, scores: Any, start: int, rows: Integers, columns: Integers) -> None:
-        """Check scores (B, G) of the queries from `start` on; NaN is junk.
+        """Check scores (B, G) of the queries from `start` on; NaN marks junk.
 
         rows, columns: the matches of all rows, sorted by row.
         """

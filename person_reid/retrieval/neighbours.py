@@ -144,7 +144,7 @@ class ExactNeighbours:
 def put_itself_first(found: Neighbours) -> None:
     """Move every image to the front of its own list.
 
-    An image that is missing in its list replaces the last entry.
+    An image that is missing from its list replaces the last entry.
     """
     for i, row in enumerate(found.indices):
         places = np.flatnonzero(row == i)

@@ -56,7 +56,7 @@ class FeatureSet:
     paths: N file names, or None if not requested.
 
     Raises UserError for features that are not real numbers, for labels or cameras that are not
-    whole numbers, or if the numbers of these differ.
+    whole numbers, or if there is not one of each for every image.
     """
 
     features: npt.NDArray[Any]
@@ -140,7 +140,7 @@ def save_result(
 def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:
     """Write multi_query.mat: all images of each query's identity from its camera.
 
-    query: the queries.
+    query: the queries, of which the file records a digest.
     """
     _save(path, {"mquery": multi_query}, {QUERY_DIGEST: query.digest()})
 

@@ -170,7 +170,7 @@ class CosineScores(Scores):
 
     @classmethod
     def prepared(cls, gallery: Features) -> PreparedGallery:
-        """Return the preparation of a gallery (G, D), which all its scores can share."""
+        """Return the PreparedGallery of features (G, D), which all scores of it can share."""
         factor = cls.gallery_factor(gallery)
         return PreparedGallery(factor, *twins(factor))
 
@@ -251,7 +251,7 @@ def register_distance(name: str, compare: Compare) -> None:
 
 
 def distance_words(name: str) -> str:
-    """Return the name of the distance for a line of metrics; empty for the cosine."""
+    """Return the name of the distance for a line of metrics, or "" for the cosine."""
     if name == "cosine":
         return ""
     return "Euclidean distance" if name == "euclidean" else f"distance {name}"

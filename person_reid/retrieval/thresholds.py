@@ -112,7 +112,7 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
 
 
 class Roc(NamedTuple):
-    """Error rates at every threshold; a pair that `accepts` accepts counts as the same person.
+    """Error rates at every threshold; a pair counts as one person if `accepts` accepts it.
 
     The last threshold is above all cosines.
 
