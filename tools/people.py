@@ -295,6 +295,7 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
     starts = {
         shot.camera: (parsed(shot.start) - EPOCH).total_seconds() for shot in shots if shot.start
     }
+    streams = reid.Streams(addresses, config.every, starts, config.fps)
     detector = reid.open_detector(config, reid.select_device(config.gpu_ids))
     folder = Path(config.save)
     with only_writer(folder / ".lock", config.save):
@@ -302,7 +303,6 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
         with growing_gallery(config.gallery) as index:
             embed = partial(reid.open_network(index, config), description="")
             kept = open_live(index, detector, embed, config, addresses)
-            streams = reid.Streams(addresses, config.every, starts, config.fps)
             with ended_by_signals(streams), streams, ExitStack() as videos:
                 look = look_and_draw(kept, folder, videos) if config.video else None
                 for looked in kept.follow(streams, lambda act: act(index), look):

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT = 600  # seconds to wait for a search that still reads the old state
 CHECKPOINT_WAIT = 50  # milliseconds of each second during which others cannot write
 FORGOTTEN_AT_ONCE = 5000  # images per filter; SQLite limits the parameters of a command
+UNFINISHED = "unfinished"  # the kind of a note that is there until a forgetting is complete
 CROPS = "crops to delete"  # the kind of these notes: {the path in hexadecimal digits: source}
 Thing = TypeVar("Thing")
 
@@ -55,14 +56,21 @@ def forget(
 ) -> int:
     """Delete images from the file of an index: see SearchIndex.forget.
 
+    If there are none, nothing changes, unless an earlier call was interrupted: this one completes
+    it.
+
     wait: whether to wait for processes that still read the old state.
     """
     asked = str(asked)
     _forget_next(store, which, asked)
     db = store.db
+    condition, values = store.condition(which)
+    some = db.rows(f"SELECT 1 FROM images WHERE {condition} LIMIT 1", values)
+    if not some and not store.notes(UNFINISHED):
+        return 0
     db.rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
+    store.note(UNFINISHED, {UNFINISHED: True})
     with db.transaction():
-        condition, values = store.condition(which)
         delete_lists(store)
         rows = _identified(store, condition, values)
         number = db.connection.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
@@ -75,8 +83,7 @@ def forget(
         if not keep_crops:
             _note_crops(store, rows)
     _delete_noted_crops(store)
-    _rewrite(db, wait)
-    delete_lists(store)  # a search may have written new ones in the meantime
+    _rewrite(store, wait)
     return number
 
 
@@ -141,16 +148,22 @@ def _delete_noted_crops(store: ImageTable) -> None:
         store.db.rows("DELETE FROM notes WHERE kind = ?", (CROPS,))
 
 
-def _rewrite(db: Database, wait: bool) -> None:
+def _rewrite(store: ImageTable, wait: bool) -> None:
     """Rewrite the file without the deleted content that SQLite has kept.
 
     This needs free space of the file's size; a warning reports if there is less.
     """
+    db = store.db
     try:
         try:
             db.rows("VACUUM")
         finally:
-            _empty_log(db, LONGEST_WAIT if wait else 1)
+            empty = _empty_log(db, LONGEST_WAIT if wait else 1)
+            delete_lists(store)  # a search may have written new ones in the meantime
+        if empty:
+            with db.transaction():
+                db.rows("DELETE FROM notes WHERE kind = ?", (UNFINISHED,))
+            settled(db)
     except UserError as error:
         if DAMAGED in str(error):
             raise
@@ -161,12 +174,15 @@ def _rewrite(db: Database, wait: bool) -> None:
         )
 
 
-def _empty_log(db: Database, seconds: int) -> None:
-    """Write the log into the file, and wait for a search that reads the old state."""
+def _empty_log(db: Database, seconds: int) -> bool:
+    """Write the log into the file, and wait for a search that reads the old state.
+
+    Return whether the log is empty.
+    """
     for waited in range(seconds):
         time.sleep(1 if waited else 0)
         if settled(db):
-            return
+            return True
         if not waited:
             log.warning(
                 "%s: forgotten; waiting for another process that still reads what was there "
@@ -179,6 +195,7 @@ def _empty_log(db: Database, seconds: int) -> None:
             "of the index. It goes when that process ends; forget again makes sure of it.",
             db.path,
         )
+    return False
 
 
 def settled(db: Database) -> bool:

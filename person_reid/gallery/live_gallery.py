@@ -23,7 +23,7 @@ import numpy as np
 from person_reid.config.people import VideosConfig
 from person_reid.config.serve import CameraOptions
 from person_reid.config.times import stored
-from person_reid.data.video.crops import write_crop
+from person_reid.data.video.crops import crop_name, write_crop
 from person_reid.data.video.streams import shown_address
 from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError
@@ -31,7 +31,7 @@ from person_reid.files import as_file_name, make_folder
 from person_reid.gallery.checks import state_of
 from person_reid.gallery.forgetting import track_key
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.index_folder import folder_beside
+from person_reid.gallery.index_folder import TRACK_FILE, folder_beside
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.people_videos import Mark
@@ -46,7 +46,6 @@ from person_reid.video.live import FrameResult, Identified, LivePeople, TrackIma
 from person_reid.video.tracked_video import EmbedCrops, line_of_track
 
 FRAMES_A_SECOND = 100  # in the track file of a stream
-TRACK_FILE = "tracks.txt"
 REFRESH_SECONDS = 10  # between two checks for names that have changed in the gallery
 ENROLLED_SECONDS = 60  # between two checks for newly enrolled people; a check reads all names
 MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already in the gallery
@@ -180,7 +179,9 @@ class LiveGallery:
         images = [each for each in looked.images if each.track not in gone]
         if not images:
             return
-        record_tracks(gallery, record)  # again, in case all earlier images were forgotten
+        # again, in case all earlier images were forgotten
+        record_tracks(gallery, record)
+        make_folder(Path(record.crops))
         paths = [self._write(record, zero, each) for each in images]
         abouts = {
             path: About(
@@ -202,7 +203,7 @@ class LiveGallery:
     def _write(self, record: TrackRecord, zero: float, image: TrackImage) -> Path:
         """Write an image and its line of the track file."""
         frame = 1 + round((image.time - zero) * FRAMES_A_SECOND)
-        name = f"{image.track:06d}_{frame:06d}.jpg"
+        name = crop_name(image.track, frame)
         write_crop(image.crop, Path(record.crops) / name)
         with Path(record.path).open("a", encoding="ascii", newline="\n") as file:
             file.write(line_of_track(frame, image.track, np.array(image.box), 1.0))

@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from person_reid.arrays import as_float32
-from person_reid.data.images.image_files import Pixels, decode_image, why_unread
+from person_reid.data.images.image_files import Pixels, in_rgb, open_content, why_unread
 from person_reid.errors import first_line
 from person_reid.retrieval.similarity import Features
 from person_reid.serve.problems import Problem
@@ -96,7 +96,7 @@ def decoded(
     most_megapixels: int,
     keep: bool = False,
 ) -> list[SentImage]:
-    """Return the images in image files; only one at a time is in memory.
+    """Return the images in image files; only one at a time is in memory, and decoded if it fits.
 
     fit: turns an image into the network's input. keep: also return the files that store the images.
     Raises a Problem that lists the files that are not images, and a Problem for too many pixels in
@@ -105,14 +105,15 @@ def decoded(
     images, wrong, pixels = [], [], 0
     for number, content in enumerate(contents, 1):
         try:
-            image = decode_image(io.BytesIO(content))
+            with open_content(io.BytesIO(content)) as image:
+                pixels += image.width * image.height
+                if pixels <= most_megapixels * MEGABYTE:
+                    stored = as_stored(in_rgb(image)) if keep else ()
+                    images.append(SentImage(fit(image), *stored))
         except Exception as error:  # Pillow's readers fail in many ways
             wrong.append(f"image {number}: {why_unread(error, content)}")
-            continue
-        pixels += image.width * image.height
-        if pixels > most_megapixels * MEGABYTE:
-            raise Problem(413, f"Send at most {most_megapixels} megapixels in a request.")
-        images.append(SentImage(fit(image), *(as_stored(image) if keep else ())))
+    if pixels > most_megapixels * MEGABYTE:
+        raise Problem(413, f"Send at most {most_megapixels} megapixels in a request.")
     if wrong:
         raise Problem(422, "; ".join(wrong))
     return images

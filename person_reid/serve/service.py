@@ -14,7 +14,7 @@ from PIL import Image
 
 from person_reid.config.serve import ServiceLimits
 from person_reid.config.times import ago
-from person_reid.data.images.image_files import Pixels, fit_image
+from person_reid.data.images.image_files import Pixels, draft_large, fit_image
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.metadata import Filter
@@ -145,7 +145,7 @@ class Service:
 
         def forget(gallery: Gallery) -> int:
             if words == RETAIN and not any(gallery.images(which)):
-                return 0  # forgetting rewrites the whole file even if it finds nothing
+                return 0  # no line in the audit file every hour
             with self.audit.line(who, "forget", **details) as line:
                 count = line["images"] = gallery.forget_at_once(which, words)
             self.audit.forget_names(gallery.values("identity"))
@@ -186,6 +186,7 @@ class Service:
 
     def _fit(self, image: Image.Image) -> Pixels:
         """Return the network's input for an image; it is small even for a large image."""
+        draft_large(image, *self.embedder.size)
         return fit_image(image, *self.embedder.size, resize=self.embedder.resize)
 
     def _embed(self, pixels: list[Pixels]) -> Features:

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import tracemalloc
 from contextlib import closing, suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -62,7 +63,7 @@ def test_damage_in_the_middle_is_named(index):
             damaged.note("kind", {"name": 1})
             damaged.add([f"more {name}" for name in NAMES], FEATURES)
             damaged.forget(
-                Filter(image=b"none"), "the page of what was forgotten is read only here"
+                Filter(image=b"7.jpg"), "the page of what was forgotten is read only here"
             )
         for log in index.path.parent.glob("a.index-*"):  # it would mend the next damage
             log.unlink()
@@ -379,6 +380,33 @@ def test_a_forgetting_that_was_killed_deletes_its_pictures_next_time(tmp_path, m
     content = index.path.read_bytes()
     assert b"000001_" not in content
     assert b"000001_".hex().encode() not in content
+
+
+def test_forgetting_that_finds_nothing_changes_nothing(index, monkeypatch):
+    index.close()
+
+    def state():
+        return {
+            file.name: (file.stat().st_mtime_ns, file.read_bytes())
+            for file in index.path.parent.glob("a.index*")
+        }
+
+    before = state()
+    for call in (SearchIndex.forget, SearchIndex.forget_at_once):
+        with closing(SearchIndex(index.path)) as again:
+            assert call(again, Filter(identity="nobody"), "identity") == 0
+        assert state() == before
+    with closing(SearchIndex(index.path)) as again:
+        fill_disk(again, monkeypatch, "VACUUM")
+        most = Filter(images=tuple(map(Path, NAMES[:300])))
+        assert again.forget(most, "images") == 300
+        monkeypatch.undo()
+        assert again.forget(most, "images") == 0  # completes the rewriting
+    completed = state()
+    assert len(completed["a.index"][1]) < len(before["a.index"][1])
+    with closing(SearchIndex(index.path)) as again:
+        assert again.forget(most, "images") == 0
+    assert state() == completed
 
 
 @pytest.mark.parametrize("commands", [["VACUUM"], ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]])

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -47,37 +47,60 @@ def test_json_is_bounded_on_its_own(service, tmp_path):
 def test_images_of_a_request_are_decoded_one_by_one_up_to_so_many_pixels(service, monkeypatch):
     limits = ServiceLimits(most_megapixels=1, readers=1)
     small = Service(service.galleries.address, Colors(), service.access, limits)
-    there: list[None] = []
-    most, decode = [], image_files.decode_image
+    there, most, decoded = 0, 0, []
 
-    class Counted:
-        def __init__(self, image):
-            self.image = image
-            there.append(None)
-            most.append(len(there))
+    @contextmanager
+    def opened(content):
+        nonlocal there, most
+        with image_files.open_content(content) as image:
+            there += 1
+            most = max(most, there)
+            yield image
+            there -= 1
 
-        def __getattr__(self, name):
-            return getattr(self.image, name)
+    def fit(image):
+        decoded.append(image.size)
+        return np.zeros((16, 8, 3), np.uint8)
 
-        def __del__(self):
-            there.pop()
-
-    monkeypatch.setattr(requests, "decode_image", lambda *a: Counted(decode(*a)))
-    monkeypatch.setattr(small, "_fit", lambda image: np.zeros((16, 8, 3), np.uint8))
+    monkeypatch.setattr(requests, "open_content", opened)
+    monkeypatch.setattr(small, "_fit", fit)
     image = picture("red", "PNG", (500, 500))
     with TestClient(create_app(small), headers={"Authorization": f"Bearer {'read' * 4}"}) as client:
         assert client.post("/v1/embed", **sent(*[image] * 4)).status_code == 200
-        assert max(most) <= 2  # the next is decoded before the last one is let go
+        assert (most, len(decoded)) == (1, 4)
         answer = client.post("/v1/embed", **sent(*[image] * 5))
     assert answer.status_code == 413
     assert answer.json()["detail"] == "Send at most 1 megapixels in a request."
+    assert (most, len(decoded)) == (1, 8)  # the fifth was not decoded
+
+
+def test_a_large_image_is_held_once(service, monkeypatch):
+    """A JPEG is decoded at a fraction of its size, and no other photograph is copied."""
+    monkeypatch.setattr(image_files, "LARGE", 1000)
+    loaded, fit = [], image_files.in_rgb
+
+    def in_rgb(image):
+        loaded.append(fit(image))
+        assert loaded[-1] is image
+        return loaded[-1]
+
+    monkeypatch.setattr(image_files, "in_rgb", in_rgb)
+    contents = [picture("red", form, (800, 640)) for form in ("PNG", "JPEG")]
+    images = requests.decoded(contents, service._fit, 2)
+    assert [image.size for image in loaded] == [(800, 640), (100, 80)]
+    assert np.abs(images[0].pixels.astype(int) - images[1].pixels).max() <= 1
 
 
 def test_large_images_are_decoded_one_at_a_time(monkeypatch):
     monkeypatch.setattr(image_files, "LARGE", 100)
     content = picture("red")
+
+    def decode():
+        with image_files.open_content(io.BytesIO(content)):
+            pass
+
     assert image_files._large_one.acquire(timeout=1)
-    decoding = threading.Thread(target=image_files.decode_image, args=[io.BytesIO(content)])
+    decoding = threading.Thread(target=decode)
     decoding.start()
     decoding.join(0.2)
     assert decoding.is_alive()

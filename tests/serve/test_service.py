@@ -6,6 +6,7 @@ import json
 import re
 import struct
 import zlib
+from contextlib import closing
 from functools import partial
 from typing import Any
 from urllib.request import urlopen
@@ -517,6 +518,16 @@ def test_errors_name_files_without_their_folders():
         "/srv/a b/p.index",
     ).detail
     assert told == "p.index: '1.jpg' and 2.txt. Or: python tools/search.py"
+
+
+def test_a_message_about_a_damaged_image_names_no_folder(client, service):
+    with closing(SearchIndex(service.galleries.address)) as index:
+        index.add(["/home/anna smith/my photos/1.jpg"], np.eye(1, 6))
+        index.store.db.rows("UPDATE images SET camera = x'ff'")
+    answer = client.get("/v1/images")
+    assert answer.status_code == 500
+    assert "1.jpg" in answer.json()["detail"]
+    assert not any(word in answer.text for word in ("home", "anna", "smith", "photos"))
 
 
 def test_tokens_are_read_from_a_file(tmp_path):

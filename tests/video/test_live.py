@@ -209,9 +209,34 @@ def test_no_frame_of_a_live_track_is_before_the_first_and_its_record_outlives_fo
     assert len(indexed_tracks(gallery)[1]) == 2
 
     assert gallery.forget(Filter(camera="door"), "camera")
-    assert not [*tmp_path.rglob("*.jpg")]
+    assert not [*(tmp_path / "people.crops").iterdir()]  # no image, and no track file
     assert not recorded_tracks(gallery)
     for second in np.arange(60, 63, 0.05):
         look(second)
     assert recorded_tracks(gallery) == [record]
     assert len(indexed_tracks(gallery)[1]) == 1
+
+
+def test_the_track_file_of_a_camera_forgets_the_boxes_of_forgotten_images(tmp_path):
+    gallery = SearchIndex(tmp_path / "people.index")
+    live = LivePeople(find_by_colour, mean_colours, threshold=0.9)
+    kept = LiveGallery(live, {})
+    for looked in (*seen_by_two_cameras(live), *live.end()):
+        kept.keep(gallery, looked)
+    hall = next(each for each in recorded_tracks(gallery) if each.camera == "hall")
+    file, crops = Path(hall.path), Path(hall.crops)
+
+    def boxes():
+        return {(box.track, box.frame) for box in read_boxes(file)[1]}
+
+    before = boxes()
+    assert {track for track, _ in before} == {1, 2}
+    gallery.forget(Filter(camera="hall", track="1"), "track", keep_crops=True)
+    assert boxes() == before
+    _, *later = sorted(each for each in before if each[0] == 2)
+    first = min(crops.glob("000002_*.jpg"))
+    gallery.forget(Filter(image=first), "image")
+    assert boxes() == {each for each in before if each[0] == 1} | {*later}
+    assert len(file.read_bytes()) > 0
+    gallery.forget(Filter(source=hall.source), "source")
+    assert not any(crops.glob("000002_*.jpg"))

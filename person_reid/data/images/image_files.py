@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -41,6 +41,7 @@ CONVERSION = (
 )
 # EXIF's directory of camera entries, and two of these entries.
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
+ORIENTATION, UPRIGHT = 0x0112, 1
 PREPARED_RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 _large_one = threading.Lock()
 
@@ -70,14 +71,16 @@ def load_image(
     Raises ValueError for an image too large to decode or of more than 8 bits, and Pillow's error
     or OSError if the file cannot be read.
     """
-    with open_image(path) as image:
-        large = image.width * image.height > LARGE
-        if large:
-            # JPEG: decoded at half, a quarter or an eighth of its size
-            image.draft(None, (4 * max(height, width),) * 2)
+    with open_image(path) as image, _one_large(image):
+        draft_large(image, height, width)
         _check_size(image)
-        with _large_one if large else nullcontext():
-            return fit_image(image, height, width, resize)
+        return fit_image(image, height, width, resize)
+
+
+def draft_large(image: Image.Image, height: int, width: int) -> None:
+    """Let a large JPEG be decoded at half, a quarter or an eighth of its size."""
+    if image.width * image.height > LARGE:
+        image.draft(None, (4 * max(height, width),) * 2)
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -90,17 +93,21 @@ def read_image(path: str | Path) -> Image.Image:
         return in_rgb(image)
 
 
-def decode_image(content: BinaryIO) -> Image.Image:
-    """Return the picture in the content of an image file as a viewer shows it, in RGB.
+@contextmanager
+def open_content(content: BinaryIO) -> Iterator[Image.Image]:
+    """Open the content of an image file; of all large images, one at a time is open.
 
-    Raises ValueError for an image that is too large or of more than 8 bits, and Pillow's error or
-    OSError if it cannot be read.
+    Raises ValueError for an image that is too large, and Pillow's error if it cannot be read.
     """
     with Image.open(content, formats=_formats()) as image:
         _check_size(image)
-        large = image.width * image.height > LARGE
-        with _large_one if large else nullcontext():
-            return in_rgb(image)
+        with _one_large(image):
+            yield image
+
+
+def _one_large(image: Image.Image) -> AbstractContextManager[object]:
+    """Return the lock for decoding an image if it is large."""
+    return _large_one if image.width * image.height > LARGE else nullcontext()
 
 
 def _check_size(image: Image.Image) -> None:
@@ -152,18 +159,20 @@ def fit_image(image: Image.Image, height: int, width: int, resize: str = "bicubi
 
 
 def in_rgb(image: Image.Image) -> Image.Image:
-    """Return a PIL image as a viewer shows it.
+    """Return a PIL image as a viewer shows it, or the same image if nothing has to change.
 
     EXIF rotation is applied and transparency is drawn over white. Greyscale, palette and CMYK
     images become RGB. Raises ValueError for an image of more than 8 bits.
     """
     if image.mode[0] in DEEP:  # which Pillow's conversion clips at 255
         raise ValueError(TOO_DEEP)
-    image = ImageOps.exif_transpose(image)
+    image.load()  # and copy nothing in vain, as a photograph can have 150 MB
+    if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+        image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @cache

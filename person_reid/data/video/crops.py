@@ -189,10 +189,15 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
                     best[key] = score, number, crop
             if each is last[key] and key in best:
                 _, chosen, crop = best.pop(key)
-                write_crop(crop, folder / f"{each.track:06d}_{chosen:06d}.jpg")
+                write_crop(crop, folder / crop_name(each.track, chosen))
                 count += 1
     remark_on_broken(frames.path, broken)
     return count
+
+
+def crop_name(track: int, frame: int) -> str:
+    """Return the name of the image of a track that is cut from a frame; CROP_NAME fits it."""
+    return f"{track:06d}_{frame:06d}.jpg"
 
 
 def number_and_frame(path: Path) -> tuple[int, int]:

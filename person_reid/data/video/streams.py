@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from person_reid.config.times import stored
 from person_reid.data.video.frames import open_frames_with_rate, usual_step
@@ -65,6 +66,19 @@ Read = Callable[[str, int | None], Iterable[Timed]]  # the address, and N: every
 def is_stream(place: str) -> bool:
     """Return whether a place is a network stream or a webcam rather than a file."""
     return _scheme(place) in STREAM_SCHEMES or _is_webcam(place)
+
+
+def check_address(place: str) -> None:
+    """Raise UserError for an address of a stream without a host, or with half of its brackets."""
+    try:
+        malformed = _scheme(place) in STREAM_SCHEMES and not urlsplit(place).hostname
+    except ValueError:  # whose message may contain a password
+        malformed = True
+    if malformed:
+        raise UserError(
+            f"{shown_address(place)}: not an address; expected one such as rtsp://10.0.0.7/main or "
+            f"rtsp://[::1]/main{_advice(place)}."
+        )
 
 
 def _scheme(place: str) -> str:
@@ -116,8 +130,9 @@ class Streams:
     most_waiting: the maximum number of waiting frames per camera.
     read, now, wait: replace the sources and this machine's clock.
 
-    Use it in a `with` statement. It ends when all files have ended; streams never end. Cameras fail
-    independently. If the clock is set back, the log warns, and times continue as before.
+    Use it in a `with` statement, which ends its threads whatever happens. It ends when all files
+    have ended; streams never end. Cameras fail independently. If the clock is set back, the log
+    warns, and times continue as before. Raises UserError for a malformed address.
     """
 
     def __init__(
@@ -134,15 +149,18 @@ class Streams:
         self._every, self._most = every, most_waiting
         self._starts = starts or {}
         self._read, self._now = read or partial(read_frames, fps=fps), now
-        self._stopped = threading.Event()
+        self._begun, self._stopped = False, threading.Event()
         self._wait = wait or self._stopped.wait
         self._changed = threading.Condition()
         self.addresses = {name: str(address) for name, address in addresses.items()}
+        for address in self.addresses.values():
+            check_address(address)
         self._cameras = {name: _Camera(name, each) for name, each in self.addresses.items()}
         self._ahead, self._latest = 0.0, -math.inf  # of this machine's clock
         self._failure: BaseException | None = None
 
     def __enter__(self) -> "Streams":
+        self._begun = True
         for each in self._cameras.values():
             threading.Thread(
                 target=self._follow, args=[each], name=f"camera {each.name}", daemon=True
@@ -160,6 +178,10 @@ class Streams:
 
     def __iter__(self) -> Iterator[tuple[str, Frame, float]]:
         """Yield camera, frame and time. Raises UserError at the end if a file cannot be read."""
+        if not self._begun:
+            with self:
+                yield from self
+            return
         while True:
             for camera in self._next_ones():
                 with self._changed:
@@ -341,15 +363,20 @@ def open_stream(address: str) -> Any:
         settings["format"], place = _webcam(address)
     else:
         containers, protocols = STREAM_SCHEMES[_scheme(address)]
-        user = address.partition("://")[2].rpartition("@")[0]
-        if unsafe := [f"{sent} for {each}" for each, sent in UNSAFE.items() if each in user]:
-            advice = f". In a password, write {', '.join(unsafe)}."
+        advice = _advice(address)
         settings["container_options"] = {
             "format_whitelist": containers,
             "protocol_whitelist": protocols,
             "rtsp_flags": "prefer_tcp",
         }
     return open_container(place, shown_address(address), advice, **settings)
+
+
+def _advice(address: str) -> str:
+    """Return how to write a password with separators, or nothing if it has none."""
+    user = address.partition("://")[2].rpartition("@")[0]
+    unsafe = [f"{sent} for {each}" for each, sent in UNSAFE.items() if each in user]
+    return f". In a password, write {', '.join(unsafe)}" if unsafe else ""
 
 
 def _webcam(address: str) -> tuple[str, str]:

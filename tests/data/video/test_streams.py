@@ -218,6 +218,20 @@ def test_a_frame_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, mo
         video_files.open_container(str(tmp_path / "a.mp4"), "a.mp4")
 
 
+@pytest.mark.parametrize("address", ["rtsp://[::1/main", "rtsp:///main", "http://a:[secret@b/c"])
+def test_a_malformed_address_is_refused_at_once(address):
+    with pytest.raises(UserError, match="not an address; expected one such as") as refused:
+        Streams({"hall": "rtsp://[::1]/main", "door": address})
+    assert "secret" not in str(refused.value)
+    assert ("%5B" in str(refused.value)) == ("secret" in address)
+
+
+def test_streams_outside_of_a_with_statement_begin_and_end_with_the_loop():
+    streams = Streams({"a": "rtsp://a"}, read=lambda *_: iter([(frame(7), 0.0)] * 9))
+    assert next(iter(streams))[0] == "a"
+    assert streams._stopped.is_set()
+
+
 def test_streams_are_told_from_files():
     assert all(map(is_stream, ["rtsp://camera/1", "https://camera/mjpeg", "0", "/dev/video2"]))
     assert not any(map(is_stream, ["a.mp4", "hall", "C:/a.mp4", "file:///etc/passwd", "2026"]))
