@@ -249,7 +249,7 @@ def track(
     step: int,
     among: tuple[int, int],
 ) -> str | None:
-    """Return the track file of a video, created if necessary; None if the video shows no people."""
+    """Return the track file of a video, after writing it if necessary; None if nobody is shown."""
     digest = content_hash(shot.video)
     name = f"{as_file_name(name_of_frames(shot.video))}-{digest[:8]}.txt"
     path = Path(config.save) / "tracks" / name

@@ -440,7 +440,7 @@ def apply(config: ApplyConfig) -> None:
 
 
 def forget(config: ForgetConfig) -> None:
-    """Delete the images that all options together describe."""
+    """Delete the images that match all options."""
     names = ("image", *FILTERS, "where", "expire")
     if not (given := [name for name in names if getattr(config, name)]):
         flags = ", ".join(f"--{name}" for name in names[:-1])

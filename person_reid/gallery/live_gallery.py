@@ -201,7 +201,7 @@ class LiveGallery:
                 self._shown.setdefault(each.person, path)
 
     def _write(self, record: TrackRecord, zero: float, image: TrackImage) -> Path:
-        """Write an image and its line of the track file."""
+        """Write an image and its line in the track file."""
         frame = 1 + round((image.time - zero) * FRAMES_A_SECOND)
         name = crop_name(image.track, frame)
         write_crop(image.crop, Path(record.crops) / name)

@@ -74,7 +74,7 @@ def draw_curves(
 
 
 def panels_of(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return the panels of PANELS with something to draw."""
+    """Return the panels of PANELS that have something to draw."""
     names = dict.fromkeys(name for record in history for name in record)
     losses = {name: name.removeprefix(SUMMAND) for name in names if name.startswith(SUMMAND)}
     title, *others = PANELS.items()

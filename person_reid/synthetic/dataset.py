@@ -321,7 +321,7 @@ def draw_stranger(
 ) -> None:
     """Draw a passer-by who walks in any direction.
 
-    near: 1 is as near as the person the box is for.
+    near: how near the passer-by is; at 1, as near as the person whom the box is for.
     """
     other_way = replace(camera, yaw=rng.uniform(-np.pi, np.pi))
     draw_walker(canvas, Person.draw(rng), other_way, rng, feet, near * 0.9 * BOX[1])

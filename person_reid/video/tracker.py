@@ -110,7 +110,7 @@ class Tracks:
 
 
 class Tracker:
-    """Links the boxes of one camera into tracks, frame by frame; see the module.
+    """A tracker that links the boxes of one camera frame by frame, as the module describes.
 
     options: see TrackerOptions. Identities are 1, 2, … in the order in which tracks are confirmed.
     numbers: (N,), the number of the track of each box in the last frame, or 0. A track gets its
