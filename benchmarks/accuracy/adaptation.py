@@ -4,7 +4,7 @@
     python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch \\
       --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth --people 19 136 750
     python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch --people 136 \\
-      --weights osnet_x0_25_msmt17.pth --without_tracks --flags "--lr 3.5e-4"
+      --weights osnet_x0_25_msmt17.pth --flags "--lr 3.5e-4"
 
 People are drawn from query and gallery. The images of one person, camera and sequence form a track,
 which keeps at most eight of them, as for videos. `adapt.py` learns from them without labels. Prints
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from benchmarks.accuracy.across import MARKET, linked, photographed, row, true_people
+from benchmarks.accuracy.across import MARKET, linked, photographed, row
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid import Embedder
@@ -47,9 +47,6 @@ def main(argv=None):
     parser.add_argument(
         "--people", type=positive(int), nargs="+", default=[19, 136, 750], help="how many"
     )
-    parser.add_argument(
-        "--without_tracks", action="store_true", help="hide which track a crop belongs to"
-    )
     parser.add_argument("--flags", help="further flags of adapt.py")
     options = parser.parse_args(argv)
     options.weights = options.weights.resolve()
@@ -62,7 +59,7 @@ def main(argv=None):
         with TemporaryDirectory() as folder:
             os.chdir(folder)
             crops = shortened(drawn(every, people))
-            lay_out(crops, Path("crops"), options.without_tracks)
+            lay_out(crops, Path("crops"))
             wall, used = time.perf_counter(), time.process_time()
             start = ["--backbone", options.backbone, "--weights", str(options.weights)]
             where = ["--data_dir", "crops", "--cameras", "folders", "--name", "adapted"]
@@ -102,14 +99,14 @@ def shortened(paths):
     return [tracks[key][round(place)] for key, every in places.items() for place in every]
 
 
-def lay_out(paths, folder, without_tracks):
+def lay_out(paths, folder):
     """Link images into folders of cameras, named as the crops of tracks."""
     numbers: dict[tuple, int] = {}
     for path in paths:
         person, camera, sequence, frame = of_name(path)
         box = path.name.split("_")[3][:2]  # one frame may have several boxes
         track = numbers.setdefault((person, camera, sequence), len(numbers) + 1)
-        name = f"{track:06d}_{sequence}{frame}{box}.jpg" if not without_tracks else path.name
+        name = f"{track:06d}_{sequence}{frame}{box}.jpg"
         (folder / camera).mkdir(parents=True, exist_ok=True)
         (folder / camera / name).symlink_to(path)
 
@@ -120,7 +117,7 @@ def measured(embed, crops, others):
     people, cameras = of_names(crops)
     scene = photographed(crops, people, features)
     names, found = linked(scene)
-    _, idf1, *_ = row("", scene, true_people(scene), names, found.labels.astype(str))
+    _, idf1, *_ = row("", scene, names, found.labels.astype(str))
     own = report_clusters(features, people, cameras, people)["own_mAP"]
     strangers, places = of_names(others)
     strange = report_clusters(embed(others), strangers, places, strangers)["own_mAP"]

@@ -6,19 +6,16 @@ It compares `identify` and `people` of tools/search.py with the truth.
     python benchmarks/accuracy/people.py --result market.mat
     python benchmarks/accuracy/people.py --result market.mat --images 3 10 --track 5
 
-A person is scored by the best image, by the mean, or by both. Half of the people in a test set are
-enrolled with some gallery images each, and all queries are compared with the images from other
-cameras. Prints rows of Markdown, means over the draws: the share of queries of enrolled people
-whose best person is the right one (Rank@1), and the shares that are also above the thresholds that
-a tenth and a hundredth of the queries of strangers reach.
+Half of the people in a test set are enrolled with some gallery images each, and all queries are
+compared, without images from their own camera. Prints rows of Markdown, means over the draws: the
+share of queries of enrolled people whose best person is the right one (Rank@1), and the share that
+is also above the threshold that a tenth and a hundredth of the queries of strangers reach.
 
 Then the whole gallery is grouped. Purity is the share of grouped images whose group mostly shows
-their person. Further columns are the share of the pairs in the groups that are right, and the share
-of the pairs of one person that are in one group.
+their person.
 """
 
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -28,24 +25,20 @@ import numpy as np
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
-from person_reid.gallery.identification import best_and_mean
+from person_reid.gallery.identification import person_scores
 from person_reid.retrieval.clusters import group_people
-from person_reid.retrieval.identities import pair_f1
 from person_reid.retrieval.results import load_result
 
 RATES = (0.1, 0.01)  # shares of strangers mistaken for a known person
-SCORES = {"best": (1, 0), "mean": (0, 1), "both": (0.5, 0.5)}  # weights of the two cosines
-HEADER = "| images per person | score | Rank@1 | {} | threshold |".format(
+HEADER = "| images a person | Rank@1 | {} | threshold |".format(
     " | ".join(f"right, {rate:.0%} of strangers matched" for rate in RATES)
 )
-GROUPS = (
-    "| radius | groups | people | images in groups | purity | pairs right | pairs found | time |"
-)
-RADII = (0.4, 0.5, 0.6)
+GROUPS = "| radius | groups | people | images in groups | purity |"
+RADII = (0.4, 0.5)
 
 
 def main(argv=None):
-    """Print a table with a row for each number of images and score."""
+    """Print a table with a row for each number of images, and one with a row for each radius."""
     parser = Parser(__doc__)
     parser.add_argument(
         "--result", type=Path, required=True, metavar="FILE", help="features of test.py"
@@ -67,30 +60,25 @@ def main(argv=None):
     query, gallery = (
         each.select(np.flatnonzero(each.labels > 0)) for each in load_result(options.result)
     )
-    print(machine(), f"{HEADER}\n|{'---|' * (4 + len(RATES))}", sep="\n\n", flush=True)
+    print(machine(), f"{HEADER}\n|{'---|' * (3 + len(RATES))}", sep="\n\n", flush=True)
     for most in options.images:
         draws = [
             trial(query, gallery, most, options.track, np.random.default_rng(i))
             for i in range(options.draws)
         ]
-        for name in SCORES:
-            rank1, *right, threshold = np.mean([draw[name] for draw in draws], axis=0)
-            print(
-                f"| {most} | {name} | "
-                f"{' | '.join(f'{100 * share:.1f}' for share in (rank1, *right))} ",
-                end="",
-            )
-            print(f"| {threshold:.3f} |", flush=True)
-    print(f"\n{GROUPS}\n|{'---|' * 8}")
+        *shares, threshold = np.mean(draws, axis=0)
+        cells = " | ".join(f"{100 * share:.1f}" for share in shares)
+        print(f"| {most} | {cells} | {threshold:.3f} |", flush=True)
+    print(f"\n{GROUPS}\n|{'---|' * 5}")
     for radius in RADII:
         print(grouped(gallery, radius), flush=True)
 
 
 def trial(query, gallery, most, track, random):
-    """Return, for each score, Rank@1, the shares named right at each rate, the first threshold."""
+    """Return Rank@1, the shares named right at each rate, and the first threshold."""
     people = np.unique(query.labels)
     known = random.choice(people, len(people) // 2, replace=False)
-    found: dict[str, list] = {name: [] for name in SCORES}
+    found = []
     for camera in np.unique(query.cameras):
         inside = random.permutation(
             np.flatnonzero(np.isin(gallery.labels, known) & (gallery.cameras != camera))
@@ -99,19 +87,14 @@ def trial(query, gallery, most, track, random):
         enrolled = gallery.select(inside[nth(gallery.labels[inside]) < most])
         asked = np.flatnonzero(query.cameras == camera)
         tracks = [track_of(query, gallery, i, track) for i in asked]
-        names, best, mean = best_and_mean(
-            tracks, [(enrolled.labels.astype(str), enrolled.features)]
-        )
+        names, scores = person_scores(tracks, [(enrolled.labels.astype(str), enrolled.features)])
         truth = query.labels[asked]
         # A person whom only this camera knows is not searched for.
         asks = np.isin(truth, enrolled.labels) | ~np.isin(truth, known)
-        for name, (first, second) in SCORES.items():
-            score = (first * best + second * mean)[asks]
-            right = np.array(names)[score.argmax(axis=1)].astype(int) == truth[asks]
-            found[name].append((right, score.max(axis=1), np.isin(truth[asks], known)))
-    return {
-        name: rates(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in found.items()
-    }
+        score = scores[asks]
+        right = np.array(names)[score.argmax(axis=1)].astype(int) == truth[asks]
+        found.append((right, score.max(axis=1), np.isin(truth[asks], known)))
+    return rates(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def nth(labels):
@@ -141,25 +124,16 @@ def rates(right, score, known):
 
 
 def grouped(gallery, radius):
-    """Group the gallery within a radius, and return the table's row."""
-    began = time.perf_counter()
+    """Return the row of a radius."""
     names = group_people(gallery.features, gallery.cameras, [""] * len(gallery), radius)
-    seconds = time.perf_counter() - began
     inside = np.array([bool(name) for name in names])
     groups, group = np.unique(np.array(names)[inside], return_inverse=True)
     people, person = np.unique(gallery.labels, return_inverse=True)
     table = np.zeros((len(groups), len(people)), int)
     np.add.at(table, (group, person[inside]), 1)
-    alone = [name or f"alone {index}" for index, name in enumerate(names)]
-    pairs = pair_f1(gallery.labels, alone)
-    shares = (
-        inside.mean(),
-        table.max(axis=1).sum() / inside.sum(),
-        pairs.precision,
-        pairs.recall,
-    )
-    figures = " | ".join(f"{100 * share:.1f}" for share in shares)
-    return f"| {radius:g} | {len(groups)} | {len(people)} | {figures} | {seconds:.1f} s |"
+    purity = table.max(axis=1).sum() / inside.sum()
+    shares = f"{100 * inside.mean():.1f} | {100 * purity:.1f}"
+    return f"| {radius:g} | {len(groups)} | {len(people)} | {shares} |"
 
 
 if __name__ == "__main__":

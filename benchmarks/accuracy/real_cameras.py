@@ -33,12 +33,12 @@ from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser
 from person_reid.config.times import parsed
 from person_reid.console import run_script
-from person_reid.data.video.frames import open_frames, usual_step
+from person_reid.data.video.frames import open_frames
 from person_reid.data.video.streams import Streams, read_frames
 from person_reid.data.video.tracked_boxes import Track, read_tracks
 from person_reid.gallery.linked_tracks import LinkedTracks
 from person_reid.gallery.people_folder import count_people
-from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes
+from person_reid.retrieval.identities import listed_boxes, matching_boxes
 from person_reid.text import markdown_table
 from tools import people
 
@@ -49,17 +49,7 @@ WAYS = {
     "live": ["--live"],
 }
 START = "2026-01-05T09:00:00Z"  # when live cameras start
-HEADER = [
-    "",
-    "right",
-    "wrong",
-    "missed",
-    "F1",
-    "tracks",
-    "of each person",
-    "IDF1",
-    "said, corrected",
-]
+HEADER = ["", "right", "wrong", "missed", "F1", "tracks of each person", "said, corrected"]
 SAID = re.compile(r"(\S+): track (\d+) is person (\d+)(, and not)?")
 
 
@@ -68,7 +58,6 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("videos", nargs="+", type=Path, help="videos of one or more cameras")
     parser.add_argument("--truth", type=Path, required=True, help="folder of VIDEO.txt")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="only these")
     parser.add_argument("--keep", type=Path, help="folder for what tools/people.py writes")
     options, words = parser.parse_known_args(argv)
     fps = {video.stem: open_frames(video).fps or 0.0 for video in options.videos}
@@ -80,10 +69,10 @@ def main(argv=None):
     keep = options.keep or Path(mkdtemp())
     seen = [{who for name, who, _ in truth if name in cameras} for cameras in (fps, *zip(fps))]
     rows, counts = [], [["truth", *(str(len(each)) for each in seen)]]
-    for way in options.ways:
-        folder = ["--save", str(keep / re.sub("[ ,]+", "-", way))]
-        linked, said = find_people(options.videos, [*words, *WAYS[way], *folder])
-        rows.append([way, *figures(linked, truth, fps, WAYS[way]), said])
+    for way, flags in WAYS.items():
+        folder = ["--save", str(keep / way.replace(" ", "-"))]
+        linked, said = find_people(options.videos, [*words, *flags, *folder])
+        rows.append([way, *figures(linked, truth, fps), said])
         counts.append([way, *counts_of(linked, fps)])
     print(machine(), "", markdown_table(HEADER, rows), "", sep="\n")
     print(markdown_table(["people", "all", *fps], counts))
@@ -129,12 +118,12 @@ class Played(Streams):
             yield camera, frame, self._starts[camera] + seconds
 
 
-def figures(linked, truth, fps, words):
-    """Return the cells of a row under HEADER. words: the way, one of WAYS."""
-    found, live = [], False
+def figures(linked, truth, fps):
+    """Return the cells of a row under HEADER."""
+    found = []
     for number, each in enumerate(linked.tracks):
         frames, camera = each.track.frames, each.record.camera
-        if live := bool(each.record.start):
+        if each.record.start:  # live
             begun = (parsed(each.record.start) - parsed(START)).total_seconds()
             frames = 1 + np.round((begun + (frames - 1) / each.record.fps) * fps[camera]).astype(
                 int
@@ -154,23 +143,8 @@ def figures(linked, truth, fps, words):
     right, wrong, missed = both[True, True], both[False, True], both[True, False]
     f1 = 2 * right / max(2 * right + wrong + missed, 1)
     appearances = {(found[number][0], who) for number, who in shown.items()}
-    idf1 = ""
-    if not live:
-        every = int(words[words.index("--every") + 1]) if "--every" in words else 0
-        steps = {camera: every or usual_step(rate) for camera, rate in fps.items()}
-        looked = np.array(
-            [
-                int(frame) % steps[camera] == 1 % steps[camera]
-                for camera, _, frame in (place.rpartition(" ") for place in frames)
-            ]
-        )
-        kept = np.cumsum(looked) - 1
-        pairs[:, 0] = kept[pairs[:, 0]]
-        names = [person[int(number)] for number in numbers]
-        idf1 = f"{100 * identity_f1(who[looked], names, pairs).f1:.1f}"
-    whole = {(each.record.camera, each.track.number) for each in linked.tracks}
     share = f"{len(shown) / len(appearances):.1f}"
-    return [*map(str, (right, wrong, missed)), f"{f1:.2f}", str(len(whole)), share, idf1]
+    return [*map(str, (right, wrong, missed)), f"{f1:.2f}", share]
 
 
 def counts_of(linked, fps):

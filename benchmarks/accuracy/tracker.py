@@ -10,8 +10,8 @@
 prepare.py --synthetic --walks draws the walks. Their boxes are the true ones with the errors of a
 detector: 5 % are missed, and more of hidden people; the sides are off by 3 % of the box's size;
 hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes are
-files in MOTChallenge's format; --video is a video in which a detector finds the boxes. --from
-NETWORK adds rows for walks with appearance. Prints a table in Markdown. Roboflow's rows need
+files in MOTChallenge's format; --video uses the boxes that a detector finds there. --from NETWORK
+adds rows with appearance. Prints a table in Markdown. Roboflow's rows need
 `pip install trackers`.
 """
 
@@ -50,9 +50,11 @@ def main(argv=None):
     parser.add_argument("--video", type=Path, help="video of the true tracks, in place of --boxes")
     parser.add_argument("--detector", default="yolox_nano", help="name or file, for --video")
     parser.add_argument("--detector_tiles", type=int, default=0, help="for --video")
-    parser.add_argument("--fps", type=float, default=25, help="frame rate of --truth")
-    parser.add_argument("--every", type=positive(int), default=1, help="process every Nth frame")
-    parser.add_argument("--from", dest="source", help="run, network or exported file, for --walks")
+    parser.add_argument("--fps", type=float, default=25, help="their frame rate")
+    parser.add_argument(
+        "--every", type=positive(int), default=1, help="frames from one to the next"
+    )
+    parser.add_argument("--from", dest="source", help="run, network or exported file")
     parser.add_argument("--weights", type=Path, help="weight file of a network")
     options = parser.parse_args(argv)
     given = bool(options.boxes) + bool(options.video)
@@ -63,8 +65,9 @@ def main(argv=None):
     for name, truth, boxes, fps in sequences(options):
         trackers = {"this": tracked}
         trackers |= {name: partial(tracked_by_roboflow, name=name) for name in ROBOFLOW}
-        if embed and options.walks:
-            features = features_of_rows(embed, options.walks / name / "img1", boxes)
+        if embed:
+            frames = options.video or options.walks / name / "img1"
+            features = features_of_rows(embed, frames, boxes)
             trackers["this, with appearance"] = partial(tracked, features=features)
         for tracker, track in trackers.items():
             found = track(boxes, fps, options.every)
@@ -113,13 +116,6 @@ def read_rows(file):
     return rows
 
 
-def write_rows(file, rows):
-    """Write rows with identities in MOTChallenge's format, without class and visibility."""
-    lines = rows[:, : SCORE + 1].copy()
-    lines[:, 4:6] -= lines[:, 2:4]
-    np.savetxt(file, lines, ["%d", "%d", *["%.2f"] * 5], ",")
-
-
 def detected(truth, seed):
     """Return the true boxes with the errors of a detector."""
     rng = np.random.default_rng(seed)
@@ -142,12 +138,12 @@ def frames_of(boxes, every):
         yield frame, boxes[boxes[:, FRAME] == frame]
 
 
-def features_of_rows(embed, folder, boxes):
-    """Return the features (N, D) of boxes in the images of a folder."""
-    frames = open_frames(folder)
+def features_of_rows(embed, video, boxes):
+    """Return the features (N, D) of boxes in the frames of a video."""
+    frames = open_frames(video)
     parts = {}
     for number, frame in frames.read(frames.numbers):
-        assert frame is not None, f"{folder}: frame {number} cannot be decoded"
+        assert frame is not None, f"{video}: frame {number} cannot be decoded"
         rows = np.flatnonzero(boxes[:, FRAME] == number)
         some = boxes[rows]
         found = features_of_boxes(embed, frame, some[:, 2:6], some[:, SCORE], Tracker())

@@ -17,16 +17,15 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.gallery.search import FILTERS, NEIGHBOURS, QUERIES, images, new_images
-from benchmarks.support.measure import apart, machine, own_peak
+from benchmarks.support.measure import apart, machine
 from benchmarks.support.parser import Parser, positive
 from benchmarks.support.postgres_server import PostgresServer
 from person_reid.console import run_script
@@ -37,9 +36,9 @@ from person_reid.gallery.postgres import PostgresGallery
 from person_reid.retrieval.neighbours import nearest_of_chunks
 
 ASKED = {"all": EVERYTHING, **FILTERS}
-STEP = 5000  # images per addition
-MORE = 10_000  # images added to the full galleries, at most a tenth of what they hold
-HEAD = "| | add | prepare | disk | memory | one adds | two add |\n|---|---|---|---|---|---|---|"
+STEP = 5000  # images of an addition
+MORE = 10_000  # images added to the full galleries, at most a tenth of them
+HEAD = "| | add | prepare | disk | one adds | two add |\n|---|---|---|---|---|---|"
 
 
 def main(argv=None):
@@ -73,16 +72,19 @@ def main(argv=None):
                 "file": sum(each.stat().st_size for each in folder.glob("people.index*")),
                 "PostgreSQL": on_disk(address),
             }
-            memory = {"file": asked["file"][1], "PostgreSQL": server_memory(server)}
-            grown = {name: both(place, *size) for name, place in places.items()}
+            more = min(options.images // 10, MORE), options.dimension
+            grown = {
+                name: [adding(place, names, *more) for names in (["one"], ["two", "three"])]
+                for name, place in places.items()
+            }
     print(HEAD)
     for name, (added, prepared) in made.items():
         rates = " | ".join(f"{rate:,.0f} images/s" for rate in grown[name])
-        sizes = f"{disks[name] / 1e9:.2f} GB | {memory[name]:.2f} GB"
-        print(f"| {name} | {added:.1f} s | {prepared:.1f} s | {sizes} | {rates} |")
+        times = f"{added:.1f} s | {prepared:.1f} s"
+        print(f"| {name} | {times} | {disks[name] / 1e9:.2f} GB | {rates} |")
     print("\n| | images | engine | p50 | p99 | recall |\n|---|---|---|---|---|---|")
     for which in right:
-        for name, (rows, _) in asked.items():
+        for name, rows in asked.items():
             count, half, most, recall = rows[which]
             times = f"{half:.1f} ms | {most:.1f} ms"
             print(f"| {which} | {count:,} | {name} | {times} | {recall:.3f} |")
@@ -130,12 +132,6 @@ def add(gallery, chunk, prefix=""):
     return time.perf_counter() - began
 
 
-def both(place, count, dimension):
-    """Return how many images per second one process adds to a gallery, and two at the same time."""
-    more = min(count // 10, MORE)
-    return [adding(place, names, more, dimension) for names in (["one"], ["two", "three"])]
-
-
 def adding(place, names, count, dimension):
     """Return how many images per second several processes add together, each its own."""
     context = multiprocessing.get_context("spawn")
@@ -164,7 +160,7 @@ def add_when_all_are_ready(place, name, count, dimension, ready):
 
 
 def asked_of(place, queries, right):
-    """Return {filter: (images, p50, p99, recall)}, and the memory of the process in GB."""
+    """Return {filter: (images, p50, p99, recall)}."""
     rows = {}
     with closing(open_gallery(place)) as gallery:
         for name, (admitted, nearest) in right.items():
@@ -179,22 +175,13 @@ def asked_of(place, queries, right):
                 wanted += len(paths)
             recall = hits / max(1, wanted)
             rows[name] = admitted, *np.percentile(times, [50, 99]).tolist(), recall
-    return rows, own_peak()
+    return rows
 
 
 def on_disk(address):
     """Return how many bytes the tables of a gallery take, with their indexes."""
     with closing(PostgresGallery(address)) as gallery:
         return gallery._rows("SELECT pg_total_relation_size('\"{name}_images\"')")[0][0]
-
-
-def server_memory(server):
-    """Return the memory of a server's processes in GB, each shared page counted once."""
-    parent, total = psutil.Process(server.process.pid), 0
-    for process in [parent, *parent.children()]:
-        with suppress(psutil.NoSuchProcess):  # one that has just ended
-            total += process.memory_full_info().pss
-    return total / 1e9
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import sys
 import types
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -85,14 +85,6 @@ def module_of(folder: Path, name: str) -> Any:
         sys.path[:] = before
 
 
-def norms_of_width(network: Any, width: int) -> Any:
-    """Replace the necks of a shrunken network, whose width is always 768, by ones of `width`."""
-    for name in dict(network.named_children()):
-        if name.startswith("bottleneck"):
-            setattr(network, name, nn.BatchNorm1d(width))
-    return network
-
-
 def transreid(
     folder: Path,
     size: tuple[int, int],
@@ -121,7 +113,11 @@ def transreid(
         {kind: getattr(backbones, kind) if kind else tiny},
         *([True] if local else []),
     )
-    return network if kind else norms_of_width(network, TINY["embed_dim"])
+    if not kind:  # the code gives the necks a width of 768
+        for name in dict(network.named_children()):
+            if name.startswith("bottleneck"):
+                setattr(network, name, nn.BatchNorm1d(TINY["embed_dim"]))
+    return network
 
 
 def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> Any:
@@ -138,19 +134,13 @@ def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> An
 
 
 def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) -> Any:
-    """Build CLIP-ReID's network with its image transformer, without CLIP's weight file."""
-    make = module_of(folder, "model.make_model")
-    stride = model["STRIDE_SIZE"][0]
-    layers = sys.modules["model.clip.model"]
-    visual = partial(layers.VisionTransformer, width=width, layers=12, heads=width // 64 or 4)
+    """Build CLIP-ReID's network with its image transformer, without the file of CLIP."""
 
-    def load(name: str, height: int, across: int, _: int) -> Any:
-        transformer = visual(height, across, 16, stride, output_dim=512)
-        return SimpleNamespace(visual=transformer, to=lambda device: None)
+    def visual(layers: Any, height: int, across: int) -> Any:
+        stride, heads = model["STRIDE_SIZE"][0], width // 64 or 4
+        return layers.VisionTransformer(height, across, 16, stride, width, 12, heads, 512)
 
-    make.load_clip_to_cpu = load
-    config = configuration(size, **model | {"NAME": "ViT-B-16"})
-    network = make.build_transformer(NUM_CLASSES, CAMERAS, 0, config)
+    network = with_clip(folder, size, visual, CAMERAS, NAME="ViT-B-16", **model)
     network.bottleneck = nn.BatchNorm1d(width)
     if model.get("SIE_CAMERA"):
         network.cv_embed = nn.Parameter(torch.zeros(CAMERAS, width))
@@ -158,17 +148,22 @@ def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) ->
 
 
 def clip_resnet(folder: Path, size: tuple[int, int], layers: Any = (3, 4, 6, 3)) -> Any:
-    """Build CLIP-ReID's network with its ResNet, without CLIP's weight file."""
+    """Build CLIP-ReID's network with its ResNet, without the file of CLIP."""
+
+    def visual(code: Any, height: int, width: int) -> Any:
+        return code.ModifiedResNet(layers, 1024, 32, height * width, 64)
+
+    return with_clip(folder, size, visual, 0, NAME="RN50")
+
+
+def with_clip(folder: Path, size: tuple[int, int], visual: Any, cameras: int, **model: Any) -> Any:
+    """Build CLIP-ReID's network. visual: (module, height, width) → its part for images."""
     make = module_of(folder, "model.make_model")
     code = sys.modules["model.clip.model"]
-
-    def load(name: str, height: int, width: int, _: int) -> Any:
-        resnet = code.ModifiedResNet(layers, 1024, 32, height * width, 64)
-        return SimpleNamespace(visual=resnet, to=lambda device: None)
-
-    make.load_clip_to_cpu = load
-    config = configuration(size, NAME="RN50")
-    return make.build_transformer(NUM_CLASSES, 0, 0, config)
+    make.load_clip_to_cpu = lambda name, height, width, stride: SimpleNamespace(
+        visual=visual(code, height, width), to=lambda device: None
+    )
+    return make.build_transformer(NUM_CLASSES, cameras, 0, configuration(size, **model))
 
 
 def solider(folder: Path, size: tuple[int, int], kind: str = "", **settings: Any) -> Any:
@@ -208,11 +203,9 @@ def fastreid(
     return network
 
 
-def half_range(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
-    """Return the features that TransReID's test code, and code built on it, computes."""
-    test = Compose([ToPILImage(), Resize(size), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
-    cameras = {} if sides is None else {"cam_label": sides}
-    return network(torch.stack([test(image) for image in images]), **cameras)
+def half_range(*arguments: Any) -> Any:
+    """Return the features that the test code of TransReID, and of code built on it, computes."""
+    return features_of(Normalize([0.5] * 3, [0.5] * 3), *arguments)
 
 
 def first_of_half_range(*arguments: Any) -> Any:
@@ -220,25 +213,37 @@ def first_of_half_range(*arguments: Any) -> Any:
     return half_range(*arguments)[0]
 
 
-def of_cluster_contrast(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
-    """Return the features that the programs without labels compute, of unit length."""
-    values = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    test = Compose([ToPILImage(), Resize(size, interpolation=3), ToTensor(), values])
-    features = network(torch.stack([test(image) for image in images]))
-    return nn.functional.normalize(features)
-
-
-def with_imagenet(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
+def with_imagenet(*arguments: Any, **resize: Any) -> Any:
     """Return the features that CLIP-ReID's test code computes with its ResNet."""
     values = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    test = Compose([ToPILImage(), Resize(size), ToTensor(), values])
-    return network(torch.stack([test(image) for image in images]))
+    return features_of(values, *arguments, **resize)
+
+
+def of_cluster_contrast(*arguments: Any) -> Any:
+    """Return the features that the programs without labels compute, of unit length."""
+    return nn.functional.normalize(with_imagenet(*arguments, interpolation=3))
+
+
+def features_of(
+    values: Any, network: Any, images: list[Any], size: tuple[int, int], sides: Any, **resize: Any
+) -> Any:
+    """Return what a network gives for images with these values."""
+    test = Compose([ToPILImage(), Resize(size, **resize), ToTensor(), values])
+    cameras = {} if sides is None else {"cam_label": sides}
+    return network(torch.stack([test(image) for image in images]), **cameras)
 
 
 def as_fastreid(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
     """Return the features that fast-reid's test code computes."""
     test = Compose([ToPILImage(), Resize(size, interpolation=3), PILToTensor()])
     return network({"images": torch.stack([test(image).float() for image in images])})
+
+
+# Builder: (network, images, size, cameras) → the authors' features.
+TESTS = {
+    transreid: half_range, clip: half_range, clip_resnet: with_imagenet, fastreid: as_fastreid,
+    solider: first_of_half_range, cluster_contrast: of_cluster_contrast,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,6 @@ class Case:
     model: arguments of the builder.
     size: (height, width) of the images.
     changes: fields of our entry that shrink it.
-    test: (network, images, size, cameras) → the authors' features.
     """
 
     repository: str
@@ -260,7 +264,6 @@ class Case:
     model: dict[str, Any] = field(default_factory=dict)
     size: tuple[int, int] = (256, 128)
     changes: dict[str, Any] = field(default_factory=dict)
-    test: Callable[..., Any] = half_range
 
 
 def shrunken(
@@ -278,21 +281,20 @@ def of_fastreid(
     """Return the case of a configuration of fast-reid."""
     model = {"config": f"Market1501/{config}"}
     if not layers:
-        return Case("JDAI-CV+fast-reid", fastreid, backbone, model, size, {}, as_fastreid)
+        return Case("JDAI-CV+fast-reid", fastreid, backbone, model, size)
     changes = {"layers": layers, "non_local": non_local}
-    model |= changes
-    return Case("JDAI-CV+fast-reid", fastreid, backbone, model, (64, 32), changes, as_fastreid)
+    return Case("JDAI-CV+fast-reid", fastreid, backbone, model | changes, (64, 32), changes)
 
 
 TRANSREID, SSL = "damo-cv+TransReID", "damo-cv+TransReID-SSL/transreid_pytorch"
 PASS, CLIP_REID = "CASIA-IVA-Lab+PASS-reID/PASS_transreid", "Syliz517+CLIP-ReID"
-SSL_ROOT, PASS_ROOT = "damo-cv+TransReID-SSL", "CASIA-IVA-Lab+PASS-reID"
+SSL_USL = "damo-cv+TransReID-SSL/cluster-contrast-reid"
+PASS_USL = "CASIA-IVA-Lab+PASS-reID/PASS_cluster_contrast_reid"
 SOLIDER, ONE_EACH = "tinyvision+SOLIDER-REID", (1, 1, 1, 1)
 WINDOWS: dict[str, Any] = {"depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
 PERSONVIT = "hustvl+PersonViT/transreid_pytorch"
-CAMERA: dict[str, Any]
-STRIDE12: dict[str, Any]
-CAMERA, STRIDE12 = {"SIE_CAMERA": True}, {"STRIDE_SIZE": [12, 12]}
+CAMERA: dict[str, Any] = {"SIE_CAMERA": True}
+STRIDE12: dict[str, Any] = {"STRIDE_SIZE": [12, 12]}
 JPM, STEM = {"local": True}, {"STEM_CONV": True}
 SHALLOW = {"mlp_ratio": 3.0, "qkv_bias": False, "scale": 0.1}
 CLIP = {"SIE_COE": 1.0, "STRIDE_SIZE": [16, 16]} | CAMERA
@@ -344,7 +346,6 @@ CASES = {
         {"layers": ONE_EACH},
         (64, 32),
         {"layers": ONE_EACH},
-        with_imagenet,
     ),
     "SOLIDER": Case(
         SOLIDER,
@@ -353,58 +354,32 @@ CASES = {
         {**WINDOWS, "embed_dims": 24},
         (128, 64),
         {"settings": {**WINDOWS, "embed_dim": 24}, "dim": 192, "channels": 192},
-        first_of_half_range,
     ),
-    "TransReID-SSL without labels": replace(
-        shrunken(
-            f"{SSL_ROOT}/cluster-contrast-reid", cluster_contrast, "transreid_ssl_vit_small_usl"
-        ),
-        test=of_cluster_contrast,
+    "TransReID-SSL without labels": shrunken(
+        SSL_USL, cluster_contrast, "transreid_ssl_vit_small_usl"
     ),
     "TransReID-SSL without labels, whole": Case(
-        f"{SSL_ROOT}/cluster-contrast-reid",
+        SSL_USL,
         cluster_contrast,
         "transreid_ssl_vit_small_ics_usl",
         {"embed_dim": 384, "depth": 12, "num_heads": 6, "conv_stem": True},
-        test=of_cluster_contrast,
     ),
-    "PASS without labels": replace(
-        shrunken(
-            f"{PASS_ROOT}/PASS_cluster_contrast_reid",
-            cluster_contrast,
-            "pass_vit_small_usl",
-            96,
-            {"reg_tokens": 3},
-        ),
-        test=of_cluster_contrast,
+    "PASS without labels": shrunken(
+        PASS_USL, cluster_contrast, "pass_vit_small_usl", 96, {"reg_tokens": 3}
     ),
-    # The whole network.
-    "CLIP-ReID ResNet, whole": Case(
-        CLIP_REID, clip_resnet, "clip_reid_resnet50", test=with_imagenet
-    ),
+    "CLIP-ReID ResNet, whole": Case(CLIP_REID, clip_resnet, "clip_reid_resnet50"),
     "LUPerson MGN, whole": Case(
         "DengpanFu+LUPerson/fast-reid",
         fastreid,
         "luperson_mgn_resnet50",
         {"config": "CMDM/mgn_R50_moco"},
         (384, 128),
-        test=as_fastreid,
     ),
     "SOLIDER Swin-T, whole": Case(
-        SOLIDER,
-        solider,
-        "solider_swin_tiny",
-        {"kind": "tiny"},
-        (384, 128),
-        test=first_of_half_range,
+        SOLIDER, solider, "solider_swin_tiny", {"kind": "tiny"}, (384, 128)
     ),
     "SOLIDER Swin-B, whole": Case(
-        SOLIDER,
-        solider,
-        "solider_swin_base",
-        {"kind": "base"},
-        (384, 128),
-        test=first_of_half_range,
+        SOLIDER, solider, "solider_swin_base", {"kind": "base"}, (384, 128)
     ),
     "fast-reid SBS R50-ibn, whole": of_fastreid(
         "sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", size=(384, 128)
@@ -443,7 +418,7 @@ def record(sources: Path, name: str) -> dict[str, Any]:
         "changes": case.changes,
         "size": list(case.size),
         "cameras": cameras,
-        "unit": case.test is of_cluster_contrast,
+        "unit": case.build is cluster_contrast,
         "shapes": {
             key: list(value.shape)
             for key, value in network.state_dict().items()
@@ -453,7 +428,7 @@ def record(sources: Path, name: str) -> dict[str, Any]:
     network.load_state_dict(authors_weights(found), strict=False)
     images, sides = list(images_of(case.size)), cameras and torch.tensor(cameras) - 1
     with torch.inference_mode():
-        expected = case.test(network, images, case.size, sides).numpy()
+        expected = TESTS[case.build](network, images, case.size, sides).numpy()
     with TemporaryDirectory() as folder:
         file = Path(folder, "authors.pth")
         torch.save(network.state_dict(), file)

@@ -51,7 +51,7 @@ from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.data.layout import JUNK, read_split
 from person_reid.errors import UserError
-from person_reid.retrieval.results import FeatureSet, load_result
+from person_reid.retrieval.results import load_result
 
 NETWORK, SIZE = "osnet_x0_25", (256, 128)
 ROUNDS = 3  # runs of each row
@@ -178,8 +178,7 @@ def for_peers(result, compiled, folder):
 def without_junk(result):
     """Return query and gallery without ignored images, which the peers drop beforehand."""
     query, gallery = load_result(result)
-    kept = gallery.labels != JUNK
-    return query, FeatureSet(gallery.features[kept], gallery.labels[kept], gallery.cameras[kept])
+    return query, gallery.select(np.flatnonzero(gallery.labels != JUNK))
 
 
 def features(options):

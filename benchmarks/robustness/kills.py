@@ -13,6 +13,7 @@ index; at the end, weights, layout and index must equal those of an undisturbed 
 may contain a byte of what was forgotten. POSIX only.
 """
 
+import multiprocessing
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ import sqlite3
 import sys
 import tempfile
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import prepare
 import train
-from benchmarks.robustness.children import run
 from benchmarks.support.parser import Parser
 from benchmarks.support.people import write_people
 from person_reid import files
@@ -284,7 +285,7 @@ def kill(command, workspace, kills, most, check=lambda: None):
         if killed == kills:
             break
         acts = random.randint(1, most)
-        outcome = run(lambda: doomed(command, acts), workspace, PATIENCE)  # noqa: B023
+        outcome = run(lambda: doomed(command, acts), workspace)  # noqa: B023
         if outcome.status not in (0, -signal.SIGKILL):
             raise UserError(f"{outcome.status}: {outcome.output}")
         killed += outcome.status != 0
@@ -293,9 +294,39 @@ def kill(command, workspace, kills, most, check=lambda: None):
     return killed
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended.
+
+    status: its exit status, or minus the number of the signal that ended it; None if it hung.
+    """
+
+    status: int | None
+    output: str
+
+
+def run(function, folder):
+    """Call function() in a forked child, in `folder`, and return its Outcome."""
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+
+        def child():
+            os.chdir(folder)
+            sys.stdout = sys.stderr = output
+            function()
+
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(PATIENCE)
+        status = process.exitcode
+        process.kill()
+        process.join()
+        output.seek(0)
+        return Outcome(status, output.read())
+
+
 def undisturbed(command, workspace):
     """Run a command to its end. Raises UserError if it fails."""
-    outcome = run(lambda: run_script(command), workspace, PATIENCE)
+    outcome = run(lambda: run_script(command), workspace)
     if outcome.status != 0:
         raise UserError(outcome.output)
 

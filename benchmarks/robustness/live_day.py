@@ -47,7 +47,6 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--hours", type=positive(int), default=24, help="length of the day")
     parser.add_argument("--visitors", type=positive(int), default=600, help="in the whole day")
-    parser.add_argument("--remember", type=positive(int), default=1000, help="tracks to compare")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws another day")
     options = parser.parse_args(argv)
     print(machine(), "", *markdown_table(HEADER, []).splitlines(), sep="\n", flush=True)
@@ -62,7 +61,7 @@ class Day:
     """A simulated day: when each person is in view of which camera, and what was reported."""
 
     def __init__(self, options):
-        self.hours, self.remember = options.hours, options.remember
+        self.hours = options.hours
         self.random = np.random.default_rng(options.seed)
         people = STAFF + options.visitors
         self.features = self._unit(self.random.standard_normal((people, DIMENSION)))
@@ -75,7 +74,7 @@ class Day:
 
     def rows(self, folder):
         """Yield the rows."""
-        live = LivePeople(self.detect, self.embed, threshold=None, most=self.remember)
+        live = LivePeople(self.detect, self.embed, threshold=None, most=1000)
         kept = LiveGallery(live, {})
         part = self.hours * 3600 // 8
         with growing_gallery(str(folder / "people.index")) as index:

@@ -22,13 +22,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.robustness.children import run
-from benchmarks.robustness.kills import PATIENCE, contents, count_acts, doomed, undisturbed
+from benchmarks.robustness.kills import contents, count_acts, kill, require, undisturbed
 from benchmarks.support.parser import Parser
 from benchmarks.support.walks import find_by_colour, write_frames, write_video
 from person_reid import files
 from person_reid.console import run_script
-from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
 from person_reid.video.detectors import register_detector
@@ -65,28 +63,12 @@ def main(argv=None):
         with progress(total=options.kills, desc="kills") as bar:
             while bar.n < options.kills:
                 shutil.rmtree(workspace / SHOP, ignore_errors=True)
-                bar.update(kill_and_repeat(call, workspace, acts, options.kills - bar.n))
-                check_same(state_of(workspace / SHOP), expected)
-    print(f"{options.kills} kills, {acts} write operations: the same files, images and features.")
-
-
-def kill_and_repeat(call, workspace, acts, most):
-    """Kill a call a few times, and let it end. Returns how often it was killed."""
-    killed = 0
-    for _ in range(random.randint(1, min(MOST_IN_A_ROW, most))):
-        outcome = run(partial(doomed, call, random.randint(1, acts)), workspace, PATIENCE)
-        killed += outcome.status != 0
-        if outcome.status not in (0, -9):
-            raise UserError(f"{outcome.status}: {outcome.output}")
-    undisturbed(call, workspace)
-    return killed
-
-
-def check_same(found, expected):
-    """Raise UserError if two states differ."""
-    names = {*found, *expected}
-    if wrong := sorted(str(each) for each in names if found.get(each) != expected.get(each)):
-        raise UserError(f"After kills, {', '.join(wrong)} differ.")
+                most = min(MOST_IN_A_ROW, options.kills - bar.n)
+                bar.update(kill(call, workspace, random.randint(1, most), acts))
+                found = state_of(workspace / SHOP)
+                wrong = [n for n in {*found, *expected} if found.get(n) != expected.get(n)]
+                require(not wrong, f"{', '.join(map(str, wrong))} differ")
+    print(f"{options.kills} kills among {acts} writing acts: the same files, images and features.")
 
 
 def state_of(folder):

@@ -12,9 +12,6 @@ bytes of any file. No request may be rejected. Linux.
 
 import io
 import random
-import re
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,7 +25,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.support.measure import ROOT
+from benchmarks.speed.service import TOKEN, serving
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.errors import UserError
@@ -36,8 +33,6 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
 from person_reid.serve.image_ids import ImageIds, secret_of
 
-TOKEN = "kills-of-the-service"
-NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]
 SIZES = ["--height", "64", "--width", "32"]
 CLIENTS = 4
 READ_PATHS = ("people", "cameras", "tracks", "images", "sightings?camera=1")
@@ -77,16 +72,7 @@ def main(argv=None):
 
 def serve_and_kill(folder, answers, seed):
     """Start the service, let clients ask for a while, and kill it."""
-    command = [str(ROOT / "tools/serve.py"), "--index", "people.index", *NETWORK, *SIZES]
-    with subprocess.Popen(
-        [sys.executable, "-u", *command, "--port", "0", "--tokens", "tokens"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as service:
-        assert service.stdout
-        line = next(line for line in service.stdout if "Listening" in line)
-        address = re.findall(r"Listening at (\S+)", line)[0]
+    with serving(folder, SIZES) as (address, service):
         clients = [
             threading.Thread(target=ask, args=(address, answers, 10 * seed + number, number))
             for number in range(CLIENTS)
@@ -94,7 +80,7 @@ def serve_and_kill(folder, answers, seed):
         for client in clients:
             client.start()
         time.sleep(random.uniform(0.2, 2))
-        service.send_signal(signal.SIGKILL)
+        service.kill()
         for client in clients:
             client.join()
 

@@ -98,18 +98,20 @@ async def compare(address, process, query, seconds):
     async with httpx.AsyncClient(base_url=address, headers=token, timeout=120) as client:
         quiet = await ask(client, query, seconds)
         adding = [asyncio.create_task(add(client, camera, seconds)) for camera in CAMERAS]
-        memory = asyncio.create_task(watch(process, seconds))
+        before = resident(process.pid)
         busy = await ask(client, query, seconds)
         added = np.concatenate(await asyncio.gather(*adding))
-    print("| operation | quiet p50 ms | p95 | p99 | busy p50 ms | p95 | p99 | p99 busy / quiet |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| p50 / p99, ms | quiet | busy |\n| --- | --- | --- |")
     for name in quiet:
-        calm, loud = (1000 * np.percentile(each[name], [50, 95, 99]) for each in (quiet, busy))
-        times = " | ".join(f"{each:.0f}" for each in (*calm, *loud))
-        print(f"| {name} | {times} | {loud[2] / calm[2]:.1f} |")
-    times = " | ".join(f"{each:.0f}" for each in 1000 * np.percentile(added, [50, 95, 99]))
-    print(f"| add an image | | | | {times} | |")
-    print(f"\n{len(added):,} images added, of {2 * ADDED * seconds:,.0f}. {await memory}")
+        print(f"| {name} | {percentiles(quiet[name])} | {percentiles(busy[name])} |")
+    print(f"| add an image | | {percentiles(added)} |")
+    print(f"\n{len(added):,} images added, of {2 * ADDED * seconds:,.0f}.")
+    print(f"Memory: {before:.0f} MB before, {resident(process.pid):.0f} MB after them.")
+
+
+def percentiles(seconds):
+    """Describe the median and the 99th percentile of times, in milliseconds."""
+    return " / ".join(f"{each:.0f}" for each in 1000 * np.percentile(seconds, [50, 99]))
 
 
 async def ask(client, query, seconds):
@@ -155,14 +157,6 @@ async def add(client, camera, seconds):
         if time.perf_counter() > begin + seconds:
             break
     return taken
-
-
-async def watch(process, seconds):
-    """Describe the memory of a service after a quarter of the time and at the end."""
-    await asyncio.sleep(seconds / 4)
-    before = resident(process.pid)
-    await asyncio.sleep(seconds * 3 / 4)
-    return f"Memory: {before:.0f} MB after a quarter, {resident(process.pid):.0f} MB at the end."
 
 
 if __name__ == "__main__":

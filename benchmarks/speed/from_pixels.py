@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.support.measure import machine
-from benchmarks.support.parser import Parser, positive
+from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.data.video.frames import FrameFolder
 from person_reid.text import markdown_table
@@ -31,8 +31,8 @@ from person_reid.video.detectors import CheckedDetector
 from person_reid.video.tracker import Tracker
 from tools import people
 
-SIZE, RATE = (1920, 1080), 25
-REPEATED = 5  # the walks have 5 frames per second
+SIZE, RATE, SECONDS = (1920, 1080), 25, 60
+REPEATED = 5  # times that each frame of the walks is shown, which have 5 per second
 
 
 def main(argv=None):
@@ -40,11 +40,10 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--walks", type=Path, required=True, help="folder of prepare.py --walks")
     parser.add_argument("--camera", default="cam3", help="the camera whose frames are shown")
-    parser.add_argument("--seconds", type=positive(int), default=60, help="length of the video")
     options, words = parser.parse_known_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "street.mp4"
-        write_street(video, options.walks / options.camera / "img1", options.seconds * RATE)
+        write_street(video, options.walks / options.camera / "img1", SECONDS * RATE)
         spent = run_timed([str(video), "--save", str(Path(folder) / "found"), *words])
     print(machine(), "", sep="\n")
     rows = [

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import train
 from benchmarks.speed.training import launched_loop, suite_loop, synchronise, usual_loop
-from benchmarks.support.measure import SIZES, best, best_and_result, machine, make_result
+from benchmarks.support.measure import SIZES, best_and_result, machine, make_result
 from benchmarks.support.parser import Parser
 from person_reid.config.evaluate import RerankOptions
 from person_reid.console import run_script
@@ -127,15 +127,8 @@ def epochs(options, device):
     name, (height, width, batch) = next(iter(options.networks.items()))
     for precision, flags in {"TF32": [], "bfloat16": ["--bf16"]}.items():
         words = ["--backbone", name, "--weights", "none", "--train_all", "--total_epoch", "2"]
-        words += [
-            "--height",
-            str(height),
-            "--width",
-            str(width),
-            "--batchsize",
-            str(min(batch, 32)),
-        ]
-        words += ["--data_dir", str(options.data_dir), "--gpu_ids", options.gpu_ids]
+        words += [f"--height={height}", f"--width={width}", f"--batchsize={min(batch, 32)}"]
+        words += [f"--data_dir={options.data_dir}", f"--gpu_ids={options.gpu_ids}"]
         train.main([*words, "--name", precision, *flags])
         seconds = [f"{epoch['seconds']:.1f} s" for epoch in RunFolder(precision).history()]
         print(f"| {name}, {precision} | {' | '.join(seconds)} |", flush=True)
@@ -151,7 +144,7 @@ def extraction(options, device):
         for dtype in (None, torch.bfloat16):
             extract = partial(extract_features, embed, batch_size=batch, dtype=dtype, device=device)
             extract(bank[:batch])  # warm up
-            seconds = best(partial(extract, bank), 1)
+            seconds, _ = best_and_result(partial(extract, bank), 1)
             print(f"| {name} | {dtype or 'float32'} | {images / seconds:.0f} |", flush=True)
 
 

@@ -36,6 +36,7 @@ from person_reid.models.factory import find_architecture
 from person_reid.text import markdown_table
 
 ALONE = "PyTorch alone, float32"
+IMAGES, ROUNDS = 256, 5  # gallery images in a turn, and turns of each way; the median counts
 
 
 def main(argv=None):
@@ -45,10 +46,6 @@ def main(argv=None):
     parser.add_argument("--weights", required=True, help="weight file")
     parser.add_argument("--test_dir", required=True, help="folder of prepare.py")
     parser.add_argument("--bf16", action="store_true", help="also PyTorch and OpenVINO in bfloat16")
-    parser.add_argument("--images", type=int, default=256, help="gallery images per run")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="runs of each runtime; the median counts"
-    )
     options = parser.parse_args(argv)
     network = ["--backbone", options.backbone, "--weights", options.weights]
     ways = {ALONE: network}  # {name: flags of test.py}
@@ -83,7 +80,7 @@ def eager():
 def extraction(ways, options):
     """Print a table of images per second, mirrored images included."""
     size = find_architecture(options.backbone).size
-    bank = load_bank(read_split(options.test_dir, "gallery").paths[: options.images], *size)
+    bank = load_bank(read_split(options.test_dir, "gallery").paths[:IMAGES], *size)
     embedders = {}
     for name, flags in ways.items():
         given = parse(TestConfig, flags)
@@ -93,7 +90,7 @@ def extraction(ways, options):
             embedders[name] = Embedder(source, given.weights, "cpu", dtype=dtype, runtime=runtime)
         embedders[name].features(bank[:64])  # compiles
     times: dict = {name: [] for name in ways}
-    for _ in range(options.rounds):
+    for _ in range(ROUNDS):
         for name, embedder in embedders.items():
             clock, processor = time.perf_counter(), time.process_time()
             embedder.features(bank)

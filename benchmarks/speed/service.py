@@ -4,12 +4,11 @@
     python benchmarks/speed/service.py
     python benchmarks/speed/service.py --images 1000000 --seconds 60 --requests 20000
 
-Starts tools/serve.py twice on one index of synthetic people (benchmarks/gallery/search.py): as
-usual, and with batches of one image, the baseline. Each of --clients sends a request as soon as its
-last one is answered. Then requests are sent at half the resulting rate, at fixed times, from which
-the answers are timed. Prints rows of Markdown: requests per second, and the median, 95th and 99th
-percentile of their milliseconds. At the end, --requests small requests show how the service's
-memory grows. The network is OSNet x0.25 with random weights. Linux.
+Starts tools/serve.py twice over one index of synthetic people (benchmarks/gallery/search.py): as
+usual, and with batches of one image, the baseline. --clients send requests at the same time, each
+as soon as it has its answer. Prints rows of Markdown: requests per second, and the median, 95th and
+99th percentile of their milliseconds. Then follow --requests small requests, with the service's
+memory before and after. The network is OSNet x0.25 with random weights. Linux.
 """
 
 import asyncio
@@ -56,7 +55,10 @@ def main(argv=None):
             with serving(workspace, flags) as (address, process):
                 asyncio.run(measure(name, address, query, options))
                 if not flags:
-                    asyncio.run(watch(address, process, options))
+                    before, many = resident(process.pid), {"requests": options.requests}
+                    asyncio.run(ask(address, "embed", crop(), options.clients, **many))
+                    after = resident(process.pid)
+    print(f"\n{options.requests:,} requests: {before:.0f} MB before, {after:.0f} MB after")
 
 
 def fill(folder, count):
@@ -103,29 +105,8 @@ async def measure(name, address, query, options):
         for clients in (1, options.clients):
             taken = await ask(address, path, request, clients, seconds=options.seconds)
             rate = len(taken) / options.seconds
-            print_row(name, question, clients, rate, taken)
-        taken = await ask_at(address, path, request, rate / 2, options.seconds)
-        print_row(name, question, "half as many", rate / 2, taken)
-
-
-def print_row(name, question, clients, rate, taken):
-    """Print a row of the table."""
-    times = " | ".join(f"{1000 * t:.0f}" for t in np.percentile(taken, [50, 95, 99]))
-    print(f"| {name} | {question} | {clients} | {rate:.0f} | {times} |", flush=True)
-
-
-async def ask_at(address, path, request, rate, seconds):
-    """Return the seconds of requests, counted from when they were due, at `rate` per second."""
-    token, begin = {"Authorization": f"Bearer {TOKEN}"}, time.perf_counter()
-    async with httpx.AsyncClient(headers=token, timeout=60) as client:
-
-        async def one(due):
-            await asyncio.sleep(max(0, due - time.perf_counter()))
-            (await client.post(f"{address}/{path}", **request)).raise_for_status()
-            return time.perf_counter() - due
-
-        number = max(1, int(rate * seconds))
-        return await asyncio.gather(*(one(begin + each / rate) for each in range(number)))
+            times = " | ".join(f"{1000 * t:.0f}" for t in np.percentile(taken, [50, 95, 99]))
+            print(f"| {name} | {question} | {clients} | {rate:.0f} | {times} |", flush=True)
 
 
 async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):
@@ -144,14 +125,6 @@ async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):
 
         await asyncio.gather(*(one() for _ in range(clients)))
     return taken
-
-
-async def watch(address, process, options):
-    """Print the memory of a service before and after many requests."""
-    before = resident(process.pid)
-    await ask(address, "embed", crop(), options.clients, requests=options.requests)
-    after = resident(process.pid)
-    print(f"\n{options.requests:,} requests: {before:.0f} MB before, {after:.0f} MB after")
 
 
 def resident(pid):

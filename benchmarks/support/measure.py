@@ -124,11 +124,6 @@ def apart(work, *arguments, **named):
         return pool.submit(work, *arguments, **named).result()
 
 
-def best(work, times=3):
-    """Return the shortest time of work(), in seconds."""
-    return best_and_result(work, times)[0]
-
-
 def best_and_result(work, times=3):
     """Return the shortest time of work(), in seconds, and what it returned last."""
     seconds = []

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.people import write_people
-from benchmarks.support.scripts import module_of
 from person_reid.console.main import COMMANDS
 from person_reid.console.outputs import check_outputs
 from person_reid.console.parser import Parser
@@ -23,7 +22,7 @@ from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.results import FeatureSet, save_result
-from tests.support.scripts import end
+from tests.support.scripts import end, module_of
 
 # Words without which a command line is refused before its flags matter. FILE is the file at risk.
 NEEDED = {

@@ -6,7 +6,6 @@ import os
 import pytest
 import yaml
 
-from benchmarks.support.scripts import module_of
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import configured
@@ -14,7 +13,7 @@ from person_reid.config.tested import parse_scales
 from person_reid.console.main import COMMANDS
 from person_reid.console.parser import Parser
 from person_reid.errors import UserError
-from tests.support.scripts import refused, run
+from tests.support.scripts import module_of, refused, run
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.test_architecture import imports, sources
 
 RUN_ALL = """
 import json, sys
-from benchmarks.support.scripts import module_of
+from tests.support.scripts import module_of
 for name, words in json.load(sys.stdin):
     print(name, file=sys.stderr)
     try:

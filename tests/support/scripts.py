@@ -4,6 +4,7 @@ Each has a process of its own or shares the tests' process, which costs no start
 """
 
 import contextlib
+import importlib
 import io
 import multiprocessing
 import os
@@ -16,9 +17,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.support.scripts import module_of
 from person_reid.console import run_script
+from person_reid.console.main import SCRIPTS
 from tests.support import ROOT
+
+
+def module_of(script):
+    """Return the module of a script."""
+    folder = SCRIPTS[script]
+    return importlib.import_module(script if folder == "." else f"{folder}.{script}")
 
 
 def run_process(script, *arguments, cwd, status=0):
