@@ -6,10 +6,10 @@
       --weights osnet_msmt17.pth
     python benchmarks/accuracy/across.py --result market.mat --draws 120
 
-prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
-images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
-Markdown. IDF1 counts boxes (for Market-1501, images), and the F1 of pairs counts tracks. The last
-row for walks shows tracks that were cut where they change person.
+prepare.py --synthetic --walks draws the walks. --result is a file of features that test.py wrote,
+from images with Market-1501's names; the images of one person, camera and sequence form a track.
+Prints rows of Markdown. IDF1 counts boxes (for Market-1501, images), and the F1 of pairs counts
+tracks. The last row for walks shows tracks that were cut where the person changes.
 
 For walks, a further table shows how often an image from one camera names people in another
 correctly. --draws sets how often random people and cameras are drawn and linked: 10 to 200 people
@@ -108,7 +108,7 @@ def rows(scene):
     variants: dict[str, dict] = {
         "linked": {"travel": scene.travel},
         "without the times between cameras": {},
-        "with one crop a track": {"mean": False, "travel": scene.travel},
+        "with one crop per track": {"mean": False, "travel": scene.travel},
     }
     if not scene.travel:
         del variants["without the times between cameras"]
@@ -178,7 +178,7 @@ def drawn(who, cameras, random, apart):
 
 
 def names_given(scene):
-    """Return how often a name is right, and how often a track gets one, with an image per person.
+    """Return how often a name is right, and how often a track gets one, with one image per person.
 
     The images are from the first camera, which is not used otherwise.
     """
@@ -214,7 +214,7 @@ def names_given(scene):
 
 
 def row(words, scene, names, people, threshold=None):
-    """Return a row. names: tracks; people: their identities. A track without one is alone."""
+    """Return a row. names: linked tracks; people: their identities. Other tracks stay alone."""
     who = {**{name: name for name in scene.spans}, **dict(zip(names, people, strict=True))}
     said = [who[track] for track in scene.tracks]
     found = identity_f1(scene.people, said, scene.pairs)

@@ -7,9 +7,9 @@ It compares `identify` and `people` of tools/search.py with the truth.
     python benchmarks/accuracy/people.py --result market.mat --images 3 10 --track 5
 
 Half of the people in a test set are enrolled with some gallery images each, and all queries are
-compared, without images from their own camera. Prints rows of Markdown, means over the draws: the
-share of queries of enrolled people whose best person is the right one (Rank@1), and the share that
-is also above the threshold that a tenth and a hundredth of the queries of strangers reach.
+compared with the images from other cameras. Prints rows of Markdown, means over the draws: the
+share of queries of enrolled people whose best person is the right one (Rank@1), and the shares that
+are also above the thresholds that a tenth and a hundredth of the queries of strangers reach.
 
 Then the whole gallery is grouped. Purity is the share of grouped images whose group mostly shows
 their person.
@@ -30,7 +30,7 @@ from person_reid.retrieval.clusters import group_people
 from person_reid.retrieval.results import load_result
 
 RATES = (0.1, 0.01)  # shares of strangers mistaken for a known person
-HEADER = "| images a person | Rank@1 | {} | threshold |".format(
+HEADER = "| images per person | Rank@1 | {} | threshold |".format(
     " | ".join(f"right, {rate:.0%} of strangers matched" for rate in RATES)
 )
 GROUPS = "| radius | groups | people | images in groups | purity |"
@@ -124,7 +124,7 @@ def rates(right, score, known):
 
 
 def grouped(gallery, radius):
-    """Return the row of a radius."""
+    """Group the gallery within a radius, and return the table's row."""
     names = group_people(gallery.features, gallery.cameras, [""] * len(gallery), radius)
     inside = np.array([bool(name) for name in names])
     groups, group = np.unique(np.array(names)[inside], return_inverse=True)

@@ -66,7 +66,7 @@ def main(argv=None):
 
 
 def make(file, options):
-    """Make an index and its lists, and print how long it took and what it needs."""
+    """Make an index and its lists, and print how long that took and how much space they need."""
     index = SearchIndex(file)
     report(f"{options.images:,} × {options.dimension} added", timed(lambda: fill(index, options)))
     report("lists built and tuned", timed(index.prepare))

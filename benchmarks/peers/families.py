@@ -134,7 +134,7 @@ def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> An
 
 
 def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) -> Any:
-    """Build CLIP-ReID's network with its image transformer, without the file of CLIP."""
+    """Build CLIP-ReID's network with its image transformer, without CLIP's weight file."""
 
     def visual(layers: Any, height: int, across: int) -> Any:
         stride, heads = model["STRIDE_SIZE"][0], width // 64 or 4
@@ -148,7 +148,7 @@ def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) ->
 
 
 def clip_resnet(folder: Path, size: tuple[int, int], layers: Any = (3, 4, 6, 3)) -> Any:
-    """Build CLIP-ReID's network with its ResNet, without the file of CLIP."""
+    """Build CLIP-ReID's network with its ResNet, without CLIP's weight file."""
 
     def visual(code: Any, height: int, width: int) -> Any:
         return code.ModifiedResNet(layers, 1024, 32, height * width, 64)
@@ -204,7 +204,7 @@ def fastreid(
 
 
 def half_range(*arguments: Any) -> Any:
-    """Return the features that the test code of TransReID, and of code built on it, computes."""
+    """Return the features that TransReID's test code, and code built on it, computes."""
     return features_of(Normalize([0.5] * 3, [0.5] * 3), *arguments)
 
 

@@ -68,7 +68,7 @@ def main(argv=None):
                 found = state_of(workspace / SHOP)
                 wrong = [n for n in {*found, *expected} if found.get(n) != expected.get(n)]
                 require(not wrong, f"{', '.join(map(str, wrong))} differ")
-    print(f"{options.kills} kills among {acts} writing acts: the same files, images and features.")
+    print(f"{options.kills} kills, {acts} write operations: the same files, images and features.")
 
 
 def state_of(folder):

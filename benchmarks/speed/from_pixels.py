@@ -32,7 +32,7 @@ from person_reid.video.tracker import Tracker
 from tools import people
 
 SIZE, RATE, SECONDS = (1920, 1080), 25, 60
-REPEATED = 5  # times that each frame of the walks is shown, which have 5 per second
+REPEATED = 5  # the walks have 5 frames per second
 
 
 def main(argv=None):
