@@ -291,7 +291,7 @@ class ft_net_NAS(PublishedNetwork):
 
 
 class PCB(PCBNetwork):
-    """ResNet-50 in six stripes: a list of six logits (B, class_num), from top to bottom."""
+    """ResNet-50 in six stripes, whose logits (B, class_num) are listed from top to bottom."""
 
     def __init__(self, class_num: int, **weights: Any) -> None:
         module, architecture = _build("resnet50", stride=1, size=(384, 192), **weights)

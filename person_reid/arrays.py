@@ -88,7 +88,7 @@ def as_float32(values: Any, name: str) -> npt.NDArray[np.float32]:
 def as_features(
     values: Any, name: str, row: Callable[[int], object] = "index {}".format
 ) -> npt.NDArray[np.float32]:
-    """Return features (N, D) that can be compared, as as_float32 does.
+    """Return features (N, D) as as_float32 does, after checking that they can be compared.
 
     row: row(i) names row i in messages. Raises UserError as as_array and check_features do.
     """

@@ -156,7 +156,7 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
 def usable_device(device: str | torch.device | None = None) -> torch.device:
     """Return a device if this machine can compute on it; None means the first GPU, or the CPU.
 
-    Raises UserError otherwise.
+    Raises UserError if it cannot.
     """
     import torch
 

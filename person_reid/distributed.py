@@ -43,7 +43,7 @@ class World:
     """The processes of a run, as seen by one of them.
 
     rank: this process's number in 0..size-1. local_rank: its number on this machine.
-    patient: the process group for waiting while one process works alone; None for the usual one.
+    patient: the process group for waiting while one process works alone, or None for the usual one.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class World:
         self.patient = patient
 
     def gpu(self, gpu_ids: str) -> str:
-        """Return this process's entry of `--gpu_ids`, as text: the first process gets the first.
+        """Return this process's entry of `--gpu_ids`, as text; process n gets the nth.
 
         A single number stands for as many GPUs as this machine has processes; -1 is the CPU. A
         single process takes the first GPU, and logs it if there are others.

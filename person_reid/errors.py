@@ -14,7 +14,7 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 class UserError(Exception):
     """An error the user can fix.
 
-    The message says what was found, what was expected and what to do.
+    The message tells what was found, what was expected and what to do.
     """
 
 
@@ -25,7 +25,7 @@ class StoreError(UserError):
 def describe_error(error: BaseException) -> str:
     """Return an exception's message for a person to read: `disk.mat: No space left on device`.
 
-    An error while writing to an open file does not say which file; either the folder's disk or the
+    An error while writing to an open file does not name the file; either the folder's disk or the
     temporary one is full.
     """
     if isinstance(error, OSError) and error.strerror:

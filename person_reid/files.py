@@ -402,7 +402,7 @@ def checksum_of(path: str | Path, most: int = TENSORS) -> str:
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     """Return the JSON objects of a file, one per line; blank lines are skipped.
 
-    Raises UserError, naming the line, if one is anything else.
+    Raises UserError, naming the line, if one is not a JSON object.
     """
     records = []
     for number, line in enumerate(content_of(path).split(b"\n"), 1):

@@ -54,7 +54,7 @@ SAID = re.compile(r"(\S+): track (\d+) is person (\d+)(, and not)?")
 
 
 def main(argv=None):
-    """Print the scores of each way to process the videos."""
+    """Print the scores for each way of processing the videos."""
     parser = Parser(__doc__)
     parser.add_argument("videos", nargs="+", type=Path, help="videos of one or more cameras")
     parser.add_argument("--truth", type=Path, required=True, help="folder of VIDEO.txt")
@@ -148,7 +148,7 @@ def figures(linked, truth, fps):
 
 
 def counts_of(linked, fps):
-    """Return the number of people in all cameras and in each, with its range if it has one."""
+    """Return the number of people in all cameras and in each, with the number's range, if any."""
     cells = defaultdict(lambda: "0")
     for each in count_people(linked):
         ends = [each.fewest, each.most]

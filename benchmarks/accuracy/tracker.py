@@ -78,7 +78,10 @@ def main(argv=None):
 
 
 def sequences(options):
-    """Yield name, true boxes, detected boxes and frame rate; a box is a row of MOTChallenge."""
+    """Yield each sequence's name, true boxes, detected boxes and frame rate.
+
+    A box is a row of MOTChallenge.
+    """
     if options.video:
         boxes, fps = found_in(options)
         yield options.video.stem, read_rows(options.truth), boxes, fps
@@ -94,7 +97,7 @@ def sequences(options):
 
 
 def found_in(options):
-    """Return the boxes that a detector finds in the frames of a video, and its frame rate."""
+    """Return the boxes that a detector finds in the frames of a video, and the frame rate."""
     names = "detector", "detector_tiles"
     detector = reid.open_detector(
         reid.DetectorOptions(**{name: getattr(options, name) for name in names}),

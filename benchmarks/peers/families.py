@@ -73,7 +73,7 @@ def configuration(size: tuple[int, int], **model: Any) -> Any:
 
 
 def module_of(folder: Path, name: str) -> Any:
-    """Import a module of a checkout, replacing another checkout's of the same name."""
+    """Import a module of a checkout, replacing another checkout's module with that name."""
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in ("model", "loss", "config", "utils", "fastreid"):
             del sys.modules[loaded]

@@ -73,7 +73,7 @@ def fill(folder, count):
 
 @contextmanager
 def serving(folder, flags, program=(ROOT / "tools/serve.py",)):
-    """Yield the address and the process of a service. program: what Python runs."""
+    """Yield the address and the process of a service. program: Python's arguments that start it."""
     limits = ["--per_minute", "100000000", "--port", "0", "--tokens", "tokens"]
     command = [*program, "--index", "people.index", *NETWORK, *limits, *flags]
     with subprocess.Popen(

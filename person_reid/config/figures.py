@@ -21,7 +21,7 @@ class FigureOptions(Look, PluginOptions, title="picture"):
 
 
 class CurvesConfig(FigureOptions):
-    """Draw loss, error, learning rate and mAP of a run by epoch."""
+    """Draw the loss, error, learning rate and mAP of a run by epoch."""
 
     name: str | None = option(None, "name of the run (default: ft_ResNet50, or the only one)")
     save: str = redeclared(FigureOptions, "save", "curves.png")

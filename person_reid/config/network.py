@@ -108,7 +108,7 @@ NETWORK_FLAGS: dict[str, str] = {
 def run_name(options: Mapping[str, Any]) -> str:
     """Return the default name of a run: the published one for ResNet-50, else the backbone's name.
 
-    options: the {name: value} that were chosen for the run.
+    options: {name: value}, as chosen for the run.
     """
     flag = next((flag for flag in NETWORK_FLAGS if options.get(flag)), None)
     named = implied(options.get("weights"), NetworkOptions.declared()).get("backbone", "resnet50")

@@ -333,7 +333,7 @@ class Options:
         return ""
 
     def not_default(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return {name: value} of the named options whose values are not their defaults."""
+        """Return {name: value} for the options in `names` that differ from their defaults."""
         defaults = {name: each.default for name, each in self.declared().items()}
         values = {name: getattr(self, name) for name in names if name in defaults}
         return {name: value for name, value in values.items() if value != defaults[name]}
@@ -372,7 +372,7 @@ def text_options(kind: type[Options]) -> set[str]:
 
 
 def _kind(hint: Any) -> type:
-    """Return the type of an option's value: int of `int | None`."""
+    """Return the type of an option's value, such as int for `int | None`."""
     return next((kind for kind in get_args(hint) if kind is not type(None)), hint)
 
 
@@ -397,7 +397,7 @@ def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[s
 
 
 def unfit(name: str, value: Any, reason: ValueError) -> UserError:
-    """Return the error about a value that does not fit its option."""
+    """Return the error for a value that does not fit its option."""
     text = str(reason).removeprefix(f"{value}: ")
     return UserError(f"{named(name, value)}: {text}{'' if text.endswith('?') else '.'}")
 

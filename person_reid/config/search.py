@@ -169,7 +169,7 @@ class TrackFileOptions(Options, title="people found by a tracker, in place of im
 
 
 class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the images"):
-    """Add images, folders of images, or the people that a tracker found to an index."""
+    """Add images, folders of images, or people found by a tracker to an index."""
 
     images: tuple[str, ...] = redeclared(IndexedImageOptions, "images", (), several="*")
     about: str | None = option(None, COLUMNS_HELP, metavar="CSV")

@@ -26,7 +26,7 @@ AUGMENTATION_NAMES: list[str] = []  # registered by plugins
 
 
 def chances(text: str | None) -> dict[str, float]:
-    """Return the probabilities in a text such as "fog:0.5,rain:0.1", {name: probability}."""
+    """Return the probabilities in a text such as "fog:0.5,rain:0.1", as {name: probability}."""
     pairs = (part.partition(":") for part in (text or "").split(",") if part)
     return {name: float(chance) for name, _, chance in pairs}
 

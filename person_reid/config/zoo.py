@@ -33,10 +33,10 @@ BYTE_RANGE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 class Family(NamedTuple):
     """The common facts about the networks of one program.
 
-    licence: under which the authors publish code and files; the data sets have their own terms.
+    licence: the terms of the authors' code and files; the data sets have their own.
     ap: the definition of the published AP: step, trapezoidal, or "" if unknown.
-    pixels: the mean and deviation of the images' values, from 0 to 1; None if unknown.
-    padding: pixels around a training image before it is cropped; None if unknown.
+    pixels: the mean and deviation of the images' values, from 0 to 1, or None if unknown.
+    padding: pixels around a training image before it is cropped, or None if unknown.
     flip: whether the published results add the mirrored image.
     """
 

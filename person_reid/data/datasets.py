@@ -37,7 +37,7 @@ class KnownDataSet:
     name: the name as its authors write it.
     source: where it comes from.
     licence: its terms, in a few words.
-    get: how to get it, if the source does not say.
+    get: how to get it, if the source does not explain it.
     archive: the address of a ZIP file that prepare.py --download fetches, if there is one.
     locations: where to look for a download; it is laid out in the first.
     requires: the files and folders needed for testing, with | between alternatives. The training
@@ -45,8 +45,8 @@ class KnownDataSet:
     file_name: a pattern of `<name of the download's folder>/<image>`, the first image of the first
         required folder, if other data sets have the same folders.
     guess: whether it may be recognised without --dataset.
-    read: a function from the download's folder to {split: [Picture]} as in readers.py; None if it
-        has no identities.
+    read: a function from the download's folder to {split: [Picture]} as in readers.py, or None for
+        a data set without identities.
     flags: the flags of prepare.py that it takes.
     distractors: whether the identity 0 means distractors, as in Market-1501. If not, it is a
         person, and identities are counted from 1 where there is a 0. -1 is always junk.

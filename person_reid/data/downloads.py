@@ -174,7 +174,7 @@ def _has_parts(known_set: KnownDataSet, folder: Path) -> bool:
 def _has_names(known_set: KnownDataSet, folder: Path) -> bool:
     """Return whether the first image of the first part is named as in this data set.
 
-    The name is `<folder>/<image>`.
+    `<folder>/<image>` is compared with its pattern.
     """
     if not known_set.file_name:
         return True

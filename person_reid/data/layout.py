@@ -261,7 +261,7 @@ def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """List the images below a folder at any depth, sorted by folder and name like ImageFolder.
+    """List the images below a folder at any depth, sorted by folder and name as in ImageFolder.
 
     HEIC files are skipped and counted in the log. A layout of prepare.py among the images is also
     skipped, because it contains the same images again.

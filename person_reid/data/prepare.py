@@ -108,8 +108,8 @@ def place(
 def read_splits(data_set: KnownDataSet, data_dir: str | Path) -> PicturesBySplit:
     """Return the pictures of a download by split, as people_only keeps them.
 
-    Identities and cameras are those of meant(). Raises UserError for an unknown split, and as
-    people_only does.
+    Identities and cameras are as meant() returns them. Raises UserError for an unknown split, and
+    as people_only does.
     """
     assert data_set.read, "a data set without identities is not laid out"
     read = data_set.read(Path(data_dir))
@@ -189,7 +189,7 @@ def people_only(splits: PicturesBySplit, data_dir: str | Path) -> PicturesBySpli
 
 
 def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
-    """Warn of half a test set: queries without a gallery, or the reverse.
+    """Warn about half a test set: queries without a gallery, or the reverse.
 
     Raises UserError for queries alone, which are of no use.
     """
@@ -220,7 +220,7 @@ def file_names(splits: PicturesBySplit, numbers: Numbers) -> dict[str, dict[str,
 
 
 def words_of(numbers: Numbers) -> Table:
-    """Return {kind: {number: word}} of the words that are numbered."""
+    """Return {kind: {number: word}} for the words that numbers replace."""
     return {
         kind: {number: word for word, number in found.items() if word not in FIXED[kind]}
         for kind, found in numbers.items()
@@ -229,7 +229,7 @@ def words_of(numbers: Numbers) -> Table:
 
 
 def numbers_of(splits: PicturesBySplit) -> Numbers:
-    """Return {kind: {label: number}} of all that the name of an image gives as numbers."""
+    """Return {kind: {label: number}} for the labels that names of images give as numbers."""
     pictures = pictures_of(splits)
     labels = {
         "identity": {picture.identity for picture in pictures},
@@ -241,7 +241,7 @@ def numbers_of(splits: PicturesBySplit) -> Numbers:
 
 
 def _numbers(labels: set[str], fixed: Mapping[str, int]) -> dict[str, int]:
-    """Return {label: number}; those in `fixed` keep theirs, whatever the others are."""
+    """Return {label: number}; labels in `fixed` keep their numbers, whatever the others are."""
     rest = sorted(labels - fixed.keys())
     known = {label: number for label, number in fixed.items() if label in labels}
     if not all(map(NUMBER.fullmatch, rest)):
@@ -264,7 +264,7 @@ def _place_all(
         folder = "-1" if identity == -1 else f"{identity:04d}"
         name = _name(picture.source.name, f"{folder}_c", views[picture.view], marks)
         target = f"{folder}/{name}"
-        # Two folders may hold images of the same name, and some file systems do not distinguish
+        # Two folders may hold images with the same name, and some file systems do not distinguish
         # A.jpg from a.jpg.
         number = 1
         stem, suffix = target.rpartition(".")[0], Path(target).suffix

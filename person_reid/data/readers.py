@@ -94,10 +94,10 @@ def pictures_changed(
 def meant(picture: Picture, zero_is_nobody: bool = False) -> Picture:
     """Return a picture with its identity and camera in the suite's notation.
 
-    The identity -1 is junk. One that is empty, `unknown` or `nan` is UNKNOWN_WORD; so is 0 in data
-    sets numbered like Market-1501 (zero_is_nobody). Otherwise, 0 is a person. A camera that is
-    empty, `unknown`, `nan` or -1 is None. Words are compared in Unicode's composed form (NFC), and
-    without spaces around them.
+    The identity -1 is junk. An identity that is empty, `unknown` or `nan` is UNKNOWN_WORD; so is 0
+    in data sets numbered like Market-1501 (zero_is_nobody); in others, 0 is a person. A camera that
+    is empty, `unknown`, `nan` or -1 is None. Words are compared in Unicode's composed form (NFC),
+    and without spaces around them.
     """
     who, camera = _word(picture.identity), _word(picture.camera or "")
     if who.casefold() in UNKNOWN_WORDS or (zero_is_nobody and re.fullmatch("0+", who)):
@@ -182,8 +182,8 @@ def by_lists(
 
     lists: split -> pairs (list file, folder that its paths start from). VAL repeats some of the
         images of TRAIN.
-    camera: a regular expression for the file names, with one group; None if they do not give the
-        camera.
+    camera: a regular expression for the file names, with one group, or None if they do not give
+        the camera.
     suffix: the ending that the paths in the lists lack.
 
     Raises UserError for malformed lines, for missing images, and for names without a camera.

@@ -105,7 +105,7 @@ def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor
 
 
 def _as_picture(image: Any, index: int) -> Image.Image:
-    """Return an image of a torch Dataset as a picture. Raises UserError for anything else."""
+    """Return an image of a torch Dataset as a picture. Raises UserError if it is not an image."""
     if isinstance(image, Image.Image):
         return image
     values = image

@@ -184,7 +184,7 @@ class Embedder:
         frame: uint8 (H, W, 3), an array or a tensor. bgr: it has OpenCV's channel order.
         boxes: (N, 4), an array, a tensor or a list: left, top, right, bottom in pixels. They are
         rounded and clipped to the frame. A box without any area in the frame, or with a NaN, gives
-        a row of zeros, which matches nobody.
+        a row of zeros, which matches no one.
 
         Several threads may call it at once. Raises UserError for any other frame or boxes.
         """
@@ -302,7 +302,7 @@ def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
 
 
 def _accepted(image: Any, position: int) -> Any:
-    """Return the image if an Embedder accepts its kind. Raises UserError otherwise."""
+    """Return the image if an Embedder accepts its kind. Raises UserError if it does not."""
     if isinstance(image, str | Path) or (
         isinstance(image, Image.Image) and image.width and image.height
     ):

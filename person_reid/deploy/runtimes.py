@@ -55,7 +55,7 @@ def fast_engine(
     scales: Sequence[float] = (1.0,),
     level: int = logging.INFO,
 ) -> Engine | None:
-    """Return an Engine for the features of a network on the CPU; None for PyTorch.
+    """Return an Engine for the features of a network on the CPU, or None for PyTorch.
 
     load: returns the network, to which the Engine keeps no reference.
     source: a description of its name and weights.

@@ -1,7 +1,7 @@
 """An architecture: the plan of a network without its classifier.
 
-It says how to build the module, where its feature map is, and which weights it starts from. torch
-is imported only where it is used, so that plans can be read without it.
+It defines how to build the module, where its feature map is, and which weights it starts from.
+torch is imported only where it is used, so that plans can be read without it.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Architecture:
         """Compute the feature: (B, 3, H, W) images → (B, dim).
 
         pooling: (B, channels, h, w) → (B, channels); None pools as the network's library does.
-        sides: (B,) rows of the side information of a module that has some; None takes its mean.
+        sides: (B,) rows of the module's side information, if it has any; None takes its mean.
         Raises UserError for a pooling if the network has no map to pool.
         """
         if pooling is None and self.own_feature:
@@ -198,7 +198,7 @@ class Architecture:
 class OwnArchitecture(Architecture):
     """A custom module, which returns a feature map or a feature for images.
 
-    code: returns the module; an argument `pretrained`, if it has one, says whether to load its own
+    code: returns the module; its argument `pretrained`, if any, decides whether to load its own
     weights. The widths are found by running the module once.
     """
 

@@ -133,11 +133,11 @@ ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def parse_attention(text: str) -> list[tuple[str, str]]:
-    """Return pairs of kind and place, in order.
+    """Return pairs of kind and stage, in order.
 
     `cbam:layer3,layer4;se:layer2` is [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")].
-    Raises UserError for an unknown kind, a kind without a place, and the same kind twice in one
-    place.
+    Raises UserError for an unknown kind, a kind without a stage, and the same kind twice in one
+    stage.
     """
     pairs: list[tuple[str, str]] = []
     for group in text.split(";"):
@@ -160,7 +160,7 @@ def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
     """Append the attention modules of `--attention` to stages of a backbone, in place.
 
     run: calls the backbone with images of its size, to find the stages and their channels.
-    Raises UserError for an unknown place, and lists the known ones.
+    Raises UserError for an unknown stage; the message lists the known ones.
     """
     pairs = parse_attention(text)
     channels = stage_channels(module, run)

@@ -132,7 +132,7 @@ def _of_plugin(name: str, place: str, attribute: str) -> Architecture:
     """Return the network MODULE:CLASS of a plugin.
 
     The name may come from another user's file. It must therefore be a class of networks in a module
-    that was loaded as a plugin. Raises UserError for any other.
+    that was loaded as a plugin. Raises UserError for any other name.
     """
     check_loaded([place], f"The backbone {name}", loaded=PLUGINS)
     found = getattr(PLUGINS[module_of(place)], attribute, None)
@@ -144,8 +144,8 @@ def _of_plugin(name: str, place: str, attribute: str) -> Architecture:
 def find_architecture(name: str) -> Architecture:
     """Return the Architecture called `name`.
 
-    It is an entry of ARCHITECTURES or FAMILIES, else timm's or torchvision's network of that name.
-    Raises UserError, with the nearest known name, for an unknown name.
+    It is an entry of ARCHITECTURES or FAMILIES, or else a network of timm or torchvision. Raises
+    UserError, with the nearest known name, for an unknown name.
     """
     if known := ARCHITECTURES.get(name) or FAMILIES.get(name):
         return known
@@ -183,7 +183,7 @@ def create_model(
 
     name: a network of list_models(), timm or torchvision; or a custom module, which returns a
         feature map (B, C, h, w) or a feature (B, D) for images (B, 3, H, W) and has no classifier.
-    num_classes: the number of identities; 0 for no classifier.
+    num_classes: the number of identities, or 0 for no classifier.
     pretrained: whether to begin with ImageNet weights; otherwise they are random. Or the end of a
         name in list_models(pretrained=True): "msmt17" means the published network `name`_msmt17.
     weights: the file of a whole network or a backbone, or the name of a published one, instead of
@@ -259,7 +259,7 @@ def build_network(
 ) -> Network:
     """Build the network that `spec` describes.
 
-    num_classes: the number of identities; None for no classifiers.
+    num_classes: the number of identities, or None for no classifiers.
     weights: "imagenet", "none", or the file of a whole network or a backbone; tensors that do not
         fit are logged.
     architecture: by default the one that spec.backbone names.

@@ -33,7 +33,7 @@ class Network(nn.Module):
     returns the embedding (B, dim) that test.py tests, not normalised.
 
     module: built by the architecture; its tensors are `model.*`. spec: describes the heads.
-    num_classes: identities; None or 0 for no classifiers.
+    num_classes: the number of identities, or None or 0 for no classifiers.
     head_name: the classifier, an option of --head. size: (height, width) of the images.
     padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.

@@ -57,7 +57,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
 def _check_missing(
     report: LoadReport, network: Network, tensors: dict[str, Tensor], path: Path
 ) -> None:
-    """Warn of tensors of the backbone that a file lacks.
+    """Warn about tensors of the backbone that a file lacks.
 
     Raises UserError if it has as many unknown tensors of the same shapes: these are the missing
     ones under other names.

@@ -389,7 +389,7 @@ class Adaptation:
 
 
 def _settled(history: Sequence[dict[str, float]]) -> bool:
-    """Return whether the clusters of the last two epochs agreed with those of the epoch before."""
+    """Return whether the last two epochs each agreed with the clusters of the epoch before."""
     last = [each.get("agreement", 0) for each in history[-2:]]
     return len(last) == 2 and min(last) >= SETTLED
 
@@ -440,7 +440,7 @@ class AdaptationRun(Run):
         self.adaptation.load_state_dict(state["adaptation"])
 
     def conclude(self) -> None:
-        """End the training: write the teacher and the clusters, and say how to test the run."""
+        """End the training: write the teacher and the clusters, and log how to test the run."""
         if self.world.is_main:
             self.adaptation.conclude(self.folder)
         self.say_done()

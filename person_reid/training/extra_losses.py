@@ -45,7 +45,7 @@ class Adversarial:
     def __call__(
         self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
-        """Return the loss, a scalar; in all other batches, it is 0."""
+        """Return the loss, a scalar, which is 0 in all other batches."""
         if batch.step % self.every:
             return features.new_zeros(())
         _, attacked = step.network(opposite_direction_attack(step.network, batch.images))

@@ -309,7 +309,7 @@ class TrainingImages(Batches):
                 yield Batch(images, self.targets[indices], indices, epoch, step, seed)
 
     def paths_of(self, epoch: int, step: int) -> list[Path]:
-        """Return the images of a step in all processes."""
+        """Return the paths of a step's images in all processes."""
         paths = []
         for rank in range(self.world.size):
             sampler = copy.copy(self.sampler)

@@ -58,7 +58,7 @@ class Stopped(Exception):
 
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGTERM has come.
+    """Yield a function that returns whether SIGTERM has arrived.
 
     The process can then end at its next safe point.
 

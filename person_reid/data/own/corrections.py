@@ -114,7 +114,7 @@ def _renamed(
 ) -> dict[tuple[int, str | None], int]:
     """Return {(identity, camera): new identity} of people who are really another person.
 
-    camera: the camera whose images show another person; None for all cameras.
+    camera: the camera whose images show another person, or None for all cameras.
 
     The correction must be accepted for all their images in a test folder.
     """

@@ -54,15 +54,15 @@ class Words:
     table: Table = field(default_factory=dict)
 
     def identity(self, number: int) -> str:
-        """Return the word of an identity, or its number in four digits."""
+        """Return the word for an identity, or else its number in four digits."""
         return self.table.get("identity", {}).get(number, f"{number:04d}")
 
     def camera(self, number: int) -> str:
-        """Return the word of a camera, or its number."""
+        """Return the word for a camera, or else its number."""
         return self.table.get("camera", {}).get(number, str(number))
 
     def camera_mark(self, number: int) -> str:
-        """Return the word of a camera, or `c3`."""
+        """Return the word for a camera, or else `c3`."""
         return self.table.get("camera", {}).get(number, f"c{number}")
 
 

@@ -14,7 +14,7 @@ from person_reid.files import content_of
 
 log = logging.getLogger(__name__)
 UNKNOWN_LABEL = -1
-# Folders of prepare.py whose images are used; those of query and gallery are not.
+# Folders of prepare.py whose images are used; query and gallery are not.
 LAID_OUT = ("train_all", "train")
 
 

@@ -230,7 +230,7 @@ class FrameFolder:
 
 
 def _numbers_in(files: Sequence[Path]) -> list[int] | None:
-    """Return the numbers that end the names of images; None if they are not numbers of frames.
+    """Return the numbers that end the names of images, or None if they are not frame numbers.
 
     Names such as cam_20261101_080000123 contain a time, as do numbers beyond LATEST.
     """
@@ -333,7 +333,7 @@ class Video:
                 yield number + 1, self._of_size(frame), shown - start
 
     def _of_size(self, frame: Any) -> Frame | None:
-        """Return a decoded frame as it is shown; None if it is damaged or has another size."""
+        """Return a decoded frame as it is shown, or None if it is damaged or has another size."""
         shown = None if frame.is_corrupt else shown_frame(frame)
         return None if shown is None or size_of(shown) != self.size else shown
 

@@ -296,7 +296,7 @@ class Streams:
             self._changed.notify_all()
 
     def _remark(self, camera: _Camera) -> None:
-        """Log now and then how many frames are dropped."""
+        """Log from time to time how many frames are dropped."""
         camera.remarked = camera.remarked or camera.last
         if camera.last - camera.remarked >= REMARK_SECONDS:
             camera.remarked = camera.last

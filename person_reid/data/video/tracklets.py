@@ -119,7 +119,7 @@ def _lsvid_pictures(data_dir: Path, file: Path) -> list[Picture]:
 
 
 def _images_in(folder: Path) -> list[str]:
-    """Return the sorted names of the images of a folder; none if it does not exist."""
+    """Return the sorted names of a folder's images, or an empty list if it does not exist."""
     entries = folder.iterdir() if folder.is_dir() else ()
     return sorted(entry.name for entry in entries if is_image(entry.name))
 

@@ -34,7 +34,7 @@ VIDEO_CONTAINERS = (
     "h264,hevc,vvc,m4v,mjpeg,av1,obu,vc1,yuv4mpegpipe,gif,dhav,ifv"
 )
 OPTIONS = {"format_whitelist": VIDEO_CONTAINERS, "protocol_whitelist": "file"}
-REGULAR = ("mov", "matroska")  # whose packets say when they are shown; AVI's are guessed
+REGULAR = ("mov", "matroska")  # whose packets contain their times; AVI's are guessed
 log = logging.getLogger(__name__)
 Frame = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Times = npt.NDArray[np.float64]  # (N,), in seconds
@@ -45,7 +45,7 @@ class VideoFile:
 
     size: (width, height) as shown. rate: the frames per second where none is lost, or None.
     regular: whether all packets have times, so that the rate is known before decoding. sent: the
-    number of packets. base: the seconds of one step of a time stamp. whole: whether the frames were
+    number of packets. base: the seconds per step of the time stamps. whole: whether the frames were
     counted, and each packet contained the frame that it announced.
     Raises UserError if PyAV is not installed, and if the file is not a video or is damaged.
     """
@@ -105,7 +105,7 @@ class VideoFile:
 
     @property
     def times(self) -> Times:
-        """The times of the frames (N,), ascending, in seconds; empty (0,) for a bare stream."""
+        """The times of the frames (N,), ascending, in seconds, or (0,) for a bare stream."""
         return self._decoded()[1]
 
     def _decoded(self) -> tuple[int, Times]:
