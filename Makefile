@@ -45,8 +45,10 @@ test: lint pytest
 pytest: $(VENV)/.ready-dev
 	$(PYTEST)
 
-FAST := $(addprefix tests/,console data losses models retrieval video) \
-	$(filter-out tests/test_wheel.py,$(wildcard tests/test_*.py))
+OF_OTHERS := backbones complexity families pretrained published_% zoo # networks of libraries and papers
+FAST := $(addprefix tests/,console data losses retrieval video) \
+	$(filter-out $(patsubst %,tests/models/test_%.py,$(OF_OTHERS)) tests/test_wheel.py,\
+	$(wildcard tests/test_*.py tests/models/test_*.py))
 
 test-fast: $(VENV)/.ready-dev
 	$(RUN) -m ruff check .
