@@ -319,7 +319,7 @@ class PCB_test(PCBNetwork):
 
 
 def _build(name: str, weights: str = "imagenet", **settings: Any) -> tuple[Any, Architecture]:
-    """Return the module of a name, with ImageNet weights or none, and its architecture."""
+    """Return the module called `name`, with ImageNet weights or none, and its architecture."""
     if weights not in ("imagenet", "none"):
         raise UserError(
             f"weights={weights!r}: expected 'imagenet' or 'none'; model.load_weights reads a file."

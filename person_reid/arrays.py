@@ -66,7 +66,7 @@ def as_array(values: Any, name: str) -> Array:
         pandas. A tensor of less than 32 bits becomes float32.
     name: used in messages.
 
-    Raises a UserError, opening with `name`, for rows of different lengths, for masked entries and
+    Raises a UserError that begins with `name` for rows of different lengths, for masked entries and
     for anything but real numbers.
     """
     array = any_array(values, name)
@@ -132,7 +132,7 @@ def names_or_numbers(values: Any, name: str) -> Array:
 def in_a_row(array: Array, name: str) -> Array:
     """Return an array (N,), (1, N) or (N, 1) as (N,).
 
-    Raises a UserError, opening with `name`, for another shape.
+    Raises a UserError that begins with `name` for any other shape.
     """
     if array.ndim != 1 and array.size not in array.shape:
         raise UserError(f"{name}: expected one for each image, (N,), found shape {array.shape}.")
@@ -149,7 +149,7 @@ def check_lengths(**arrays: Sized) -> None:
 def whole_number(value: Any, name: str, least: int = 0) -> int:
     """Return a value as a whole number, after checking that it is at least `least`.
 
-    Raises a UserError, opening with `name`, for anything else, including 1.5, "1" and True.
+    Raises a UserError that begins with `name` for anything else, including 1.5, "1" and True.
     """
     with suppress(TypeError, RuntimeError):  # odd tensors raise the second
         if not isinstance(value, bool) and (number := operator.index(value)) >= least:
@@ -160,7 +160,7 @@ def whole_number(value: Any, name: str, least: int = 0) -> int:
 def real_number(value: Any, name: str) -> float:
     """Return a finite number.
 
-    Raises a UserError, opening with `name`, for anything else, including NaN, "1" and True.
+    Raises a UserError that begins with `name` for anything else, including NaN, "1" and True.
     """
     if isinstance(value, numbers.Real | np.ndarray) or _is_tensor(value):
         array = as_array(value, name)
@@ -170,14 +170,14 @@ def real_number(value: Any, name: str) -> float:
 
 
 def as_path(value: Any, name: str) -> Path:
-    """Return a path. Raises a UserError, opening with `name`, for anything but a str or a path."""
+    """Return a path. Raises a UserError that begins with `name` unless given a str or a path."""
     if not isinstance(value, str | Path):
         raise UserError(f"{name}: expected a path, found {_kind(value)}.")
     return Path(value)
 
 
 def check_kind(value: Any, kind: type | tuple[type, ...], name: str, expected: str) -> None:
-    """Raise a UserError, opening with `name`, for a value of the wrong kind."""
+    """Raise a UserError that begins with `name` for a value of the wrong kind."""
     if not isinstance(value, kind):
         raise UserError(f"{name}: expected {expected}, found {_kind(value)}.")
 
@@ -200,7 +200,7 @@ def flaw(features: Array, row: Callable[[int], object] = "index {}".format) -> s
 def check_features(
     features: Array, source: str, row: Callable[[int], object] = "index {}".format
 ) -> None:
-    """Raise a UserError, opening with `source`, if no metric could rank these features.
+    """Raise a UserError that begins with `source` if no metric could rank these features.
 
     row: row(i) names row i in messages.
     """

@@ -174,7 +174,7 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 def _cpu() -> torch.device:
     """Return the CPU, with a thread for each core that is granted.
 
-    Their number is never chosen by load: it decides how sums are rounded.
+    Their number never depends on the load, because it decides how sums are rounded.
     """
     import torch
 

@@ -273,7 +273,7 @@ def end_others() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process within a second of its parent.
+    """End this process within a second of its parent's end.
 
     Nothing else does, once `kill -9` has ended torchrun. All files are written whole or not at all,
     so it may end at any moment. Windows keeps the number of a parent that has ended, so there this

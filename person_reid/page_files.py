@@ -1,4 +1,4 @@
-"""The styles and scripts of the pages for browsers: the explorer's and the service's."""
+"""The styles and scripts of the web pages: the explorer's and the service's."""
 
 from pathlib import Path
 

@@ -31,10 +31,7 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
 
 
 class _Lines:
-    """A stream that ends every state of a bar with a new line.
-
-    tqdm would return to the line's beginning.
-    """
+    """A stream that ends every state of a bar with a newline, instead of overwriting the line."""
 
     def write(self, text: str) -> None:
         if state := text.strip():

@@ -208,7 +208,7 @@ class RunFolder:
     def config(self, otherwise: Mapping[str, Any] | None = None) -> TrainConfig:
         """Return opts.yaml as a configuration.
 
-        otherwise: {name: value} of options that the file may lack; by default they have their
+        otherwise: {name: value} for options that the file may lack; others then have their
         defaults.
 
         Raises UserError for an unknown run, or a value that does not fit.

@@ -1,4 +1,4 @@
-"""The code and the libraries a result comes from."""
+"""The versions of the code and the libraries behind a result."""
 
 import contextlib
 import importlib.metadata

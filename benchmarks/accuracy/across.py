@@ -60,11 +60,11 @@ APART = 1e6  # seconds between two sequences of Market-1501
 
 
 class Scene(NamedTuple):
-    """The boxes of several cameras, true and computed.
+    """The true and the computed boxes of several cameras.
 
-    people: (N,), of the true boxes. tracks: (M,), of the computed boxes. pairs: (P, 2), the true
-    and the computed boxes that match. spans: {track: (camera, first, last)}, in seconds. features:
-    (C, D) of crops. shown: the track of each crop. travel: see link_tracks.
+    people: (N,), the person in each true box. tracks: (M,), the track of each computed box. pairs:
+    (P, 2), the true and the computed boxes that match. spans: {track: (camera, first, last)}, in
+    seconds. features: (C, D), of crops. shown: the track of each crop. travel: see link_tracks.
     """
 
     people: np.ndarray
@@ -102,7 +102,7 @@ def main(argv=None):
 
 
 def rows(scene):
-    """Yield the rows: the tracker alone, all parts, without each of them, the best threshold."""
+    """Yield rows for the tracker alone, all parts, all but one part, and the best threshold."""
     names = list(scene.spans)
     yield row("each track alone", scene, names, names)
     variants: dict[str, dict] = {
@@ -163,7 +163,7 @@ def ranges(scene, draws):
 def drawn(who, cameras, random, apart):
     """Return which tracks belong to randomly drawn people and cameras.
 
-    apart: the first of the cameras sees different people from the rest.
+    apart: whether the first camera sees different people from the rest.
     """
     places = random.permutation(np.unique(cameras))[: random.integers(2, 7)]
     here = np.isin(cameras, places)

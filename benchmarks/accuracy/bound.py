@@ -101,7 +101,7 @@ class Pairs:
         )
 
     def draw(self, random, count):
-        """Return, for each of RATES, the bounded threshold or None, its true rate, the estimate."""
+        """Return (bounded threshold or None, its true rate, point estimate) for each of RATES."""
         drawn = np.sort(random.choice(self.people, count))
         start, times = np.unique(drawn, return_index=True, return_counts=True)[1:]
         begin, copies = np.zeros(self.people, int), np.zeros(self.people, int)

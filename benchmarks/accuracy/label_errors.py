@@ -93,9 +93,9 @@ def cut(features, labels, cameras, share, random):
 
 
 def mixed(features, labels, cameras, share, random):
-    """Return labels in which a share of the people includes another person.
+    """Return labels in which a share of the people include images of another person.
 
-    That person comes from another camera.
+    These images come from another camera.
     """
     changed, names = labels.copy(), np.unique(labels)
     for person in random.choice(names, round(share * len(names)), replace=False):

@@ -173,7 +173,7 @@ def tracked(boxes, fps, every, features=None):
 
 
 def tracked_by_roboflow(boxes, fps, every, name):
-    """Return the same for one of Roboflow's trackers, or None if it is not installed."""
+    """Return the rows of one of Roboflow's trackers, or None if it is not installed."""
     try:
         import supervision
         import trackers

@@ -63,7 +63,7 @@ def main(argv=None):
 
 
 def compare(file, query, gallery, count):
-    """Print the rows for a number of distractors."""
+    """Print the rows for `count` distractors."""
     queries = unit_rows(query.features)
     right = nearest_of_chunks(queries, images(gallery, count), DEPTH)[1]
     rank1, mean = scores(query, gallery, right)

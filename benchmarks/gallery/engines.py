@@ -63,8 +63,8 @@ class Ours:
     """The index of tools/search.py.
 
     An engine adds (paths, features, abouts), builds its lists, and finds the paths of the
-    NEIGHBOURS nearest: `among` all images or those that FILTER admits, in `effort` parts of its
-    lists, or exactly if it is None.
+    NEIGHBOURS nearest images, `among` all or those that FILTER admits. It searches `effort` parts
+    of its lists; if `effort` is None, the search is exact.
     """
 
     efforts = (0,)  # it chooses the effort itself
@@ -120,7 +120,7 @@ class LanceDB:
 
 
 def measured(make, folder, count, queries, truths):
-    """Return the row of an engine."""
+    """Measure an engine, and return its row."""
     engine = make(folder, queries.shape[1])
     chunks = images(count, queries.shape[1])
     adding = sum(timed(lambda chunk=chunk: engine.add(*chunk)) for chunk in chunks)

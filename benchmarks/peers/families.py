@@ -227,7 +227,7 @@ def of_cluster_contrast(*arguments: Any) -> Any:
 def features_of(
     values: Any, network: Any, images: list[Any], size: tuple[int, int], sides: Any, **resize: Any
 ) -> Any:
-    """Return what a network gives for images with these values."""
+    """Return a network's output for images with these values."""
     test = Compose([ToPILImage(), Resize(size, **resize), ToTensor(), values])
     cameras = {} if sides is None else {"cam_label": sides}
     return network(torch.stack([test(image) for image in images]), **cameras)

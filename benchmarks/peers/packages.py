@@ -264,7 +264,7 @@ def measured(began, rank, precision):
 
 
 def both(name):
-    """Return the rows of a script that the baseline also has."""
+    """Return the rows for a script that the baseline also has."""
     return {"ours": partial(script, name), "the baseline's": partial(script, name, old=True)}
 
 

@@ -268,7 +268,7 @@ KINDS = {
 
 
 def require(holds, found):
-    """Raise UserError, with what was found, if something does not hold."""
+    """Raise UserError, naming what was found, unless a condition holds."""
     if not holds:
         raise UserError(f"After a kill: {found}.")
 
@@ -298,7 +298,7 @@ def kill(command, workspace, kills, most, check=lambda: None):
 class Outcome:
     """How a child ended.
 
-    status: its exit status, or minus the number of the signal that ended it; None if it hung.
+    status: its exit status, or minus the number of the signal that ended it, or None if it hung.
     """
 
     status: int | None

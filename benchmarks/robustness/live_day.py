@@ -130,7 +130,7 @@ class Day:
             self.corrected += each.corrected_from is not None
 
     def row(self, hour):
-        """Return the row of what was reported up to an hour."""
+        """Return the table's row for everything reported up to an hour."""
         names = [*self.said]
         people, said = [self.who[name] for name in names], [self.said[name] for name in names]
         score = identity_f1(people, said).f1

@@ -71,7 +71,7 @@ def main(argv=None):
 
 
 def serve_and_kill(folder, answers, seed):
-    """Start the service, let clients ask for a while, and kill it."""
+    """Start the service, let clients send requests for a while, and kill it."""
     with serving(folder, SIZES) as (address, service):
         clients = [
             threading.Thread(target=ask, args=(address, answers, 10 * seed + number, number))

@@ -115,7 +115,7 @@ def percentiles(seconds):
 
 
 async def ask(client, query, seconds):
-    """Return {operation: seconds of each} for clients that ask in turn."""
+    """Return {operation: seconds of each request} of clients that repeat all operations."""
     found: dict[str, list[float]] = defaultdict(list)
     end = time.perf_counter() + seconds
     search = {"json": {"features": query}}

@@ -60,7 +60,7 @@ def make_batch(count, spread):
 
 
 def step(loss, features, labels):
-    """Run forward and backward."""
+    """Run a loss forward and backward."""
     features.grad = None
     loss(features, labels).backward()
 

@@ -110,7 +110,7 @@ async def measure(name, address, query, options):
 
 
 async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):
-    """Return the seconds of each request of clients that ask until a time or number is reached."""
+    """Return the seconds of each request that clients send until a time or number is reached."""
     taken: list[float] = []
     end = time.perf_counter() + seconds
     token = {"Authorization": f"Bearer {TOKEN}"}

@@ -96,7 +96,7 @@ def usual_loop(options, workers):
 
 
 def suite_loop(options, flags):
-    """Return the same for the suite's step."""
+    """Return what usual_loop returns, for the suite's step."""
     step = suite_step(parsed(options, *flags))
     return timed(step.images.epoch, step, options, step.device)
 
@@ -119,13 +119,13 @@ def suite_step(config):
 
 
 def unfused_loop(options, flags):
-    """Return the same with PyTorch's layers instead of fused ones."""
+    """Return what suite_loop returns, with PyTorch's layers instead of fused ones."""
     with patch("person_reid.training.step.fuse", lambda *_: False):
         return suite_loop(options, flags)
 
 
 def launched_loop(options, flags):
-    """Return the same for a step that launches a GPU's kernels one by one, unrecorded."""
+    """Return what suite_loop returns, launching a GPU's kernels one by one, unrecorded."""
     with patch("person_reid.training.step.Recorded", lambda module: module):
         return suite_loop(options, flags)
 
@@ -158,7 +158,7 @@ def timed(epoch, step, options, device):
 
 
 def synchronise(device):
-    """Wait for a GPU."""
+    """Wait until a GPU has finished."""
     if device.type == "cuda":
         import torch
 

@@ -25,7 +25,7 @@ class Look(Options, title="look"):
     dark: bool = option(False, "draw for a dark screen")
 
     def ignored_without(self, save: str) -> str:
-        """Return, for `fault`, the options that have no effect without `save`."""
+        """Return, for `fault`, a message on the options that have no effect without `save`."""
         ignored = self.not_default(Look.declared())
         return f"{', '.join(ignored)} would be ignored without {save}." if ignored else ""
 

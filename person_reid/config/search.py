@@ -223,7 +223,7 @@ class EnrollConfig(AddOptions, PersonOptions, title="person"):
 
 
 class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
-    """How an image is compared with the indexed images, and the output."""
+    """How an image is compared with the indexed ones, and where the answers go."""
 
     gpu_ids: str = redeclared(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
     threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
@@ -260,13 +260,13 @@ class QueryConfig(Look, AnswerOptions, title="answers"):
 
 
 class IdentifyConfig(AnswerOptions, title="answers"):
-    """Name the person in each image, if known."""
+    """Name the person in each image, if the index has that person."""
 
     together: bool = option(False, "all images show one person, as in a track")
 
 
 class PeopleConfig(Look, FilterOptions, title="groups"):
-    """Group the images of an index into people, to correct and to apply."""
+    """Group the images of an index into people, in a list to correct and then apply."""
 
     save: str = option("people.csv", "the list", form=file_ending_in(".csv"), metavar="CSV")
     sheet: str | None = option(

@@ -48,7 +48,7 @@ class RunToTest(Options, title="network of a run"):
 
 
 class FileToTest(Options, title="network of a weight file"):
-    """The network of a weight file."""
+    """The network in a weight file."""
 
     backbone: str | None = option(
         None, "network of a weight file that belongs to no run", common=True
@@ -64,7 +64,7 @@ class FileToTest(Options, title="network of a weight file"):
 
 
 class FolderToTest(Options, title="network of a folder"):
-    """The network of a folder that describes itself."""
+    """The network in a folder that describes itself."""
 
     from_run: str | None = option(
         None,

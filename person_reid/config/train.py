@@ -143,7 +143,7 @@ class AugmentationOptions(Options, title="augmentation"):
 
 
 def _loss(name: str, per_image: bool = False) -> Any:
-    """Declare a published flag that adds the loss of its name, with weight 1.
+    """Declare a published flag that adds the loss with its name, with weight 1.
 
     per_image: whether the published training divides it by the number of images.
     """
@@ -312,7 +312,7 @@ class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOption
     def sizes(self) -> Sizes:
         """The sizes of resize_schedule with the epochs at which they begin.
 
-        Raises UserError for unused ones.
+        Raises UserError for unused sizes.
         """
         try:
             return image_sizes(self.resize_schedule, self.total_epoch)

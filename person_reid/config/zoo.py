@@ -137,7 +137,7 @@ class Published:
         return next((file for file in files if file.exists()), None)
 
     def absent(self, reason: str = "") -> str:
-        """Return a message that its file is missing, and where to put it. reason: why."""
+        """Return a message that its file is missing for a reason, and where to put it."""
         source = f"{self.file} of {self.where}" if self.hub else self.where
         beside = " with its .bin" if self.file.endswith(".xml") else ""
         network = "" if self.exported else " with its --backbone"

@@ -26,7 +26,7 @@ PATTERN = r"(?P<id>\d+)_c(?P<camera>\d)_\d+"
 
 @dataclass(frozen=True)
 class Matrix:
-    """An image inside the file.
+    """An image inside cuhk-03.mat.
 
     name: `<camera pair>_<person>_<view>_<image>.png`, each counted from 1.
     """

@@ -154,7 +154,7 @@ def data_set_named(text: str) -> str:
 
 
 def with_flags(data_set: KnownDataSet, flags: dict[str, Any]) -> KnownDataSet:
-    """Return the data set with these arguments, {flag: value}, bound to its reader.
+    """Return the data set with `flags`, {flag: value}, bound to its reader.
 
     Raises UserError for a flag that would be ignored.
     """

@@ -60,7 +60,7 @@ def names_in(paths: Sequence[str] | None) -> Sequence[str]:
 
 
 def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Integers:
-    """Return the clothes number of each of N images: (N,) int64, -1 if unknown.
+    """Return the clothes number of each of N images, (N,) int64, or -1 if unknown.
 
     labels: (N,) identities. Raises UserError if the name of a person's image does not contain the
     clothes; junk and distractors need none.
@@ -92,7 +92,7 @@ def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], I
 
 
 def _frame(name: str) -> tuple[str, int]:
-    """Return the video and the frame of an image, or "" and -1 if its name contains none."""
+    """Return the video and the frame of an image, or "" and -1 if its name contains no frame."""
     marks = MARKS.match(name)
     if marks and (match := FRAME.match(name, marks.end())):
         return marks["camera"], int(match["frame"])

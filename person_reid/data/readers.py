@@ -37,10 +37,10 @@ class Archived(Protocol):
 
     @property
     def name(self) -> str:
-        """The file name to give it."""
+        """The file name to give the image."""
 
     def save(self, path: Path) -> None:
-        """Write it as an image file."""
+        """Write the image to a file."""
 
 
 Source = Path | Archived
@@ -213,7 +213,7 @@ def by_lists(
 def one_in_gallery(
     data_dir: Path, read: Callable[[Path], PicturesBySplit], seed: int = 0
 ) -> PicturesBySplit:
-    """Split by VehicleID's protocol.
+    """Split a download by VehicleID's protocol.
 
     One random image of each test identity is the gallery; the others are queries.
     """
@@ -237,7 +237,7 @@ def clothes_by_camera(
 
 
 def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -> PicturesBySplit:
-    """Split by VIPeR's protocol: train on a random half of the identities, test on the rest.
+    """Split a download by VIPeR's protocol: a random half of the identities is for training.
 
     The first camera's images are the queries, the second's the gallery.
     """

@@ -110,7 +110,7 @@ def contents_for(name: str, size: tuple[int, int], network: Network, source: str
 
 
 def lines_for(name: str, contents: Contents, path: str | Path) -> str:
-    """Return the settings with which a client uses the file, and their place."""
+    """Return the settings with which a client uses the file, and where they belong."""
     client = CLIENTS[name]
     facts = {
         "path": Path(path).as_posix(),

@@ -158,7 +158,7 @@ class Contents:
         return f"float32 (B, 3, {self.height}, {self.width}){values}"
 
     def to_json(self) -> str:
-        """Return one line of JSON."""
+        """Return the description as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod

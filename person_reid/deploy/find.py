@@ -191,7 +191,7 @@ def open_embedder(
 
 
 def embedder_settings(options: TestConfig) -> dict[str, Any]:
-    """Return the arguments that options give Embedder, except network and device."""
+    """Translate options into the arguments of Embedder, except network and device."""
     if options.engine and (decided := options.not_default(DECIDED)):
         raise UserError(
             f"{options.engine}: {', '.join(decided)} was decided when the file was written; "

@@ -33,8 +33,8 @@ def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tenso
 
     They are evenly spaced in the list of its images.
 
-    Raises UserError if the folder holds no image, or if chosen images cannot be read; it names all
-    of these.
+    Raises UserError if the folder holds no image, or if chosen images cannot be read; the message
+    names all of these.
     """
     paths = list_images(folder) if Path(folder).is_dir() else []
     if not paths:

@@ -107,7 +107,7 @@ def present_extractor(
     """Return extract_features for the current weights of a network, in evaluation mode.
 
     runtime: as in fast_engine; the network is exported anew, and the file is deleted afterwards.
-    dtype: see extract_features; another runtime than PyTorch computes in float32.
+    dtype: see extract_features; runtimes other than PyTorch compute in float32.
     """
     copy = partial(deepcopy, network)  # the network itself continues to be trained
     engine = fast_engine(copy, type(network).__name__, runtime, device, level=logging.DEBUG)

@@ -79,7 +79,7 @@ def create_loss(
 def published_loss(
     flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any
 ) -> Weighted:
-    """Create the loss of a published flag ("triplet" for `--triplet`), weighted as published."""
+    """Create the loss for a published flag ("triplet" for `--triplet`), weighted as published."""
     return Weighted(
         create_loss(flag, num_classes, dim, **settings), per_image=PUBLISHED_LOSSES[flag]
     )

@@ -170,7 +170,7 @@ class Architecture:
         return ""
 
     def licence(self) -> str:
-        """Return the licence of those weights."""
+        """Return the licence of its ImageNet weights."""
         return self.terms
 
     def feature(

@@ -23,7 +23,7 @@ from person_reid.models.surgery import hooked, shapes_alone
 class Stage(NamedTuple):
     """A layer, a stage or a network.
 
-    shape: the shape of its output for one image. multiply_adds: their number for one image.
+    shape: the shape of its output for one image. multiply_adds: the number needed for one image.
     """
 
     name: str

@@ -169,7 +169,7 @@ def find_timm(name: str) -> TimmArchitecture:
 def _person_size(name: str) -> tuple[int, int] | None:
     """Return the image size that suits a network for images of people.
 
-    It is None for a network of fixed size without a grid.
+    Returns None for a network of fixed size without a grid.
     """
     from timm.layers.helpers import to_2tuple
 
@@ -257,7 +257,7 @@ def timm_names() -> list[str]:
 def _create(name: str, **settings: Any) -> Any:
     """Build timm's module without its classifier.
 
-    It is built without drop_path_rate if the network does not take it.
+    drop_path_rate is omitted if the network does not take it.
     """
     import timm
     import torch

@@ -94,7 +94,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of a file under this network's names for the same layers."""
+        """Rename the tensors of a file to this network's names for the same layers."""
         return state_dict
 
 

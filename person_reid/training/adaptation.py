@@ -83,7 +83,7 @@ class ClusterCriterion(Criterion):
     def logits_of(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return the similarity (B, C) of features to every cluster.
 
-        It is for the error, without a gradient.
+        It is used for the error, and has no gradient.
         """
         return self.memory.scores(unit_length(features.float()))
 

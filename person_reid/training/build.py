@@ -135,7 +135,7 @@ def check_run(config: TrainConfig, images: TrainingImages) -> None:
 def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | None:
     """Return the state from which a run resumes, or None for a new run.
 
-    Raises UserError if it was made with other images or another number of processes.
+    Raises UserError if the state was made with other images or another number of processes.
     """
     folder, world = RunFolder(config.name), images.world
     # torchrun restarts the processes after one of them died.

@@ -157,7 +157,7 @@ def warmed(decay: Schedule) -> Schedule:
 
 
 def step_decay(update: Update, options: OptimizerOptions) -> float:
-    """Return 1, and 0.1 after two thirds of the epochs."""
+    """Return 1 and, after two thirds of the epochs, 0.1."""
     return DROP ** (update.epoch // max(1, options.total_epoch * 2 // 3))
 
 
@@ -176,7 +176,7 @@ def cosine(update: Update, options: OptimizerOptions) -> float:
 
 
 def warmup_cosine(update: Update, options: OptimizerOptions) -> float:
-    """Return the same as `cosine` per step, with t and T counted from the end of the warm-up.
+    """Return `cosine` per step instead, with t and T counted from the end of the warm-up.
 
     WarmupCosineAnnealingLR of many re-identification toolboxes takes one step per epoch, begins its
     warm-up at a third, and ends at eta_min, by default 0.

@@ -111,7 +111,7 @@ CRITERION_DECAY = 0.996  # for the average of the losses' own weights
 
 
 class Outcome(NamedTuple):
-    """The outcome of a step.
+    """What a training step returns.
 
     losses: (T,), weighted, in the order of TrainingStep.names. wrong: a scalar, the number of
         images given a wrong identity. images: their total number.
@@ -142,7 +142,7 @@ class Averaging(NamedTuple):
 
 
 class ExtraLoss(Protocol):
-    """Losses besides the criterion's."""
+    """Losses in addition to the criterion's."""
 
     @property
     def names(self) -> Sequence[str]:

@@ -119,7 +119,7 @@ def seen_by(front: nn.Module, data_dir: str, options: Namespace) -> Images:
 
 
 def spread(rows: Integers, most: int) -> Integers:
-    """Return at most that many rows, evenly spread."""
+    """Return at most `most` rows, evenly spaced."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
 
 

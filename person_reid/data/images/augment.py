@@ -146,7 +146,7 @@ def draw_squares(
 def erase(images: Tensor, *box: Tensor) -> None:
     """Set a box of each image (B, 3, H, W), channels_last, to 0 in place.
 
-    After normalisation 0 is the mean colour.
+    After normalisation, 0 is the mean colour.
 
     box: tops, lefts, heights, widths as draw_boxes returns them.
     """

@@ -115,7 +115,7 @@ def open_array(
 
 
 def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None:
-    """Write images to a .npy file one by one, and remove older files of the split and size.
+    """Write images to a .npy file one by one, and remove older files for this split and size.
 
     It uses no memory map, because a full disk would then kill the process.
     """

@@ -40,7 +40,7 @@ def read_table(
 ) -> list[tuple[int, dict[str, str]]]:
     """Return (number, {column: value}) for each line below the first.
 
-    needed, optional: columns to return; those optional ones that the file has.
+    needed, optional: columns to return; optional columns that the file lacks are omitted.
     may_be_empty: whether a file may have no lines below the first. others: whether to return all
     other named columns as well. gaps: whether words such as NA are empty cells; in our own tables,
     they are names.

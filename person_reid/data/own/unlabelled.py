@@ -24,7 +24,7 @@ def read_people(
     pattern: str | None = None,
     skip_unreadable: bool = False,
 ) -> tuple[Path, Split]:
-    """List the images below a folder, all of one class.
+    """List the images below a folder as one class.
 
     If prepare.py laid the folder out, only its train_all is listed.
 

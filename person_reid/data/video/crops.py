@@ -163,7 +163,7 @@ def _covered(boxes: BoxArray, bottoms: BoxArray) -> BoxArray:
 
 
 def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], folder: Path) -> int:
-    """Write the sharpest candidate of each part as an image, and return how many there are.
+    """Write the sharpest candidate of each part as an image, and return how many were written.
 
     candidates: in the order of their frames.
 
@@ -196,7 +196,7 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
 
 
 def crop_name(track: int, frame: int) -> str:
-    """Return the name of the image of a track that is cut from a frame; CROP_NAME fits it."""
+    """Return the file name of a track's image from a frame; CROP_NAME matches it."""
     return f"{track:06d}_{frame:06d}.jpg"
 
 

@@ -71,7 +71,7 @@ def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder
 
 
 def rate_of(frames: "FrameFolder | Video", place: object) -> float:
-    """Return the frames per second. Raises UserError, naming `place`, if they are unknown."""
+    """Return the frames per second. Raises UserError, naming `place`, if the rate is unknown."""
     if not frames.fps:
         raise UserError(f"{place}: images have no frame rate. Give it: fps=30, say.")
     return frames.fps
@@ -166,9 +166,9 @@ class FrameFolder:
     """The frames of a folder.
 
     files: the images by the numbers in their names or, if `numbered` is False, by their order.
-    zero: the number of frame 1 there, 0 or 1. first, last: the first and last existing frame. size:
-    (width, height). fps: the frames per second in MOTChallenge's seqinfo.ini, or those that the
-    tracker used, or None.
+    zero: the number of frame 1 in the names, 0 or 1. first, last: the first and last existing
+    frame. size: (width, height). fps: the frames per second in MOTChallenge's seqinfo.ini, or those
+    that the tracker used, or None.
     """
 
     def __init__(self, folder: Path, fps: float | None = None) -> None:
@@ -205,7 +205,7 @@ class FrameFolder:
 
     @property
     def names(self) -> dict[str, int]:
-        """The frame of each image, by its name without the ending."""
+        """The frame number of each image, by the image's name without its ending."""
         return {path.stem: number + 1 - self.zero for number, path in self.files.items()}
 
     def seconds(self, numbers: Sequence[int]) -> list[float]:

@@ -69,7 +69,7 @@ def is_stream(place: str) -> bool:
 
 
 def check_address(place: str) -> None:
-    """Raise UserError for an address of a stream without a host, or with half of its brackets."""
+    """Raise UserError for a stream's address that lacks a host or one of its brackets."""
     try:
         malformed = _scheme(place) in STREAM_SCHEMES and not urlsplit(place).hostname
     except ValueError:  # whose message may contain a password
@@ -105,7 +105,7 @@ def shown_address(place: str) -> str:
 
 @dataclass
 class _Camera:
-    """A camera: its address, its waiting frames, and how many were read and dropped."""
+    """A camera's address, its waiting frames, and how many were read and dropped."""
 
     name: str
     address: str
@@ -130,9 +130,9 @@ class Streams:
     most_waiting: the maximum number of waiting frames per camera.
     read, now, wait: replace the sources and this machine's clock.
 
-    Use it in a `with` statement, which ends its threads whatever happens. It ends when all files
-    have ended; streams never end. Cameras fail independently. If the clock is set back, the log
-    warns, and times continue as before. Raises UserError for a malformed address.
+    Use it in a `with` statement, which ends its threads whatever happens. Iteration ends when all
+    files have ended; streams never end. Cameras fail independently. If the clock is set back, the
+    log warns, and times continue as before. Raises UserError for a malformed address.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Streams:
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[tuple[str, Frame, float]]:
-        """Yield camera, frame and time. Raises UserError at the end if a file cannot be read."""
+        """Yield (camera, frame, time). Raises UserError at the end if a file cannot be read."""
         if not self._begun:
             with self:
                 yield from self
@@ -201,7 +201,7 @@ class Streams:
         )
 
     def states(self) -> dict[str, str]:
-        """Return {camera: why no frames arrive}, "" for a working one."""
+        """Return {camera: why no frames arrive}, with "" for a working camera."""
         return {name: each.trouble for name, each in self._cameras.items()}
 
     def try_again(self, camera: str) -> None:
@@ -330,7 +330,7 @@ class Streams:
 
 
 def read_frames(address: str, every: int | None, fps: float | None = None) -> Iterator[Timed]:
-    """Yield every Nth decodable frame of an address, and its seconds, if it has any.
+    """Yield every Nth decodable frame of an address, and its time in seconds, if it has one.
 
     fps: the rate of a folder of frames.
     """
@@ -373,7 +373,7 @@ def open_stream(address: str) -> Any:
 
 
 def _advice(address: str) -> str:
-    """Return how to write a password with separators, or nothing if it has none."""
+    """Return how to write a password with separators, or an empty string without any."""
     user = address.partition("://")[2].rpartition("@")[0]
     unsafe = [f"{sent} for {each}" for each, sent in UNSAFE.items() if each in user]
     return f". In a password, write {', '.join(unsafe)}" if unsafe else ""

@@ -57,7 +57,7 @@ class TrackRow(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A box: its line, frame and track, its sides, its confidence, class and visibility."""
+    """A box in a track file, with its line, frame, track, sides and other values."""
 
     line: int
     frame: float
@@ -323,7 +323,7 @@ def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tup
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return the lines of a file with their line ends; joined, in UTF-8, they are the file.
+    """Return the lines of a file with their line ends; joined, in UTF-8, they equal the file.
 
     Bytes that are not UTF-8 are preserved; see PEP 383.
     """

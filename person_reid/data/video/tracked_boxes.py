@@ -103,7 +103,7 @@ def tracks_among(
 
 
 def _by_track(path: Path, boxes: Iterable[Box]) -> dict[float, dict[float, Box]]:
-    """Return the box of each frame of each track. The log counts skipped ones."""
+    """Return {track: {frame: box}}. The log counts skipped boxes."""
     tracks: dict[float, dict[float, Box]] = defaultdict(dict)
     left_out: Counter[str] = Counter()
     for box in boxes:

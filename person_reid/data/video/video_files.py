@@ -156,7 +156,7 @@ class _State:
 
 
 def video_file(path: Path) -> VideoFile:
-    """Return a video file, with its count if this process has counted it before any change."""
+    """Return a video file, with its frame count if this process counted the unchanged file."""
     state = path.stat()
     return _opened(_State(real(path), state.st_mtime_ns, state.st_size, path))
 
@@ -170,7 +170,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
     """Return the open container of a video or a stream.
 
     name: used in messages. advice: ends the message if opening fails. settings: for PyAV.
-    Raises UserError, also if PyAV is missing, and if there is no video.
+    Raises UserError if it cannot be opened, if PyAV is missing, and if there is no video.
     """
     av = optional_module(
         "av",

@@ -64,9 +64,9 @@ def _answers(address: str) -> bool:
 
 
 def weight_file(weights: str | Path) -> Path:
-    """Return the path of a weight file: the given path, or the file of the network it names.
+    """Return the path of a weight file. weights: that path, or the name of a network.
 
-    For a network in this package it is a folder. A published file is in the folder of weights, or
+    For a network in this package, it is a folder. A published file is in the folder of weights, or
     on the Hugging Face hub or in its cache. Raises UserError, naming the file and its place, if it
     is in none of these, or differs from the published file.
     """
