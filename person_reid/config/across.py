@@ -35,7 +35,7 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
     )
     truth: str | None = option(
         None,
-        "folder with CAMERA/gt/gt.txt, an identity being one person in all: print IDF1 and HOTA",
+        "print IDF1 and HOTA for the truth in its CAMERA/gt/gt.txt, with one number per person",
         metavar="FOLDER",
     )
     apply: bool = option(False, "also record the people in the index")

@@ -39,7 +39,7 @@ class ClusterOptions(Options, title="clusters"):
     decay: float | None = option(
         None, "decay of the mean teacher, per step (default: it averages over an epoch)", range=PART
     )
-    outliers: str = option("drop", "images in no cluster", choices=("drop", "instances"))
+    outliers: str = option("drop", "use of images in no cluster", choices=("drop", "instances"))
     reliable: bool = option(False, "also skip images whose cluster depends on the radius (SpCL)")
     proxies: bool = option(
         False, "tell a cluster's parts in different cameras apart (CAP)", common=True
@@ -57,7 +57,7 @@ class UnlabelledOptions(Options, title="images without labels"):
         None, "regular expression with the group camera, searched in names and paths"
     )
     skip_unreadable: bool = option(False, "list unreadable images, and continue without them")
-    report_labels: bool = option(False, "use labels only to report purity and mAP")
+    report_labels: bool = option(False, "also report purity and mAP by the labels")
     from_run: str | None = option(
         None,
         "start from a run, or from a folder of save_pretrained",
@@ -83,7 +83,7 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
     erasing_p: float = redeclared(TrainConfig, "erasing_p", 0.5)
     neck: str = redeclared(TrainConfig, "neck", "none")
     total_epoch: int = redeclared(
-        TrainConfig, "total_epoch", 8, help="most epochs; it ends earlier if no cluster changes"
+        TrainConfig, "total_epoch", 8, help="most epochs; fewer if the clusters no longer change"
     )
     lr: float = redeclared(
         TrainConfig, "lr", None, help="learning rate (default: 0.001 for OSNet, else 0.00035)"

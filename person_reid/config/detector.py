@@ -46,7 +46,7 @@ class DetectorOptions(Options, title="detector"):
 
     detector: str = option(
         DETECTOR_NAMES[0],
-        "a name, or a file in ONNX or OpenVINO (.xml) form",
+        "a file in ONNX or OpenVINO (.xml) format, or a name",
         names=DETECTOR_NAMES,
         metavar="DETECTOR",
         common=True,

@@ -36,7 +36,7 @@ class EvaluationOptions(TableForm, title="evaluation"):
     )
     ap: str = option("trapezoidal", "kind of average precision", choices=AVERAGE_PRECISION_NAMES)
     ignore_cameras: bool = option(False, "also count matches from the query's own camera")
-    clothes: bool = option(False, "also evaluate matches in other clothes alone, as LTCC and PRCC")
+    clothes: bool = option(False, "also evaluate matches in other clothes only, as LTCC and PRCC")
     ranks: str = option("1,5,10", "the k of each Rank@k", form=ranks, metavar="K,K")
     by: str | None = option(
         None, "also print a table for each pair of cameras, or for each identity", choices=PARTS
@@ -52,7 +52,10 @@ class EvaluationOptions(TableForm, title="evaluation"):
         None, "also write the metrics to a file", form=file_ending_in(".json"), metavar="FILE"
     )
     save_per_query: str | None = option(
-        None, "AP, INP and first match of each query", form=file_ending_in(".csv"), metavar="FILE"
+        None,
+        "write AP, INP and first match of each query",
+        form=file_ending_in(".csv"),
+        metavar="FILE",
     )
 
 

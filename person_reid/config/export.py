@@ -22,7 +22,7 @@ class ExportOptions(Options, title="the file"):
     )
     output: str | None = option(
         None,
-        "ends in .onnx, .pt (torchscript) or .pt2 (export)",
+        "file to write: .onnx, .pt (torchscript) or .pt2 (export)",
         form=output_path,
         metavar="FILE",
         common=True,

@@ -84,7 +84,7 @@ SEED = Range("of 0 or above", lambda number: number >= 0)  # only a seed may hav
 FRACTION = Range("from 0 to 1", lambda number: 0 <= number <= 1)
 PART = Range("from 0 to below 1", lambda number: 0 <= number < 1)
 SHARE = Range("between 0 and 1", lambda number: 0 < number < 1)
-FRAME_RATE = Range("from 0.01 to 1000 a second", lambda number: 0.01 <= number <= 1000)
+FRAME_RATE = Range("from 0.01 to 1000 per second", lambda number: 0.01 <= number <= 1000)
 SIDE = Range("from 16 to 2048 pixels", lambda number: 16 <= number <= 2048)
 
 

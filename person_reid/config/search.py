@@ -159,7 +159,7 @@ class TrackFileOptions(Options, title="people found by a tracker, in place of im
         range=WHOLE,
         needs={"tracks": ANY},
     )
-    per_track: int = option(8, "images of a track", range=POSITIVE, needs={"tracks": ANY})
+    per_track: int = option(8, "images per track", range=POSITIVE, needs={"tracks": ANY})
     crops: str | None = option(
         None,
         "folder for these images (default: people.crops for people.index)",
@@ -168,7 +168,7 @@ class TrackFileOptions(Options, title="people found by a tracker, in place of im
     )
 
 
-class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the images"):
+class IndexConfig(TrackFileOptions, AddOptions, title="what is known about the images"):
     """Add images, folders of images, or people found by a tracker to an index."""
 
     images: tuple[str, ...] = redeclared(IndexedImageOptions, "images", (), several="*")
@@ -218,7 +218,7 @@ class EnrollConfig(AddOptions, PersonOptions, title="person"):
     """Add images of a known person, so that identify can name that person."""
 
     another: bool = option(
-        False, "the person is not the one of nearly the same name, such as Anna and anna"
+        False, "this is another person with nearly the same name, such as Anna and anna"
     )
 
 
@@ -232,7 +232,7 @@ class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
     )
     query_camera: str | None = option(
         None,
-        "camera that took the images (default: what the index knows); implies --camera_norm",
+        "camera that took the images (default: as the index records); implies --camera_norm",
         form=printable_text,
         metavar="NAME",
     )
@@ -268,7 +268,7 @@ class IdentifyConfig(AnswerOptions, title="answers"):
 class PeopleConfig(Look, FilterOptions, title="groups"):
     """Group the images of an index into people, in a list to correct and then apply."""
 
-    save: str = option("people.csv", "the list", form=file_ending_in(".csv"), metavar="CSV")
+    save: str = option("people.csv", "list to write", form=file_ending_in(".csv"), metavar="CSV")
     sheet: str | None = option(
         None, "sheet of the largest and most doubtful groups", form=picture_file, metavar="FILE"
     )
@@ -276,8 +276,8 @@ class PeopleConfig(Look, FilterOptions, title="groups"):
     min_samples: int = option(4, "neighbours needed to begin a group", range=POSITIVE)
     threshold: str | None = option(
         None,
-        "lowest score of an image that gets the name of somebody known: a number, or a file of "
-        "tools/threshold.py --for person (default: measured on those who are named)",
+        "lowest score at which an image gets a known person's name: a number, or a file from "
+        "tools/threshold.py --for person (default: measured on the people with names)",
         metavar="THRESHOLD",
     )
 

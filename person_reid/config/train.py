@@ -109,8 +109,7 @@ class BatchOptions(Options, title="batches"):
     )
     resize_schedule: str | None = option(
         None,
-        "sizes to train at one after the other, such as 128x64,192x96,256x128; "
-        "the last is height × width",
+        "sizes to train at in turn, such as 128x64,192x96,256x128; the last is height × width",
         form=sizes,
         metavar="SIZES",
     )
@@ -231,10 +230,10 @@ class OptimizerOptions(PrecisionOptions, title="optimisation"):
         None, "learning rate of the backbone (default: lr / 10)", range=POSITIVE
     )
     prototype_lr: float | None = option(
-        None, "rate of the losses' own weights (default: lr)", range=POSITIVE
+        None, "learning rate of the losses' own weights (default: lr)", range=POSITIVE
     )
     optimizer: str = option(
-        "sgd", "sgd uses Nesterov momentum 0.9", choices=OPTIMIZERS, common=True
+        "sgd", "optimiser; sgd uses Nesterov momentum 0.9", choices=OPTIMIZERS, common=True
     )
     weight_decay: float = option(
         5e-4, "weight decay, applied to all weights", range=WEIGHT, published=True
