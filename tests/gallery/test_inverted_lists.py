@@ -23,12 +23,14 @@ NAMES = [f"{number}.jpg" for number in range(len(FEATURES))]
 QUERIES = FEATURES[::50]
 
 
-@pytest.fixture(autouse=True)
-def small_limit(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def small_limit():
     """Inverted lists from 500 images on, of all images, for searches with filters as well."""
-    monkeypatch.setattr(module, "MOST_COMPARED", 500)
-    monkeypatch.setattr(module, "MOST_ADMITTED", 0)
-    monkeypatch.setattr(inverted_lists, "MOST_NEWER", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_COMPARED", 500)
+        patch.setattr(module, "MOST_ADMITTED", 0)
+        patch.setattr(inverted_lists, "MOST_NEWER", 0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +40,19 @@ def wide():
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
+@pytest.fixture(scope="module")
+def prepared(small_limit, tmp_path_factory):
+    """A folder with an index of 1,000 images, a.index, and its lists."""
+    folder = tmp_path_factory.mktemp("prepared")
+    with closing(add(folder / "a.index", 0, 1000)) as index:
+        index.prepare()
+    return folder
+
+
 @pytest.fixture
-def path(tmp_path):
-    """An index of 1,000 images and its lists."""
-    add(tmp_path / "a.index", 0, 1000).prepare()
+def path(prepared, tmp_path):
+    """A copy of that index."""
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     return tmp_path / "a.index"
 
 
