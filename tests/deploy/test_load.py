@@ -21,7 +21,7 @@ SMALL = ["--height", "64", "--width", "32"]
 IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
 
-def save_run(*flags, classes=5, backbone="resnet18"):
+def save_run(*flags, classes=5, backbone="test_resnet"):
     """A run of an untrained network as train.py leaves it.
 
     Its batch norms have seen some images.
@@ -40,7 +40,7 @@ def network_of(*words):
     return load_network(tested_network(parse(TestConfig, [*words]))).eval()
 
 
-def file_words(*flags, backbone="resnet18"):
+def file_words(*flags, backbone="test_resnet"):
     return ["--backbone", backbone, "--weights", "model/run/net_last.pth", *SMALL, *flags]
 
 
@@ -55,7 +55,7 @@ def file_words(*flags, backbone="resnet18"):
         ["--neck", "bnneck", "--pool", "gemp", "--stride", "1"],
         ["--neck", "none", "--head", "arcface"],
         ["--head", "cosine", "--attention", "se:layer2"],
-        ["--usam", "--linear_num", "8"],
+        ["--attention", "usam:layer2", "--linear_num", "8"],
     ],
     ids=" ".join,
 )
@@ -80,7 +80,7 @@ def test_without_flags_of_a_head_the_feature_is_the_backbones():
         (["--linear_num", "16"], ["--linear_num", "8"]),
         (["--neck", "none"], ["--neck", "bnneck"]),
         ([], ["--attention", "se:layer2"]),
-        ([], ["--usam"]),
+        ([], ["--attention", "usam:layer2"]),
     ],
     ids=str,
 )
