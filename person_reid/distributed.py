@@ -227,7 +227,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     # decode, and a teacher to extract.
     patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
     # In dimensions of length 1, a gradient's strides may differ from its copy's in DDP. The memory
-    # is the same, but PyTorch warns of lost speed.
+    # is the same, but PyTorch warns about lost speed.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if rank:  # the first process logs what all of them find
         logging.getLogger("person_reid").setLevel(logging.ERROR)
@@ -239,7 +239,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
         ):
             raise
         raise UserError(
-            f"Process {rank} lost the others: one of them has ended, its message is above "
+            f"Process {rank} lost the others: one of them has ended; its message is above "
             f"({first_line(error, 120)}). What was saved is complete: continue with --resume."
         ) from error
     distributed.destroy_process_group()

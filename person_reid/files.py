@@ -146,7 +146,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield path
         return
     make_folder(path.parent)
-    # Threads share the number of their process, and containers have the same ones.
+    # Threads share their process's number, and containers use the same numbers.
     own = secrets.token_hex(4)
     temporary = path.with_name(f".{path.name}.{own}.partial")
     remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.{8 * '[0-9a-f]'}.partial"))

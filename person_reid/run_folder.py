@@ -308,7 +308,7 @@ def _candidates(which_epoch: str | int) -> list[str]:
         return [str(which_epoch)]
     epoch = int(which_epoch)
     same = {9: [epoch, epoch + 1], 0: [epoch, epoch - 1]}.get(epoch % 10, [epoch])
-    # Earlier versions of the published code wrote them without leading zeros.
+    # Earlier versions of the published code wrote epochs without leading zeros.
     unpadded = (str(number) for number in same)
     return [*(_label(number) for number in same), str(which_epoch), *unpadded]
 

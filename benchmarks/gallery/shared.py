@@ -37,7 +37,7 @@ from person_reid.retrieval.neighbours import nearest_of_chunks
 
 ASKED = {"all": EVERYTHING, **FILTERS}
 STEP = 5000  # images of an addition
-MORE = 10_000  # images added to the full galleries, at most a tenth of them
+MORE = 10_000  # images added to the full galleries, at most a tenth of what they hold
 HEAD = "| | add | prepare | disk | one adds | two add |\n|---|---|---|---|---|---|"
 
 

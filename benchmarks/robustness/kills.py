@@ -72,7 +72,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     random.seed(options.seed)
     torch.set_num_threads(1)
-    files.ABANDONED = 0  # else what a process leaves is removed a minute after its end
+    files.ABANDONED = 0  # so that the next process removes what one left behind
     with tempfile.TemporaryDirectory() as name:
         workspace = Path(name)
         write_people(workspace / "people" / "train_all", people=8, images=8)

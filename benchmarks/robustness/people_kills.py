@@ -49,7 +49,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     random.seed(options.seed)
     torch.set_num_threads(1)
-    files.ABANDONED = 0  # else what a process leaves is removed a minute after its end
+    files.ABANDONED = 0  # so that the next process removes what one left behind
     register_detector("colours", lambda device: find_by_colour)
     call = partial(people.main, CALL)
     with tempfile.TemporaryDirectory() as name:

@@ -36,7 +36,7 @@ from person_reid.models.factory import find_architecture
 from person_reid.text import markdown_table
 
 ALONE = "PyTorch alone, float32"
-IMAGES, ROUNDS = 256, 5  # gallery images in a turn, and turns of each way; the median counts
+IMAGES, ROUNDS = 256, 5  # gallery images per run, and runs of each runtime; the median counts
 
 
 def main(argv=None):

@@ -128,7 +128,7 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
         if self.scores and (given := self.not_default(("distance", "single_shot", "multi_query"))):
             return f"{', '.join(given)} would be ignored: scores belong to the queries' features."
         if self.gap and (given := self.not_default(OF_GALLERY)):
-            return f"{', '.join(given)} would be ignored: gap ranks the people in one frame."
+            return f"{', '.join(given)} would be ignored: gap ranks the people of one frame."
         return ""
 
 

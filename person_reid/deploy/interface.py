@@ -20,7 +20,7 @@ from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.exported_files import Contents, is_image_size
 from person_reid.errors import UserError
 
-USUAL = (256, 128)  # the size of images if a file of another program does not specify it
+USUAL = (256, 128)  # the size of images if a file from another program does not specify it
 Run = Callable[[torch.Tensor], torch.Tensor]
 log = logging.getLogger(__name__)
 

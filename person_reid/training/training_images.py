@@ -30,7 +30,7 @@ from person_reid.losses.plan import pair_losses
 from person_reid.text import counted
 
 FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances give 1.5
-LONG_EPOCH = 1.5  # times the number of images; the log warns of a longer one
+LONG_EPOCH = 1.5  # times the number of images; the log warns about longer epochs
 NO_BATCH = "The loader has no batch of two images or more to train on."
 log = logging.getLogger(__name__)
 Splits = Sequence[tuple[Path, Split]]

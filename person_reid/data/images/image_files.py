@@ -28,7 +28,9 @@ HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1") 
 NOT_READ = frozenset((".heic", ".heif"))  # from phones; Pillow needs a package for them
 # In pixels. Larger images are decoded one at a time, and such JPEGs at a fraction of their size.
 LARGE = 4_000_000
-MOST_DECODED_PIXELS = 8192 * 6144  # decoded at all: the "50 megapixels" of phones, 150 MB
+MOST_DECODED_PIXELS = (
+    8192 * 6144
+)  # larger ones are rejected: this is the "50 megapixels" of phones, 150 MB
 
 Pixels = npt.NDArray[np.uint8]
 DEEP = "IF"  # first letters of Pillow's modes with values beyond 0 to 255
@@ -166,7 +168,7 @@ def in_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode[0] in DEEP:  # which Pillow's conversion clips at 255
         raise ValueError(TOO_DEEP)
-    image.load()  # and copy nothing in vain, as a photograph can have 150 MB
+    image.load()  # without needless copies: a photograph can take 150 MB
     if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
         image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:

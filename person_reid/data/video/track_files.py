@@ -177,7 +177,7 @@ IN_COCO = (
     "The classes are numbered as in COCO, where 0 is a person, and no visibility follows them."
 )
 _TRACK_FORMATS = {
-    # Some sequences of 2015 have places in the world.
+    # Some sequences of 2015 have world coordinates.
     "mot15": Format((*BOX_COLUMNS, "x", "y", "z"), frozenset(), _have_places),
     # `boxmot eval` counts COCO's classes from 1.
     "boxmot_eval": Format(
