@@ -18,6 +18,7 @@ tracks are not in the gallery.
 """
 
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -31,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from benchmarks.robustness.children import run
 from benchmarks.support.measure import machine, own_peak
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
@@ -69,7 +69,9 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as folder:
         day = Day(options, Path(folder))
         for part in ((0, RESTART), (RESTART, KILL), (KILL, 1)):
-            print(run(partial(day.play, *part), folder, seconds=86400).output, end="", flush=True)
+            process = multiprocessing.get_context("fork").Process(target=day.play, args=part)
+            process.start()
+            process.join()
         print("", day.losses(), sep="\n")
     print(f"\n{options.hours} h of {CAMERAS} cameras in {time.perf_counter() - began:.0f} s")
 
