@@ -15,7 +15,7 @@ _attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
-    """Import a name; for an unknown one, the error suggests the nearest."""
+    """Import a name; for an unknown name, the error suggests the nearest."""
     try:
         return _attribute(name)
     except AttributeError:

@@ -267,7 +267,7 @@ def _store() -> tuple[Any, int, int]:
 
 
 def end_others() -> None:
-    """Tell processes on other machines, which wait for this one in join_world, that it ends."""
+    """Tell processes on other machines, which wait in join_world, that this one ends."""
     with suppress(UserError, RuntimeError, ValueError):  # they may have ended before
         _store()[0].set(ENDED, "")
 

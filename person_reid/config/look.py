@@ -40,7 +40,7 @@ class PaperLook(Options, title="look"):
 
     @property
     def look(self) -> Look:
-        """The same settings under the flags of the other scripts."""
+        """The same settings, under the names of the other scripts' flags."""
         return Look(
             width=self.paper_width, no_title=self.no_title, labels=self.labels, dark=self.dark
         )

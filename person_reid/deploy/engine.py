@@ -130,7 +130,7 @@ class Engine:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return the features (B, D) float32, on the CPU, of images as described by `contents`.
 
-        Raises UserError if the network in the file fails or returns something else.
+        Raises UserError if the network in the file fails or returns anything else.
         """
         try:
             features = self.run(images).float().cpu()

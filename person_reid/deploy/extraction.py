@@ -41,7 +41,8 @@ class Extraction(NamedTuple):
 
     extract: extract(bank, batch_size, flip, unit, description) → features (N, dim).
     size: (height, width) of the images. dim: the dimension of a feature.
-    flip: whether to add the mirrored image's output. flips_inside: whether an exported file does.
+    flip: whether to add the mirrored image's output. flips_inside: whether an exported file adds
+    it.
     resize: the resizing filter. sides: the number of cameras for which the network has side
     information.
     engine: whether a program other than PyTorch computes.

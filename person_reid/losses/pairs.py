@@ -342,8 +342,8 @@ class ClusteredRankedListLoss(RankedListLoss):
 def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> Tensor:
     """Average the positive entries of `violation` (N, N) under `mask`.
 
-    The weights are exp(temperature · violation). Returns the mean of each row, (N,); zero for a row
-    without such entries.
+    The weights are exp(temperature · violation). Returns the mean of each row, (N,), which is zero
+    for a row without such entries.
     """
     mask = mask & (violation > 0)
     exponent = temperature * violation

@@ -243,7 +243,7 @@ def fits_images(
 ) -> Iterator[None]:
     """Raise UserError if a network's layers reject images or a batch of the wrong size.
 
-    The errors that the layers raise inside the with block are replaced.
+    It replaces the errors that the layers raise inside the with block.
 
     size: (height, width). advice: what to change.
     """

@@ -237,7 +237,7 @@ class TrainingImages(Batches):
     def decode(self, size: tuple[int, int], padding: int = Augment.padding) -> None:
         """Decode all images, or open the caches beside them.
 
-        size: (height, width). padding: see Augment. A custom source has its images already.
+        size: (height, width). padding: see Augment. A custom source already has its images.
         """
         if not self.decodes:
             return

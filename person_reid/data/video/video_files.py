@@ -206,9 +206,9 @@ def videos_of(container: Any) -> list[Any]:
 def shown_times(stamps: Times) -> Times:
     """Return the times of frames, ascending, in seconds since the first one.
 
-    stamps: (N,), the times of frames in the decoder's order. After a step back, time continues from
-    the last frame, as where two recordings are joined. A small step back is a B frame whose time
-    FFmpeg guessed: then the times are right, but not their order.
+    stamps: (N,), the times of frames in the decoder's order. After a step back, as where two
+    recordings are joined, time continues from the last frame. A small step back is a B frame whose
+    time FFmpeg guessed: then the times are right, but not their order.
     """
     steps = np.diff(stamps)
     usual = float(np.median(np.abs(steps))) if len(steps) else 0.0

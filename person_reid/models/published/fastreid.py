@@ -21,13 +21,13 @@ from person_reid.models.ibn import with_instance_norms
 
 
 def unnormalised(images: Tensor) -> Tensor:
-    """Return images (B, 3, H, W) normalised with ImageNet's statistics as values from 0 to 1."""
+    """Undo the normalisation of images (B, 3, H, W) by ImageNet's statistics, to values 0 to 1."""
     mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
     return images * std + mean
 
 
 class HalfRange(nn.Module):
-    """Change images (B, 3, H, W) normalised with ImageNet's statistics to values from -1 to 1.
+    """Change the normalisation of images (B, 3, H, W) from ImageNet's to values from -1 to 1.
 
     A network trained with mean 0.5 and standard deviation 0.5 begins with it, so that all networks
     take the same images.
