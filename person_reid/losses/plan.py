@@ -65,7 +65,7 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
         _check_head(name, options.loss, head)
     weight, settings = listed.pop("cross_entropy", (1.0, {}))
     if "smoothing" in settings:
-        raise UserError(f"loss={options.loss}: set the smoothing with label_smoothing.")
+        raise UserError(f"loss={options.loss}: set the smoothing by label_smoothing.")
     terms = [LossSpec(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
     taught = tuple(term for term in terms if term.kind.needs_teacher)
     rest = tuple(term for term in (*by_flag.values(), *terms) if not term.kind.needs_teacher)
