@@ -119,8 +119,7 @@ def small(path, people):
     left_out = {RECIPE_KEY, *NETWORK_FLAGS, "drop_path", "compile", "train_with", "resize_schedule"}
     flags = {name: value for name, value in read_yaml(path).items() if name not in left_out}
     if flags.get("backbone") not in LIGHT:
-        of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
-        flags["backbone"] = "resnet18" if of_resnets else "test_resnet"
+        flags["backbone"] = "resnet18" if flags.get("usam") else "test_resnet"
     # CPUs compute these slowly.
     tall, slow = flags.get("PCB") or flags["backbone"] == "lightmbn", flags.get("fp16")
     size = {"height": 96 if tall else 32 if slow else 64, "width": 16 if slow else 32}
