@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compute Rank@1, Rank@5, Rank@10, mAP and mINP of the features that test.py wrote.
+"""Compute Rank@1, Rank@5, Rank@10, mAP and mINP from the features that test.py wrote.
 
     python evaluate.py
     python evaluate.py --result market.mat --ap step --ranks 1,5,10,20

@@ -91,7 +91,7 @@ CHOICES: dict[str, Collection[str]] = {
 
 
 def check_recipe(about: Any, path: str | Path) -> None:
-    """Raise UserError unless the entry `recipe` of a file has the form of recipes/README.md."""
+    """Raise UserError unless a file's entry `recipe` has the form given in recipes/README.md."""
     if not isinstance(about, dict):
         raise reid.UserError(
             f"{path}: {RECIPE_KEY}: expected 'name: value' lines, found {type(about).__name__}."

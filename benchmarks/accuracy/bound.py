@@ -127,7 +127,7 @@ class Pairs:
         return found
 
     def accepted(self, step):
-        """Return the share of the pairs of one person that reach a threshold."""
+        """Return the share of genuine pairs that reach a threshold."""
         return 1 - np.searchsorted(self.own, step) / len(self.own)
 
 

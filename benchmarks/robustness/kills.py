@@ -274,7 +274,7 @@ def require(holds, found):
 
 
 def kill(command, workspace, kills, most, check=lambda: None):
-    """Run a command until it has been killed `kills` times, then to its end.
+    """Run a command until it has been killed `kills` times, then let it finish.
 
     It is killed at one of its first `most` write operations.
 

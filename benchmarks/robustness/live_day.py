@@ -131,7 +131,7 @@ class Day:
         raise UserError("the network is unreachable")
 
     def look(self, frame, seconds, camera):
-        """Look at a frame, and print a gap before it; at the end of the part, stop or be killed."""
+        """Process a frame, and report any gap before it; stop or be killed when the part ends."""
         gap, self.last[camera] = seconds - self.last.get(camera, seconds), seconds
         if not 0 <= gap <= 3 * STEP:
             said = any(line.startswith(f"camera {camera}: ") for line in self.remarks)

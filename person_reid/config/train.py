@@ -142,7 +142,7 @@ class AugmentationOptions(Options, title="augmentation"):
 
 
 def _loss(name: str, per_image: bool = False) -> Any:
-    """Declare a published flag that adds the loss with its name, with weight 1.
+    """Declare a published flag that adds the loss of the same name, with weight 1.
 
     per_image: whether the published training divides it by the number of images.
     """

@@ -149,7 +149,7 @@ class PKSampler(BatchSampler):
         self.hands = -(-self.sizes // instances)
 
     def __len__(self) -> int:
-        """Return the steps in an epoch, the fewest that show every image.
+        """Return the number of steps in an epoch: the fewest that show every image.
 
         No identity appears twice in one step.
         """

@@ -1,4 +1,4 @@
-"""Paths in the file of an index: paths below its folder are stored relative to it.
+"""Paths in an index file: paths below its folder are stored relative to that folder.
 
     folder = IndexFolder(Path("/people/a.index"))
     folder.stored("/people/crops/1.jpg")                  # b"./crops/1.jpg"

@@ -158,7 +158,7 @@ class InvertedLists:
         candidates: int,
         among: tuple[npt.NDArray[np.uint8], int] | None = None,
     ) -> tuple[Features, npt.NDArray[np.int64]]:
-        """Return similarities and ids (Q, C) of candidates for the k nearest images, by codes.
+        """Return code-based similarities and ids (Q, C) of candidates for the k nearest images.
 
         among: the result of ImageTable.allowed; search only the images whose bit is set. A returned
         id is -1 if no image was found, and may belong to a replaced image.

@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LinkedTracks:
-    """The tracks of an index with images, and their people.
+    """The tracks in an index that have images, and their people.
 
     found: the links. said: the user's statements about the tracks. stays: the tracks as pages and
     pictures show them, with the permanent numbers of people. shown: (track number, place in the
@@ -191,7 +191,7 @@ def _with_photographs(
 
 
 def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
-    """Return the minimum seconds between the cameras of tracks, see read_travel.
+    """Return the minimum seconds between the cameras of tracks; see read_travel.
 
     Raises UserError unless the start of each file is known.
     """

@@ -67,7 +67,7 @@ class DenseNetArchitecture(TorchvisionArchitecture):
         return module.features(images)
 
     def keep_resolution(self, module: Any, size: tuple[int, int]) -> None:
-        """Give the last transition stride 1; as published, it still averages two by two."""
+        """Give the last transition stride 1; as published, it still averages blocks of 2×2."""
         module.features.transition3.pool.stride = 1
 
 

@@ -332,7 +332,7 @@ def _facts(text: str | Path) -> dict[str, Any]:
 
 
 def _report(text: str | Path) -> Any:
-    """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
+    """Return the JSON in a file from tools/threshold.py or in a folder from save_pretrained."""
     path = Path(text)
     path = path / CONFIG_FILE if path.is_dir() else path
     report = parse_json(content_of(path, SETTINGS_BYTES))

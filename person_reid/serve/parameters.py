@@ -107,7 +107,7 @@ def yes_or_no(text: str) -> bool:
 
 
 def column(text: str) -> tuple[str, str]:
-    """Read NAME=VALUE."""
+    """Return the name and the value in NAME=VALUE."""
     name, _, value = pair(text).partition("=")
     return name, value
 

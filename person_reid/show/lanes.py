@@ -185,7 +185,7 @@ def _in_words(stays: Sequence[Stay], colours: Mapping[int, str]) -> str:
 
 
 def _columns(width: float) -> int:
-    """Return how many faces fit side by side into a picture of this width in inches."""
+    """Return how many faces fit side by side in a picture of this width in inches."""
     return int(0.85 * width / FACE_CELL[0])  # camera names take the rest
 
 

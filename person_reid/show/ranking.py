@@ -261,7 +261,7 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
 
 
 def words_behind(images: FeatureSet, layout: str | Path | None = None) -> Words:
-    """Return the names in the layout that holds the images of a result, or none without paths.
+    """Return the names in the layout of a result's images, or none if the result has no paths.
 
     layout: see words_beside.
     """

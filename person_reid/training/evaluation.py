@@ -1,4 +1,4 @@
-"""Evaluate the network in training as test.py would: `--eval_every N`."""
+"""Evaluate the network during training, as test.py would: `--eval_every N`."""
 
 from functools import partial
 

@@ -204,7 +204,7 @@ def _check(network: Network, options: FitOptions) -> None:
 
 @contextmanager
 def as_it_was(network: Network) -> Iterator[None]:
-    """Restore a network's mode, kinds of layers and trainable weights."""
+    """On exit, unfuse a network, and restore its mode and which of its weights are trainable."""
     training = {module: module.training for module in network.modules()}
     learns = {weight: weight.requires_grad for weight in network.parameters()}
     try:

@@ -152,7 +152,7 @@ class ExtraLoss(Protocol):
     def __call__(
         self, step: "TrainingStep", batch: Batch, features: Tensor, logits: Tensor
     ) -> Tensor:
-        """Return the losses, (len(names),), or the only one as a scalar."""
+        """Return the losses as a tensor (len(names),), or the only loss as a scalar."""
 
 
 class Objective(nn.Module):

@@ -456,7 +456,7 @@ class Run(Journal):
             )
 
     def not_finite(self, error: NotFinite) -> UserError:
-        """Return what to do about a loss that is not finite.
+        """Return an error that says what to do about a loss that is not finite.
 
         The batch's images are listed in not_finite.txt.
         """

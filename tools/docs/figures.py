@@ -112,6 +112,6 @@ def cell(page: str, heading: str, row: str, column: str) -> str:
 
 
 def last_runs(name: str, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the runs of a recipe that count, or an empty list if it was never run."""
+    """Return a recipe's runs with the settings of its last run, or an empty list if it has none."""
     own = [record for record in records if record["recipe"] == name]
     return [record for record in own if all(record[entry] == own[-1][entry] for entry in ALIKE)]

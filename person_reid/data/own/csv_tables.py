@@ -38,10 +38,10 @@ def read_table(
     others: bool = False,
     gaps: bool = True,
 ) -> list[tuple[int, dict[str, str]]]:
-    """Return (number, {column: value}) for each line below the first.
+    """Return (line number, {column: value}) for each line below the header.
 
     needed, optional: columns to return; optional columns that the file lacks are omitted.
-    may_be_empty: whether a file may have no lines below the first. others: whether to return all
+    may_be_empty: whether a file may have no lines below the header. others: whether to return all
     other named columns as well. gaps: whether words such as NA are empty cells; in our own tables,
     they are names.
 

@@ -138,7 +138,7 @@ def _is_ours(file: Path) -> bool:
 
 
 def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
-    """Return pictures of readable files, each with one identity, camera and split.
+    """Return pictures whose files are readable, each with one identity, camera and split.
 
     Labels are as meant() and spelled_alike() return them; the log counts unknown identities and
     cameras, and lists names that look alike. See validated() for val. Raises UserError as once()

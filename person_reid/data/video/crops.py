@@ -210,7 +210,7 @@ class CropTracks(NamedTuple):
     """The T tracks of N images that cut_boxes wrote.
 
     labels: (N,), the track of each image. frames: (N,), the frame from which each was cut. apart:
-    (T, T), symmetric, whether two tracks of one folder share a moment, and therefore show two
+    (T, T), symmetric, whether two tracks of one folder overlap in time, and therefore show two
     people.
     """
 

@@ -64,7 +64,7 @@ def usual_step(fps: float) -> int:
 
 
 def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder | Video":
-    """Return the frames at a place. Raises UserError if their rate is unknown."""
+    """Return the frames of a video or folder. Raises UserError if their rate is unknown."""
     frames = open_frames(place, fps)
     rate_of(frames, place)
     return frames

@@ -373,7 +373,7 @@ def open_stream(address: str) -> Any:
 
 
 def _advice(address: str) -> str:
-    """Return how to write a password with separators, or an empty string without any."""
+    """Return how to write a password with separators, or an empty string if it has none."""
     user = address.partition("://")[2].rpartition("@")[0]
     unsafe = [f"{sent} for {each}" for each, sent in UNSAFE.items() if each in user]
     return f". In a password, write {', '.join(unsafe)}" if unsafe else ""
