@@ -287,7 +287,7 @@ def test_travel_times_are_read_from_a_table(tmp_path, caplog):
         ("door,yard,-3", "line 2: seconds '-3'"),
         ("door,door,3", "line 2: expected two cameras"),
         ("door,,3", "line 2: expected two cameras"),
-        ("door,yard,3\nyard,door,4", "line 3: another line says 3"),
+        ("door,yard,3\nyard,door,4", "line 3: another line gives 3"),
         ("dor,gate,3", "none of its pairs.*door, yard"),
     ],
 )
