@@ -77,7 +77,7 @@ class Table(NamedTuple):
     rest: Values
 
     def boxes_are(self, size: Size) -> str:
-        """Return what the four numbers of a box mean, from those for a grey picture. size: its size."""
+        """Return what the four numbers of a box mean. size: of the grey picture they belong to."""
         if self.laid == "cells" and not _beyond_cells(self.boxes, size):
             return "offsets in cells"
         corners = (self.boxes[:, 2:] >= self.boxes[:, :2]).all()  # never true for middles and sides
@@ -86,7 +86,7 @@ class Table(NamedTuple):
         return f"{'corners' if corners else 'middles'} in {'pixels' if pixels else 'fractions'}"
 
     def rest_is(self, size: Size) -> str:
-        """Return what the numbers after a box mean, from those for a grey picture. size: its size."""
+        """Return what the numbers after a box mean. size: of the grey picture they belong to."""
         first, others = self.rest[:, 0], self.rest[:, 1:]
         if self.rest.shape[1] == 2 and _are_shares(first) and not (others % 1).any():
             return "score, class"
