@@ -186,7 +186,7 @@ def test_tracks_are_linked_up_to_a_number_and_one_question_at_a_time(client, tmp
     for method in ("POST", "PUT"):
         answer = client.request(method, "/v1/across")
         assert answer.status_code == 413
-        assert "2 at most are linked at once" in answer.json()["detail"]
+        assert "at most 2 are linked at once" in answer.json()["detail"]
 
 
 def test_a_damaged_index_is_the_fault_of_the_server_and_not_ready(service, tmp_path, caplog):
