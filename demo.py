@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import person_reid as reid
-from person_reid.config.demo import DemoConfig
-from person_reid.config.look import own_or
+from person_reid.config.forms import indices, numbers_in
+from person_reid.config.look import Look, ShownFiles, ShownRanking, own_or
+from person_reid.config.option import Options, option
 from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
@@ -27,6 +28,34 @@ from person_reid.text import printable
 
 QUERIES_OF_SHEET = 10  # queries per sheet
 USUAL_QUERY = 777  # the query shown by default; the first if there are fewer
+
+
+class WhichQueries(Options, title="which queries"):
+    """The queries to show."""
+
+    query_index: str | None = option(
+        None, "by index, from 0 (default: 777, or 0)", form=indices, metavar="N,N-N"
+    )
+    best: int | None = option(None, "the N queries with the highest average precision")
+    worst: int | None = option(None, "the N queries with the lowest average precision")
+    camera: int | None = option(
+        None, "the queries of this camera; with --best or --worst, only the best or worst of them"
+    )
+
+    @property
+    def indices(self) -> list[int] | None:
+        """The numbers that query_index lists."""
+        return None if self.query_index is None else numbers_in(self.query_index)
+
+    def fault(self) -> str:
+        """Return why the options conflict, or an empty string."""
+        if self.query_index is not None and self.not_default(("best", "worst", "camera")):
+            return "query_index already names the queries: drop best, worst and camera."
+        return ""
+
+
+class DemoConfig(Look, ShownRanking, ShownFiles, WhichQueries):
+    """All options of demo.py."""
 
 
 def main(argv: list[str] | None = None) -> None:

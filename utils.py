@@ -9,8 +9,8 @@ from person_reid.console import run_script
 from person_reid.device import autocast, seed_everything, select_device
 from person_reid.errors import UserError
 from person_reid.files import atomic_write
-from person_reid.models.matching import load_matching
 from person_reid.models.weight_files import read_state_dict
+from person_reid.models.weights import load_matching
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder
 from person_reid.text import did_you_mean

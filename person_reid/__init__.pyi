@@ -5,8 +5,8 @@ from .config import FitOptions as FitOptions
 from .config.detector import DetectorOptions as DetectorOptions
 from .config.detector import TrackerOptions as TrackerOptions
 from .config.evaluate import RerankOptions as RerankOptions
-from .config.figures import FigureOptions as FigureOptions
-from .config.figures import register_figure as register_figure
+from .config.look import FigureOptions as FigureOptions
+from .config.look import register_figure as register_figure
 from .config.network import NetworkOptions as NetworkOptions
 from .config.option import option as option
 from .data.datasets import register_dataset as register_dataset

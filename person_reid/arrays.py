@@ -9,7 +9,6 @@ import numbers
 import operator
 from collections.abc import Callable, Sized
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,19 +166,6 @@ def real_number(value: Any, name: str) -> float:
         if array.size == 1 and array.dtype.kind != "b" and math.isfinite(array.item()):
             return float(array.item())
     raise UserError(f"{name}: expected a finite number, found {_shown(value)}.")
-
-
-def as_path(value: Any, name: str) -> Path:
-    """Return a path. Raises a UserError that begins with `name` unless given a str or a path."""
-    if not isinstance(value, str | Path):
-        raise UserError(f"{name}: expected a path, found {_kind(value)}.")
-    return Path(value)
-
-
-def check_kind(value: Any, kind: type | tuple[type, ...], name: str, expected: str) -> None:
-    """Raise a UserError that begins with `name` for a value of the wrong kind."""
-    if not isinstance(value, kind):
-        raise UserError(f"{name}: expected {expected}, found {_kind(value)}.")
 
 
 def flaw(features: Array, row: Callable[[int], object] = "index {}".format) -> str:

@@ -26,7 +26,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.across import AcrossConfig
+from person_reid.config.forms import output_path, picture_file
+from person_reid.config.look import Look
+from person_reid.config.option import option, redeclared
+from person_reid.config.people import LinkOptions, VideosConfig
 from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.files import check_folder, real
@@ -53,6 +56,28 @@ from person_reid.gallery.people_folder import (
 )
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
+
+
+class AcrossConfig(Look, LinkOptions, title="answers"):
+    """All options of tools/across.py."""
+
+    save: str = option("people", "folder to write", form=output_path)
+    sheet: str | None = option(
+        None, "picture of who was where and when", form=picture_file, metavar="FILE"
+    )
+    video: bool = redeclared(VideosConfig, "video", False, common=False)
+    truth: str | None = option(
+        None,
+        "print IDF1 and HOTA for the truth in its CAMERA/gt/gt.txt, with one number per person",
+        metavar="FOLDER",
+    )
+    apply: bool = option(False, "also record the people in the index")
+
+    def fault(self) -> str:
+        """Return why the options conflict, or an empty string."""
+        if self.truth and (self.after or self.before):
+            return "truth needs all tracks: leave after and before out."
+        return "" if self.sheet else self.ignored_without("sheet")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.demo import THRESHOLD
+from person_reid.config.look import THRESHOLD
 from person_reid.config.option import Options, option
 from person_reid.config.tested import UsedNetwork, parse_scales
 from person_reid.console import parse, run_script

@@ -31,12 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.evaluate import BOOTSTRAP_DRAWS, CONFIDENCE, EvaluationOptions
-from person_reid.config.export import READABLE
 from person_reid.config.forms import file_ending_in, picture_file
 from person_reid.config.look import Look, TableForm, own_or
 from person_reid.config.option import option, redeclared
 from person_reid.config.run import DeviceOptions
-from person_reid.config.tested import TestConfig
+from person_reid.config.tested import READABLE, TestConfig
 from person_reid.console import parse, run_script
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs

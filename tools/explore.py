@@ -25,9 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.forms import output_path
+from person_reid.config.look import ShownFiles
 from person_reid.config.option import ANY, as_flag, option, redeclared
 from person_reid.config.run import PluginOptions
 from person_reid.config.tested import NAMING
@@ -50,7 +50,7 @@ from person_reid.retrieval.results import (
 )
 from person_reid.retrieval.similarity import Features
 from person_reid.show.charts import run_names
-from person_reid.show.explorer import check_save, describe_result, write_explorer
+from person_reid.show.explorer import check_save, describe_result, is_one_file, write_explorer
 from person_reid.show.explorer_images import (
     JUNK_NAME,
     NO_NAME,
@@ -58,7 +58,6 @@ from person_reid.show.explorer_images import (
     images_of,
     person_name,
 )
-from person_reid.show.explorer_page import is_one_file
 from person_reid.show.explorer_views import RankedGallery, describe_proposals, rank
 from person_reid.text import as_command, printable, quoted
 

@@ -20,20 +20,21 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.export import EXPORT_FORMATS, ExportConfig
-from person_reid.config.tested import TestConfig, TrainedNetwork
+from person_reid.config.forms import output_path
+from person_reid.config.option import Options, option
+from person_reid.config.tested import EXPORT_FORMATS, TestConfig, TrainedNetwork
 from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
-from person_reid.deploy.export import export, tensorrt_advice
+from person_reid.deploy.export import export, read_calibration, tensorrt_advice
 from person_reid.deploy.exported_files import Contents, file_size
 from person_reid.deploy.find import tested_network
 from person_reid.deploy.load import load_network
 from person_reid.deploy.network_names import title
 from person_reid.deploy.publish import query_and_gallery
-from person_reid.deploy.quantise import read_calibration
 
+PROGRAMS = ("boxmot", "ultralytics", "deepsort", "deepstream", "openvino")
 DECIDED_BY_CLIENT = (
     "format",
     "normalise_input",
@@ -44,6 +45,57 @@ DECIDED_BY_CLIENT = (
     "calibrate",
     "tensorrt",
 )
+
+
+class ExportOptions(Options, title="the file"):
+    """The file that a network is exported to."""
+
+    client: str | None = option(
+        None,
+        "write a file that this program loads unchanged",
+        choices=PROGRAMS,
+        flags=("--for",),
+        common=True,
+    )
+    output: str | None = option(
+        None,
+        "file to write: .onnx, .pt (torchscript) or .pt2 (export)",
+        form=output_path,
+        metavar="FILE",
+        common=True,
+    )
+    format: str | None = option(
+        None,
+        "default: by the ending of --output, or onnx",
+        choices=tuple(EXPORT_FORMATS.values()),
+        common=True,
+    )
+    normalise_input: bool = option(
+        False, "take uint8 images: normalise inside the file", common=True
+    )
+    flip: bool = option(
+        False, "add the mirrored image's feature inside, as test.py does", common=True
+    )
+    l2: bool = option(False, "scale the features to unit length inside the file", common=True)
+    fp16: bool = option(False, "store and compute in float16", common=True)
+    int8: bool = option(False, "store the weights in 8 bits, ONNX only", common=True)
+    calibrate: str | None = option(
+        None,
+        "images with which --int8 also computes in 8 bits, which is fast",
+        metavar="DIR",
+        needs={"int8": (True,)},
+        common=True,
+    )
+    tensorrt: bool = option(
+        False, "for TensorRT: print the trtexec command, ONNX only", common=True
+    )
+    test_dir: str | None = option(
+        None, "compare the file's accuracy with the network's on this test set", common=True
+    )
+
+
+class ExportConfig(ExportOptions, TrainedNetwork):
+    """All options of tools/export.py."""
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -21,18 +21,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.figures import (
-    OWN_FIGURES,
-    CmcConfig,
-    ComparedResults,
-    CurvesConfig,
-    Figure,
-    HistogramConfig,
-    MapConfig,
-    TableConfig,
-)
+from person_reid.config.evaluate import EvaluationOptions
 from person_reid.config.forms import listed_numbers
-from person_reid.config.look import own_or
+from person_reid.config.look import (
+    OWN_FIGURES,
+    THRESHOLD,
+    Figure,
+    Look,
+    TableForm,
+    own_or,
+)
+from person_reid.config.option import POSITIVE, Options, option, redeclared
 from person_reid.console import parse_command, run_script
 from person_reid.console.options import load_plugins
 from person_reid.console.outputs import check_outputs
@@ -41,6 +40,67 @@ from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, check_same_ima
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from person_reid.run_folder import default_name, read_history
 from person_reid.text import printable
+
+PROJECTION_NAMES = ("tsne", "pca")
+
+
+class CurvesConfig(reid.FigureOptions):
+    """Draw loss, error, learning rate and mAP of a run by epoch."""
+
+    name: str | None = option(None, "name of the run (default: ft_ResNet50, or the only one)")
+    save: str = redeclared(reid.FigureOptions, "save", "curves.png")
+
+
+class ComparedResults(Options, title="results"):
+    """The results to compare."""
+
+    results: tuple[str, ...] = option(
+        ("pytorch_result.mat",),
+        "features written by test.py",
+        several="*",
+        positional=True,
+        metavar="RESULT",
+    )
+    seeds: bool = option(
+        False,
+        "mean ± deviation of runs with several seeds: net_seed3 and net_seed7, or net_0 and net_1",
+    )
+    ignore_cameras: bool = option(False, "also count matches from the query's own camera")
+
+
+class CmcConfig(ComparedResults, reid.FigureOptions):
+    """Draw the cumulative matching characteristics of several runs."""
+
+    ranks: int = option(50, "last rank to draw")
+    save: str = redeclared(reid.FigureOptions, "save", "cmc.png")
+
+
+class TableConfig(TableForm, ComparedResults):
+    """Print Rank@1, Rank@5, Rank@10, mAP and mINP of several runs."""
+
+    ap: str = redeclared(EvaluationOptions, "ap", "trapezoidal")
+    ranks: str = redeclared(EvaluationOptions, "ranks", "1,5,10")
+    labels: str | None = redeclared(Look, "labels", None)
+
+
+class HistogramConfig(reid.FigureOptions):
+    """Draw the similarities of images of the same and of different people, with the threshold."""
+
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    threshold: str | None = option(None, f"{THRESHOLD} (default: equal error rate)")
+    ignore_cameras: bool = option(False, "also count pairs from the same camera")
+    save: str = redeclared(reid.FigureOptions, "save", "histogram.png")
+
+
+class MapConfig(reid.FigureOptions):
+    """Draw a map in which similar images are close to one another."""
+
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    identities: int = option(10, "number of identities, those with the most images", range=POSITIVE)
+    method: str | None = option(
+        None, "default: tsne if it is installed, else pca", choices=PROJECTION_NAMES
+    )
+    save: str = redeclared(reid.FigureOptions, "save", "map.png")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -59,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def curves(config: CurvesConfig) -> None:
     """Draw loss, error, learning rate and mAP."""
-    from person_reid.show.curves import draw_curves  # matplotlib loads slowly, here and below
+    from person_reid.show.charts import draw_curves  # matplotlib loads slowly, here and below
 
     history = read_history(reid.RunFolder(config.name or default_name()).log)
     draw_curves(history, config.save, config)

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.demo import ShownFiles, ShownRanking
 from person_reid.config.forms import indices, numbers_in, picture_file
-from person_reid.config.look import PaperLook
+from person_reid.config.look import PaperLook, ShownFiles, ShownRanking
 from person_reid.config.option import POSITIVE, Options, option, redeclared
 from person_reid.config.tested import TrainedNetwork
 from person_reid.console import parse, run_script

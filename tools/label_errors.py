@@ -29,11 +29,15 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.label_errors import CHECKED_SPLITS, LabelErrorsConfig
+from person_reid.config.forms import output_path
+from person_reid.config.look import PaperLook
+from person_reid.config.option import FRACTION, PART, POSITIVE, Options, option, redeclared
+from person_reid.config.run import RecordOptions
+from person_reid.config.tested import TrainedNetwork
 from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import JUNK
-from person_reid.data.own.corrections import CORRECTION_COLUMNS
+from person_reid.data.own.corrections import CHECKED_SPLITS, CORRECTION_COLUMNS
 from person_reid.data.own.csv_tables import read_table
 from person_reid.deploy.find import tested_network
 from person_reid.files import set_aside, with_ending, write_csv
@@ -42,6 +46,36 @@ from person_reid.retrieval.results import save_gallery
 from person_reid.text import as_command, printable, quoted
 
 PRINTED = 10  # images to print
+
+
+class LabelErrorOptions(Options, title="labels"):
+    """The labels to check, the ones to list, and the files to write."""
+
+    data_dir: str = option(
+        "../Market/pytorch", "folder laid out by prepare.py", metavar="DIR", common=True
+    )
+    split: str = option("train_all", "folder of --data_dir", choices=CHECKED_SPLITS, common=True)
+    least: float = option(
+        0.3, "lowest probability of a proposal that is listed", range=PART, common=True
+    )
+    accept_above: float | None = option(
+        None,
+        "accept proposals of at least this probability",
+        range=FRACTION,
+        metavar="P",
+        common=True,
+    )
+    save: str = option(
+        "label_errors.csv", "list to write", form=output_path, metavar="FILE", common=True
+    )
+    shown: int = option(
+        20, "number of images in the picture beside it", range=POSITIVE, common=True
+    )
+    runtime: str | None = redeclared(RecordOptions, "runtime", None, needs={}, common=True)
+
+
+class LabelErrorsConfig(PaperLook, TrainedNetwork, LabelErrorOptions):
+    """All options of tools/label_errors.py."""
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -25,10 +25,10 @@ from markupsafe import Markup
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import EvaluationOptions, RerankOptions
 from person_reid.config.files import check_plugins
 from person_reid.config.forms import file_ending_in
+from person_reid.config.look import ShownFiles
 from person_reid.config.option import WHOLE, Options, option, redeclared
 from person_reid.config.tested import TrainedNetwork
 from person_reid.console import parse, run_script

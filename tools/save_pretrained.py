@@ -16,8 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.export import SavePretrainedConfig
-from person_reid.config.tested import CONFIG_FILE
+from person_reid.config.forms import output_path
+from person_reid.config.look import THRESHOLD
+from person_reid.config.option import Options, option
+from person_reid.config.tested import CONFIG_FILE, TrainedNetwork
 from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
@@ -27,6 +29,27 @@ from person_reid.deploy.publish import about_data, accuracy, check_output
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.results import PLAIN
 from person_reid.text import as_command, quoted
+
+
+class FolderOptions(Options, title="the folder"):
+    """The folder that a network is saved in."""
+
+    output: str = option(
+        None, "the folder to write", form=output_path, metavar="FOLDER", required=True, common=True
+    )
+    test_dirs: tuple[str, ...] = option(
+        (), "layouts to measure its accuracy on", metavar="DIR", several="+", common=True
+    )
+    half: bool = option(False, "store the weights in half precision", common=True)
+    threshold: str | None = option(
+        None,
+        f"least similarity of one person's images: {THRESHOLD} (default: that of --from)",
+        common=True,
+    )
+
+
+class SavePretrainedConfig(FolderOptions, TrainedNetwork):
+    """All options of tools/save_pretrained.py."""
 
 
 def main(argv: list[str] | None = None) -> None:

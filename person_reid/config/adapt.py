@@ -39,12 +39,9 @@ class ClusterOptions(Options, title="clusters"):
     decay: float | None = option(
         None, "decay of the mean teacher, per step (default: it averages over an epoch)", range=PART
     )
-    outliers: str = option("drop", "use of images in no cluster", choices=("drop", "instances"))
-    reliable: bool = option(False, "also skip images whose cluster depends on the radius (SpCL)")
     proxies: bool = option(
         False, "tell a cluster's parts in different cameras apart (CAP)", common=True
     )
-    no_camera_norm: bool = option(False, "cluster without centring each camera's features")
 
 
 class UnlabelledOptions(Options, title="images without labels"):

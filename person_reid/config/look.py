@@ -1,12 +1,16 @@
 """The options of every script that draws a picture or prints a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from person_reid.config.forms import texts
+from person_reid.config.forms import picture_file, texts
 from person_reid.config.option import Options, option, redeclared
+from person_reid.config.run import PluginOptions
 from person_reid.errors import UserError
+from person_reid.registration import Registry
 from person_reid.text import printable
 
+THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pretrained"  # in words
 WIDTHS = {"column": 3.3, "page": 6.9}  # inches, in a paper with two columns
 
 
@@ -46,6 +50,24 @@ class PaperLook(Options, title="look"):
         )
 
 
+class ShownFiles(Options, title="files"):
+    """The features to read, and the picture to write."""
+
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    test_dir: str | None = option(
+        None, "folder that holds query and gallery, if the images have moved"
+    )
+    save: str = option("show.png", "picture to write", form=picture_file, metavar="FILE")
+
+
+class ShownRanking(Options, title="ranking"):
+    """The options of each ranking's picture."""
+
+    top: int = option(10, "number of gallery images")
+    missed: bool = option(False, "below each ranking, the right images that it misses")
+    threshold: str | None = option(None, f"reject lower similarities: {THRESHOLD}")
+
+
 class TableForm(Options, title="table"):
     """How a table is printed, by default as Markdown or as plain lines."""
 
@@ -75,3 +97,30 @@ def own_or(names: Sequence[str], labels: str | None) -> list[str]:
         listing = ", ".join(map(printable, names))
         raise UserError(f"labels={labels}: expected {len(names)}, in place of: {listing}.")
     return own
+
+
+class FigureOptions(Look, PluginOptions, title="picture"):
+    """The picture to write, and its style."""
+
+    save: str = option("figure.png", "picture to write", form=picture_file, metavar="FILE")
+
+
+class Figure(NamedTuple):
+    """A command of tools/figures.py: its options, and the function that draws it."""
+
+    options: type[Options]
+    draw: Callable[[Any], None]
+
+
+OWN_FIGURES: Registry[Figure] = Registry("figure")  # registered by plugins
+
+
+def register_figure(
+    name: str, draw: Callable[[Any], None], options: type[Options] = FigureOptions
+) -> None:
+    """Register a picture under a name that becomes a command of tools/figures.py.
+
+    draw: draws the picture, given the options of the command line; config.save is the file.
+    options: a class derived from FigureOptions; its docstring is the help.
+    """
+    OWN_FIGURES.register(name, Figure(options, draw))

@@ -1,13 +1,17 @@
-"""The options of tools/people.py."""
+"""The options of tools/people.py, and how tracks are linked."""
 
 import re
 
-from person_reid.config.across import AcrossConfig, LinkOptions
 from person_reid.config.detector import DetectorOptions, TrackerOptions
 from person_reid.config.forms import output_path, printable_text
-from person_reid.config.look import PaperLook
+from person_reid.config.look import THRESHOLD, PaperLook
 from person_reid.config.option import ANY, FRAME_RATE, POSITIVE, Options, Range, option, redeclared
-from person_reid.config.search import GalleryOptions, NetworkOfIndex, TrackFileOptions
+from person_reid.config.search import (
+    GalleryOptions,
+    NetworkOfIndex,
+    PeriodOptions,
+    TrackFileOptions,
+)
 from person_reid.config.times import instant
 
 SEVERAL = Range("of 10 or more", lambda number: number >= 10)
@@ -25,6 +29,22 @@ def start_of_video(text: str) -> str:
     """Check a value of --start, TIME or VIDEO=TIME."""
     video, equals, time = text.rpartition("=")
     return f"{video}{equals}{instant(time)}"
+
+
+class LinkOptions(PeriodOptions, title="linking"):
+    """How tracks are linked, and what is known beforehand."""
+
+    threshold: str | None = option(
+        None,
+        f"least mean cosine of one person's tracks: {THRESHOLD} (default: the "
+        "network's threshold for as many people)",
+    )
+    travel: str | None = option(
+        None, "least seconds between two cameras: columns from,to,seconds", metavar="CSV"
+    )
+    corrections: str | None = option(
+        None, "list of images from people.html, or by hand: columns path,identity", metavar="CSV"
+    )
 
 
 class VideoOptions(Options, title="videos"):
@@ -103,7 +123,11 @@ class VideosConfig(
         common=True,
     )
 
-    video: bool = redeclared(AcrossConfig, "video", False, common=True)
+    video: bool = option(
+        False,
+        "also write a copy of each video, annotated with boxes, identities and names",
+        common=True,
+    )
 
     @property
     def gallery(self) -> str:

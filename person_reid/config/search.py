@@ -1,8 +1,7 @@
 """The commands of tools/search.py and tools/gallery.py, and their options."""
 
-from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import file_ending_in, picture_file, printable_text
-from person_reid.config.look import Look
+from person_reid.config.look import THRESHOLD, Look
 from person_reid.config.option import (
     ANY,
     FRAME_RATE,

@@ -3,11 +3,10 @@
 import re
 from typing import ClassVar
 
-from person_reid.config.across import LinkOptions
 from person_reid.config.detector import DetectorOptions, TrackerOptions
 from person_reid.config.forms import file_ending_in
 from person_reid.config.option import ANY, POSITIVE, Options, Range, option, redeclared
-from person_reid.config.people import VideoOptions, camera_and_video
+from person_reid.config.people import LinkOptions, VideoOptions, camera_and_video
 from person_reid.config.search import AddOptions, age
 
 PORT = Range("from 0 to 65535", lambda number: 0 <= number <= 65535)

@@ -23,6 +23,8 @@ SMALLEST_AREA, LARGEST_AREA = 0.1, 10  # area of a resized image, as a multiple 
 OF_ENGINE = {"engine": ANY}
 # Options that name a network.
 NAMING = ("name", "which_epoch", "from_run", "backbone", "weights", "engine")
+EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # by ending
+READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}  # files from which a network can be tested
 CONFIG_FILE = "config.json"  # describes the network, in a folder of save_pretrained
 # Training options of a network that tests do not need, or that another group declares.
 NOT_DESCRIBED = {"backbone", "height", "width", "droprate", "drop_path"}

@@ -6,9 +6,8 @@ Reading the text needs no torch.
 import shlex
 from pathlib import Path
 
-from person_reid.config.export import READABLE
 from person_reid.config.option import as_flag
-from person_reid.config.tested import CONFIG_FILE, FittedFeatures, TestConfig, TestFiles
+from person_reid.config.tested import CONFIG_FILE, READABLE, FittedFeatures, TestConfig, TestFiles
 from person_reid.config.zoo import packaged, published_network
 from person_reid.console.options import parse_words
 from person_reid.errors import UserError

@@ -12,10 +12,8 @@ import numpy as np
 import torch.utils.data
 from PIL import Image
 
-from person_reid.arrays import as_path
 from person_reid.data.images.image_files import fit_image, read_image
 from person_reid.data.layout import Split, read_split
-from person_reid.errors import UserError
 from person_reid.progress import progress
 from person_reid.text import counted
 
@@ -75,11 +73,10 @@ def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
 
     Raises UserError if the folder is not laid out.
     """
-    folder = as_path(folder, "folder")
     train = read_split(folder, split, cameras_required=False)
     query, gallery = (read_split(folder, name) for name in ("query", "gallery"))
     splits = (ImageSplit(**vars(each)) for each in (train, query, gallery))
-    return Dataset(folder, split, *splits)
+    return Dataset(Path(folder), split, *splits)
 
 
 def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor]:
@@ -94,7 +91,7 @@ def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor
     people, cameras = [], []
     for index in progress(range(len(items)), desc="decoding", unit=" images"):
         image, identity, camera = items[index][:3]
-        bank[index] = torch.from_numpy(fit_image(_as_picture(image, index), *size).copy())
+        bank[index] = torch.from_numpy(fit_image(_as_picture(image), *size).copy())
         people.append(identity.item() if hasattr(identity, "item") else identity)
         cameras.append(int(camera))
     names = sorted(set(people))
@@ -104,19 +101,12 @@ def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor
     return Split(paths, targets, np.array(cameras), list(map(str, names)), targets), bank
 
 
-def _as_picture(image: Any, index: int) -> Image.Image:
-    """Return an image of a torch Dataset as a picture. Raises UserError if it is not an image."""
+def _as_picture(image: Any) -> Image.Image:
+    """Return an image of a torch Dataset as a picture."""
     if isinstance(image, Image.Image):
         return image
     values = image
     if isinstance(image, torch.Tensor):
         values = (image * 255).round().to(torch.uint8) if image.is_floating_point() else image
         values = values.movedim(0, -1).cpu().numpy()
-    shape: tuple[int, ...] = getattr(values, "shape", ())
-    kind = getattr(values, "dtype", type(image).__name__)
-    if len(shape) != 3 or shape[2] != 3 or kind != np.uint8:
-        raise UserError(
-            f"Image {index} of the data set: expected a picture, a tensor (3, H, W) or an array "
-            f"(H, W, 3) of uint8, found {kind} {tuple(shape)}."
-        )
     return Image.fromarray(values)

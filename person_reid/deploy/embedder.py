@@ -153,7 +153,7 @@ class Embedder:
         single = isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3
         if single or not np.iterable(images):
             raise UserError("Embedder: expected a list of images; for a single one, pass [image].")
-        sources = [_accepted(image, position) for position, image in enumerate(images)]
+        sources = [*images]
         if not sources:
             return np.empty((0, self.dim), np.float32)
         self._check_process()
@@ -162,7 +162,11 @@ class Embedder:
             if isinstance(image, str | Path):
                 return load_image(image, *self.size, self.resize)
             if isinstance(image, np.ndarray):
+                if image.dtype != np.uint8:
+                    raise UserError(f"an array of {image.dtype}, not of uint8")
                 image = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
+            if not (image.width and image.height):
+                raise UserError(f"an image of {image.width}×{image.height} pixels")
             return fit_image(image, *self.size, self.resize)
 
         decoded = decode(sources, load)
@@ -189,14 +193,8 @@ class Embedder:
         Several threads may call it at once. Raises UserError for any other frame or boxes.
         """
         image, edges = any_array(frame, "Embedder: frame"), any_array(boxes, "Embedder: boxes")
-        height, width = _accepted(image, 0).shape[:2]
-        edges = edges.reshape(-1, 4) if edges.size == 0 else edges
-        if edges.ndim != 2 or edges.shape[1] != 4 or edges.dtype.kind not in "iuf":
-            raise UserError(
-                f"Embedder: boxes {edges.dtype} {edges.shape}; "
-                "expected numbers (N, 4): left, top, right, bottom."
-            )
-        edges = edges.astype(np.float64)
+        height, width = image.shape[:2]
+        edges = (edges.reshape(-1, 4) if edges.size == 0 else edges).astype(np.float64)
         _remark_on(edges, (height, width))
         edges = np.round(edges).clip(0, (width, height, width, height))
         found = np.zeros((len(edges), self.dim), np.float32)
@@ -299,22 +297,3 @@ def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
             f"Embedder: boxes: expected left, top, right, bottom in pixels; {found[0]}.",
             stacklevel=3,
         )
-
-
-def _accepted(image: Any, position: int) -> Any:
-    """Return the image if an Embedder accepts its kind. Raises UserError if it does not."""
-    if isinstance(image, str | Path) or (
-        isinstance(image, Image.Image) and image.width and image.height
-    ):
-        return image
-    found = type(image).__name__
-    if isinstance(image, Image.Image):
-        found = f"a PIL image of {image.width}×{image.height} pixels"
-    if isinstance(image, np.ndarray):
-        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
-            return image
-        found = f"an array {image.dtype} {image.shape}"
-    raise UserError(
-        f"Embedder: image {position} is {found}; expected a path, "
-        "a PIL image or a uint8 array (height, width, 3)."
-    )

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from person_reid.config.export import READABLE
+from person_reid.config.tested import READABLE
 from person_reid.deploy.exported_files import (
     CONTENTS_KEY,
     Contents,

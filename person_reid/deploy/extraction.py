@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from person_reid.config.export import READABLE
+from person_reid.config.tested import READABLE
 from person_reid.config.zoo import network_names, packaged, published_network
 from person_reid.deploy.engine import Engine
 from person_reid.deploy.interface import Preparation

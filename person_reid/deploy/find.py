@@ -15,7 +15,6 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from person_reid.config import TrainConfig
-from person_reid.config.export import READABLE
 from person_reid.config.network import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkOptions
 from person_reid.config.option import Options, as_flag, configured, named
 from person_reid.config.tested import (
@@ -25,6 +24,7 @@ from person_reid.config.tested import (
     OF_FILE,
     OF_RUN,
     PREPARED,
+    READABLE,
     TestConfig,
     TrainedNetwork,
     parse_scales,

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from person_reid.config.export import READABLE
+from person_reid.config.tested import READABLE
 from person_reid.deploy.engine import Engine
 from person_reid.deploy.export import TOLERANCE_OF_DTYPE, deviation, export, references
 from person_reid.deploy.exported_files import Contents, import_runtime

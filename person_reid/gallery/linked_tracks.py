@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.config.across import LinkOptions
+from person_reid.config.people import LinkOptions
 from person_reid.config.times import EPOCH
 from person_reid.data.video.tracked_boxes import doubled
 from person_reid.gallery.gallery import Gallery

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from person_reid.config.across import LinkOptions
+from person_reid.config.people import LinkOptions
 from person_reid.errors import UserError
 from person_reid.files import check_folder, is_file_name, whole_folder, write_csv, write_json
 from person_reid.gallery.gallery import Gallery
@@ -32,9 +32,8 @@ from person_reid.gallery.track_records import TrackRecord, recorded_tracks
 from person_reid.retrieval.association import Stay
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.thresholds import DIGITS
-from person_reid.show.explorer import write_explorer
+from person_reid.show.explorer import MOST_PAGE_BYTES, one_file_size, write_explorer
 from person_reid.show.explorer_images import JUNK_NAME, ExplorerImages
-from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
 from person_reid.show.explorer_views import describe_stays
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import as_command, counted, parse_json, printable

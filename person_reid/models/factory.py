@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from person_reid.arrays import as_path
 from person_reid.config.network import PUBLISHED_CLASSES, NetworkOptions
 from person_reid.config.option import configured, named
 from person_reid.config.zoo import implied, network_names
@@ -221,8 +220,6 @@ def create_model(
             raise UserError(
                 f"create_model: no published network {weights!r}.{did_you_mean(weights, names)}"
             )
-    if weights is not None:
-        as_path(weights, "create_model: weights")
     known = implied(weights, NetworkOptions.declared()) | backbone
     known = options_of(known["backbone"]) | known
     num_classes = num_classes or (PUBLISHED_CLASSES if "neck" in known else 0)

@@ -4,24 +4,77 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Module
 
-from person_reid.arrays import as_path
 from person_reid.errors import UserError
-from person_reid.models.matching import LoadReport, load_matching
 from person_reid.models.network import Network
 from person_reid.models.published.hub import weight_file
+from person_reid.models.published.transformer_weights import resampled
 from person_reid.models.weight_files import read_state_dict
 
+# Norms have counted their batches since PyTorch 0.4.1. Older files lack the counts; nothing depends
+# on them.
+COUNTERS = "num_batches_tracked"
 log = logging.getLogger(__name__)
 
 # The last linear layers: our classifiers, and the ImageNet classifiers of the libraries.
 CLASSIFIER = re.compile(
     r"(.*\.)?classifier\.(0\.)?(weight|bias)|(model\.)?(fc|_fc|head|head\.fc|last_linear)\.(weight|bias)"
 )
+
+
+@dataclass
+class LoadReport:
+    """The result of loading a file, as names of tensors.
+
+    loaded: into the network. unknown: not in the network. mismatched: of another shape. missing:
+    not in the file.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        for names, what in (
+            (self.unknown, "of the file not used"),
+            (self.mismatched, "of another shape skipped"),
+            (self.missing, "left as initialised"),
+        ):
+            more = ", …" if len(names) > 3 else ""
+            parts += [f"{len(names)} ({', '.join(names[:3])}{more}) {what}"] if names else []
+        return "; ".join(parts)
+
+
+def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadReport:
+    """Load every tensor of `state_dict` that `module` has with the same name and shape.
+
+    Returns a LoadReport. Position embeddings and biases of another grid are resampled to the
+    module's.
+    """
+    own = module.state_dict()
+    report = LoadReport(
+        missing=[name for name in own if name not in state_dict and not name.endswith(COUNTERS)]
+    )
+    fitting = {}
+    for name, value in state_dict.items():
+        if name in own and own[name].shape != value.shape:
+            value = resampled(module, name, value)
+        if name not in own:
+            report.unknown.append(name)
+        elif own[name].shape != value.shape:
+            report.mismatched.append(name)
+        else:
+            fitting[name] = value
+            report.loaded.append(name)
+    module.load_state_dict(fitting, strict=False)
+    return report
 
 
 def load_weights(network: Network, path: str | Path, strict: bool = False) -> LoadReport:
@@ -36,7 +89,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     tensor of the backbone has another shape, most are missing, the file has unknown ones of their
     shapes or, with strict, anything is missing that the feature depends on.
     """
-    path = weight_file(as_path(path, "path"))
+    path = weight_file(path)
     tensors = _renamed(read_state_dict(path), network)
     of_network = any(name.startswith("model.") for name in tensors)  # otherwise a backbone's
     report = load_matching(_place(network, of_network, strict), tensors)

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,6 @@ Resembles = Callable[[str, Labels], npt.NDArray[np.bool_]]
 OUTLIER = -1
 NUMBERED_PERSON = re.compile(r"person (\d{4,15})")
 MOST_BYTES = 2**27  # the largest block of distances, of which each thread holds one
-RADIUS_MARGIN = 0.02  # images whose cluster changes within this margin are not reliable
 REPORTED_QUERIES = 2000
 FEWEST_JUDGED = 10  # the fewest halved tracks and pairs of strangers
 
@@ -87,54 +86,6 @@ def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
     )
     method = cluster.DBSCAN(eps=radius, min_samples=min_samples, metric="precomputed")
     return np.asarray(method.fit(sparse.csr_matrix(graph)).labels_, np.int64)
-
-
-def reliable(
-    labels: Labels, tight: Labels, loose: Labels, least: float | None = None
-) -> tuple[Labels, float]:
-    """Make images outliers if their cluster depends on the radius.
-
-    labels: clusters (N,). tight, loose: the clusters at a smaller and at a larger radius. An image
-    stays if
-
-    - its cluster is independent: |I ∩ J| / |I ∪ J| of the cluster I and the loose cluster J reaches
-      `least`, and
-    - the image is in the compact part: |I ∩ J| / |I ∪ J|, J now the tight cluster, is the largest
-      in I.
-
-    least: None means the value that nine tenths of the clusters reach.
-
-    Returns new labels (N,), and `least` for the next call. Ge et al., Self-paced Contrastive
-    Learning with Hybrid Memory, NeurIPS 2020, section 3.3.
-    """
-    inside = labels >= 0
-    independence, compactness = np.zeros((2, labels.max(initial=-1) + 1))
-    alike = _shared(labels, tight)
-    np.maximum.at(independence, labels[inside], _shared(labels, loose)[inside])
-    np.maximum.at(compactness, labels[inside], alike[inside])
-    if least is None:
-        least = float(np.quantile(independence, 0.1, method="lower")) if inside.any() else 0.0
-    kept = np.flatnonzero(inside)
-    kept = kept[(independence[labels[kept]] >= least) & (alike[kept] >= compactness[labels[kept]])]
-    found = np.full_like(labels, OUTLIER)
-    found[kept] = np.unique(labels[kept], return_inverse=True)[1]
-    return found, least
-
-
-def _shared(labels: Labels, others: Labels) -> npt.NDArray[np.float64]:
-    """Return |I ∩ J| / |I ∪ J| (N,) for each image and its clusters I and J."""
-    first, second = alone(labels), alone(others)
-    _, pairs, counts = np.unique(
-        np.stack([first, second]), axis=1, return_inverse=True, return_counts=True
-    )
-    both = counts[pairs.ravel()]
-    return np.asarray(both / (np.bincount(first)[first] + np.bincount(second)[second] - both))
-
-
-def alone(labels: Labels) -> Labels:
-    """Return labels (N,) with each outlier in its own cluster."""
-    outliers = np.cumsum(labels < 0) + labels.max(initial=-1)
-    return np.where(labels < 0, outliers, labels)
 
 
 def clusters_of_tracks(labels: Labels, tracks: Labels, apart: npt.NDArray[np.bool_]) -> Labels:
@@ -269,7 +220,7 @@ def group_people(
     resembles: resembles(name, rows) → (n,) bool, whether images resemble a person; by default, all
     do.
     """
-    graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)
+    graph = jaccard_graph(centred(features, cameras), radius)
     labels = dbscan(graph, radius, min_samples)
     taken = {*known, *others}
     new = (name for number in count(1) if (name := numbered_person(number)) not in taken)
@@ -291,43 +242,15 @@ def group_people(
     return found
 
 
-class Clusters(NamedTuple):
-    """Clusters of images.
-
-    labels: (N,), the cluster of each image, -1 for outliers.
-    independence: what a reliable cluster needs, for the next epoch; None if all clusters count.
-    """
-
-    labels: Labels
-    independence: float | None = None
+def clusters_of_epoch(features: Features, cameras: Labels, options: AdaptConfig) -> Labels:
+    """Return the clusters (N,) of images with features (N, D) and cameras (N,), -1 for outliers."""
+    graph = jaccard_graph(centred(features, cameras), options.radius, options.k1, options.k2)
+    return dbscan(graph, options.radius, options.min_samples)
 
 
-def clusters_of_epoch(
-    features: Features,
-    cameras: Labels,
-    options: AdaptConfig,
-    independence: float | None = None,
-) -> Clusters:
-    """Cluster images by their features (N, D) and cameras (N,).
-
-    independence: the value from the previous epoch.
-    """
-    features = centred(features, cameras, options)
-    radius, samples = options.radius, options.min_samples
-    if not options.reliable:
-        graph = jaccard_graph(features, radius, options.k1, options.k2)
-        return Clusters(dbscan(graph, radius, samples), independence)
-
-    around = np.clip([radius - RADIUS_MARGIN, radius + RADIUS_MARGIN], 0.001, 0.999)
-    smaller, larger = around.tolist()
-    graph = jaccard_graph(features, larger, options.k1, options.k2)
-    plain, tight, loose = (dbscan(graph, each, samples) for each in (radius, smaller, larger))
-    return Clusters(*reliable(plain, tight, loose, independence))
-
-
-def centred(features: Features, cameras: Labels, options: AdaptConfig) -> Features:
-    """Return the features (N, D) to compare; by default, all cameras (N,) get the same mean."""
-    return features if options.no_camera_norm else CameraNorm(features, cameras)(features, cameras)
+def centred(features: Features, cameras: npt.ArrayLike) -> Features:
+    """Return the features (N, D) to compare: all cameras (N,) get the same mean."""
+    return CameraNorm(features, cameras)(features, cameras)
 
 
 def separation(features: Features, tracks: CropTracks) -> float | None:

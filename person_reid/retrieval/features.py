@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
-from person_reid.arrays import Integers, check_kind
+from person_reid.arrays import Integers
 from person_reid.data.images.augment import normalise
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import Split
@@ -250,8 +250,6 @@ def extract(
     >>> query, gallery = extract(network, read_dataset("data/synthetic/pytorch"))
     >>> print(evaluate(query, gallery).line())
     """
-    check_kind(network, nn.Module, "network", "a module, such as create_model returns")
-    check_kind(dataset, Dataset, "dataset", "what read_dataset returns")
     sides = 0
     resize = "bicubic"
     flips = True

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import Integers, as_array, names_or_numbers, whole_number
 from person_reid.errors import UserError
-from person_reid.retrieval.results import FeatureSet, check_sets
+from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
     CosineScores,
@@ -34,7 +34,7 @@ from person_reid.retrieval.similarity import (
     row_minima,
     run_chunks,
 )
-from person_reid.text import as_command, counted, did_you_mean
+from person_reid.text import as_command, counted
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -221,16 +221,9 @@ def evaluate(
     same_clothes: with `clothes`, matches in other clothes are junk instead.
 
     The log warns if many scores are equal, or if matches have lower scores than other images.
-    Raises UserError for an unknown `ap`, for features that cannot be compared, for scores that are
-    NaN, for an empty query or gallery, and if all images come from one camera, so that every match
-    would be junk.
+    Raises UserError for features that cannot be compared, for scores that are NaN, for an empty
+    query or gallery, and if all images come from one camera, so that every match would be junk.
     """
-    check_sets(query=query, gallery=gallery)
-    if not isinstance(ap, str) or ap not in AVERAGE_PRECISIONS:
-        raise UserError(
-            f"ap={ap}: expected "
-            f"{' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(str(ap), AVERAGE_PRECISIONS)}"
-        )
     if not len(query) or not len(gallery):
         raise UserError(
             f"{len(query)} queries and {len(gallery)} gallery images: "
@@ -297,8 +290,6 @@ def _worn(
     query: FeatureSet, gallery: FeatureSet, clothes: tuple[npt.ArrayLike, npt.ArrayLike]
 ) -> Clothes:
     """Return the clothes as arrays. Raises UserError unless there is one entry for each image."""
-    if not isinstance(clothes, tuple | list) or len(clothes) != 2:
-        raise UserError("clothes: expected two arrays, the queries' and the gallery's.")
     asked, among = (names_or_numbers(each, "clothes") for each in clothes)
     if (len(asked), len(among)) != (len(query), len(gallery)):
         raise UserError(

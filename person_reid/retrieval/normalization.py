@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import as_features, check_lengths, names_or_numbers
 from person_reid.errors import UserError
-from person_reid.retrieval.results import FeatureSet, check_sets
+from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
 
 # Standardising does not scale a dimension whose standard deviation is below this.
@@ -73,7 +73,6 @@ class CameraNorm:
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features normalised."""
-        check_sets(images=images)
         return replace(images, features=self(images.features, images.cameras))
 
 
@@ -124,7 +123,6 @@ class Whitening:
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features whitened, each of unit length."""
-        check_sets(images=images)
         features = as_features(images.features, "features")
         _check_width(features, len(self.mean))
         return replace(

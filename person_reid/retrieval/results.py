@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from person_reid.arrays import as_float32, as_path, check_features, check_lengths, whole_numbers
+from person_reid.arrays import as_float32, check_features, check_lengths, whole_numbers
 from person_reid.data.matlab import read_hdf5
 from person_reid.errors import UserError
 from person_reid.files import TENSORS, atomic_write, regular_file, with_ending
@@ -74,8 +74,6 @@ class FeatureSet:
         self.features = as_float32(features, "features")
         self.labels = whole_numbers(labels, "labels")
         self.cameras = whole_numbers(cameras, "cameras")
-        if isinstance(paths, str):
-            raise UserError("paths: expected a name for each image, found a single text.")
         self.paths = paths if paths is None else [*paths]
         named = {} if self.paths is None else {"paths": self.paths}
         check_lengths(features=self.features, labels=self.labels, cameras=self.cameras, **named)
@@ -105,13 +103,6 @@ class FeatureSet:
         )
 
 
-def check_sets(**sets: Any) -> None:
-    """Raise a TypeError that names the argument for anything but a FeatureSet."""
-    for name, images in sets.items():
-        if not isinstance(images, FeatureSet):
-            raise TypeError(f"{name}: expected a FeatureSet, found {type(images).__name__}")
-
-
 def multi_query_file(result: str | Path) -> Path:
     """Return the path of the multiple-query features that belong to a result file.
 
@@ -133,7 +124,6 @@ def save_result(
     network: a description of the network that computed the features. flags: the options of test.py
     that change them, such as "--no_flip", or PLAIN.
     """
-    check_sets(query=query, gallery=gallery)
     _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FEATURE_FLAGS: flags})
 
 
@@ -226,7 +216,7 @@ def read_note(path: str | Path, key: str) -> str:
 def _save(
     path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, str] | None = None
 ) -> None:
-    path = as_path(path, "path")
+    path = Path(path)
     values: dict[str, Any] = {key: np.array([text]) for key, text in (notes or {}).items() if text}
     names = "".join((notes or {}).values())
     for name, images in sets.items():
@@ -251,7 +241,7 @@ def _save(
 
 
 def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSet]:
-    path = as_path(path, "path")
+    path = Path(path)
     wanted = [f"{name}_{part}" for name in names for part in ("f", "label", "cam")]
     values = _read(path, wanted + [f"{name}_path" for name in names if paths])
     missing = [key for key in wanted if key not in values]

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.errors import UserError
 from person_reid.retrieval.bound import THRESHOLD_STEPS
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
@@ -38,15 +37,8 @@ def track_features(
     features: (N, D), not zero.
     tracks: N names that distinguish tracks, such as (source, number).
     weights: (N,), not negative; by default, all images count equally.
-
-    Raises UserError if their numbers differ.
     """
     weights = np.ones(len(features)) if weights is None else np.asarray(weights)
-    if not len(features) == len(tracks) == len(weights):
-        raise UserError(
-            f"track_features: {len(features)} features, {len(tracks)} names of tracks and "
-            f"{len(weights)} weights; expected one each."
-        )
     places: dict[Name, int] = {}
     rows = [places.setdefault(name, len(places)) for name in tracks]
     sums = np.zeros((len(places), features.shape[1]), np.float32)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import JSONResponse, Response
 
-from person_reid.config.across import LinkOptions
+from person_reid.config.people import LinkOptions
 from person_reid.config.times import EPOCH, stored
 from person_reid.gallery.facts import Sighting, sightings
 from person_reid.gallery.gallery import Gallery

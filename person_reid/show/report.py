@@ -15,8 +15,7 @@ from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from person_reid.show import page, ranking
-from person_reid.show.charts import draw_cmc, draw_similarities
-from person_reid.show.curves import draw_curves
+from person_reid.show.charts import draw_cmc, draw_curves, draw_similarities
 from person_reid.show.embedding import choose, draw_embedding, project
 from person_reid.show.heatmap import activations, overlay
 from person_reid.show.sheet import pixels_of

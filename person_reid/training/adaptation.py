@@ -39,7 +39,6 @@ from person_reid.models.surgery import evaluation_mode
 from person_reid.retrieval.clusters import (
     Labels,
     agreement,
-    alone,
     camera_proxies,
     centred,
     cluster_means,
@@ -250,7 +249,6 @@ class Adaptation:
         self.paths, self.cameras = split.paths[: self.count], split.cameras[: self.count]
         self.labels: Labels = np.full(self.count, -1, np.int64)
         self.features: Features | None = None  # from the last refresh
-        self.independence: float | None = None  # what a reliable cluster needs
         self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
         self.start = {name: value.clone() for name, value in step.network.state_dict().items()}
@@ -301,10 +299,10 @@ class Adaptation:
         if reason := flaw(everything):
             raise UserError(f"{reason}: nothing can be clustered. Try a lower lr.")
         self.features = features = everything[: self.count]
-        labels, self.independence = clusters_of_epoch(features, cameras, config, self.independence)
+        labels = clusters_of_epoch(features, cameras, config)
         if self.tracks:
             labels = clusters_of_tracks(labels, self.tracks.labels, self.tracks.apart)
-            self.separation = separation(centred(features, cameras, config), self.tracks)
+            self.separation = separation(centred(features, cameras), self.tracks)
         # other machines may round differently
         labels = world.sum(labels if world.is_main else np.zeros_like(labels))
         found = {
@@ -322,7 +320,7 @@ class Adaptation:
             found |= report_clusters(features, self.people, cameras, labels)
         if world.is_main:
             log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
-        self.use(alone(labels) if config.outliers == "instances" else labels, everything)
+        self.use(labels, everything)
         return found
 
     def fault(self) -> str:
@@ -374,7 +372,6 @@ class Adaptation:
             "labels": torch.from_numpy(self.labels),
             "first": torch.from_numpy(self.first),
             "kept": self.kept,
-            "independence": self.independence,
             "separation": self.first_separation,
             "start": self.start,
         }
@@ -384,7 +381,7 @@ class Adaptation:
         self.first = state["first"].cpu().numpy()
         self.kept = state["kept"]
         self.start = state["start"]
-        self.independence, self.first_separation = state["independence"], state["separation"]
+        self.first_separation = state["separation"]
         self.use(state["labels"].cpu().numpy())
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch.utils import data
 
-from person_reid.arrays import check_kind
 from person_reid.config import FitOptions
 from person_reid.config.option import resolve
 from person_reid.data.images.augment import Augment
@@ -82,9 +81,6 @@ def fit(
     Raises UserError for options that cannot work, and for a network with another number
     of classes.
     """
-    check_kind(network, Network, "network", "what create_model returns")
-    kinds = (Dataset, data.Dataset, data.DataLoader)
-    check_kind(dataset, kinds, "dataset", "what read_dataset returns, or a Dataset of torch")
     options = _settled(options or FitOptions(), teacher)
     _check(network, options)
     place = usable_device(device)

@@ -399,7 +399,7 @@ class Run(Journal):
         """Draw the curves."""
         with drawing(self.folder.curves):
             # matplotlib loads slowly, and only the first process draws.
-            from person_reid.show.curves import draw_curves
+            from person_reid.show.charts import draw_curves
 
             draw_curves(self.history, self.folder.curves)
         self.drawn = time.monotonic()

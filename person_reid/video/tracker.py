@@ -137,8 +137,8 @@ class Tracker:
         boxes: (N, 4), left, top, right and bottom in pixels. scores: (N,), from 0 to 1.
         seconds: the time since the frame of the last call. features: (N, D), of the appearance,
         zeros for boxes with low scores; None if unknown.
-        Raises UserError for other shapes, NaN or infinity, boxes with swapped sides, or if no time
-        has passed.
+        Raises UserError for other numbers of scores or features, NaN, infinity, boxes with swapped
+        sides, or if no time has passed.
         """
         boxes, scores = _checked(boxes, scores)
         looks = _features_of(boxes, features, self._tracks.features)
@@ -236,15 +236,12 @@ def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Ar
 def _features_of(boxes: Array, features: npt.ArrayLike | None, known: Array) -> Array:
     """Return the features (N, D) of boxes (N, 4) with norm 1, zeros for None.
 
-    Raises UserError for other shapes, or for a dimension other than that of the known tracks (T,
-    D).
+    Raises UserError for another number of them, NaN or infinity.
     """
     if features is None:
         return np.zeros((len(boxes), known.shape[1]), np.float32)
     looks = as_array(features, "features")
-    width = known.shape[1] if len(known) else looks.shape[-1]
-    if looks.shape != (len(boxes), width):
-        raise UserError(f"features: expected ({len(boxes)}, {width}), found {looks.shape}.")
+    check_lengths(boxes=boxes, features=looks)
     if not np.isfinite(looks).all():
         raise UserError("features: expected finite numbers, found NaN or infinity.")
     return unit_rows_or_zeros(looks)

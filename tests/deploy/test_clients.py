@@ -13,7 +13,6 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from benchmarks.support.people import draw_people
-from person_reid.config.export import PROGRAMS
 from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.clients import CLIENTS, contents_for, lines_for
 from person_reid.deploy.embedder import Embedder
@@ -22,6 +21,7 @@ from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tests.support.scripts import run
 from tools import export
+from tools.export import PROGRAMS
 
 SIZE = (256, 128)
 NETWORK = [

@@ -148,13 +148,7 @@ def test_a_run_that_is_not_there_is_named(here):
     [
         ("a.png", r"expected a list of images; for a single one, pass \[image\]"),
         (np.zeros((4, 4, 3), np.uint8), "expected a list of images"),
-        ([np.zeros((4, 4, 3))], r"image 0 is an array float64 \(4, 4, 3\)"),
-        (
-            [np.zeros((4, 4), np.uint8)],
-            r"uint8 \(4, 4\); expected a path, a PIL image or a uint8 array",
-        ),
-        ([np.zeros((0, 4, 3), np.uint8)], r"\(0, 4, 3\)"),
-        ([None], "image 0 is NoneType"),
+        ([np.zeros((4, 4, 3))], "an array of float64, not of uint8"),
         (None, "expected a list of images"),
         (["absent.png", "gone.png"], r"(?s)2 of 2 images cannot be read.*absent\.png.*gone\.png"),
     ],
@@ -221,17 +215,6 @@ def test_boxes_of_a_frame_are_cut_out_and_clipped(embedder):
         == embedder.crops(frame, []).shape
         == (0, embedder.dim)
     )
-
-
-@pytest.mark.parametrize("boxes", [np.zeros((2, 5)), np.zeros(4), [["a", "b", "c", "d"]]])
-def test_boxes_of_another_form_are_refused(boxes, embedder):
-    with pytest.raises(UserError, match=r"expected numbers \(N, 4\): left, top, right, bottom"):
-        embedder.crops(np.zeros((9, 9, 3), np.uint8), boxes)
-
-
-def test_a_frame_of_another_form_is_refused(embedder):
-    with pytest.raises(UserError, match=r"expected a path, a PIL image or a uint8 array"):
-        embedder.crops(np.zeros((9, 9)), [[0, 0, 5, 5]])
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
@@ -306,7 +289,7 @@ def test_weights_that_are_not_finite_give_no_features(folder, paths, tmp_path):
 
 
 def test_a_picture_without_an_area_is_refused(embedder):
-    with pytest.raises(UserError, match="image 0 is a PIL image of 0×30 pixels"):
+    with pytest.raises(UserError, match="an image of 0×30 pixels"):
         embedder([Image.new("RGB", (100, 100)).crop((50, 50, 50, 80))])
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.torch_version import TorchVersion
 
-from person_reid.config.export import EXPORT_FORMATS
+from person_reid.config.tested import EXPORT_FORMATS
 from person_reid.deploy import export as module
 from person_reid.deploy.engine import Engine, providers
 from person_reid.deploy.export import export, tensorrt_advice

@@ -22,7 +22,7 @@ FULL_DISK = """
 import resource, sys
 from person_reid.deploy.export import export
 from person_reid.deploy.exported_files import Contents
-from person_reid.config.export import EXPORT_FORMATS
+from person_reid.config.tested import EXPORT_FORMATS
 from person_reid.models.factory import create_model
 network = create_model("test_resnet", weights="none", size=(64, 32))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))

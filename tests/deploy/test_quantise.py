@@ -7,11 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.deploy import quantise as module
+from person_reid.deploy import export as module
 from person_reid.deploy.engine import Engine
-from person_reid.deploy.export import export
+from person_reid.deploy.export import export, read_calibration
 from person_reid.deploy.exported_files import Contents
-from person_reid.deploy.quantise import read_calibration
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding

@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model, load_weights
-from person_reid.models.matching import LoadReport
 from person_reid.models.weight_files import read_state_dict
+from person_reid.models.weights import LoadReport
 from person_reid.run_folder import RunFolder
 
 

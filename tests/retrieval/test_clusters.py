@@ -13,7 +13,6 @@ from person_reid.errors import UserError
 from person_reid.retrieval import clusters as module
 from person_reid.retrieval.clusters import (
     agreement,
-    alone,
     camera_proxies,
     cluster_means,
     clusters_of_tracks,
@@ -22,7 +21,6 @@ from person_reid.retrieval.clusters import (
     jaccard_graph,
     margins,
     nearest_others,
-    reliable,
 )
 from person_reid.retrieval.neighbours import overlap
 from tests.retrieval.conftest import clusters
@@ -131,62 +129,8 @@ def test_nearest_leaves_the_image_itself_out_and_overlap_counts_the_rest():
     assert nearest_others(features[:3]).shape == (3, 2)
 
 
-def slow_reliable(labels, tight, loose, least):
-    """Sets of images, as the paper writes them; an outlier is the only one of its set."""
-
-    def members(clustering, image):
-        return {i for i, label in enumerate(clustering) if label == clustering[image] >= 0} | {
-            image
-        }
-
-    def shared(image, clustering):
-        mine, theirs = members(labels, image), members(clustering, image)
-        return len(mine & theirs) / len(mine | theirs)
-
-    inside = [i for i, label in enumerate(labels) if label >= 0]
-    independence: dict[int, float] = {}
-    compactness: dict[int, float] = {}
-    for i in inside:
-        independence[labels[i]] = max(independence.get(labels[i], 0), shared(i, loose))
-        compactness[labels[i]] = max(compactness.get(labels[i], 0), shared(i, tight))
-    if least is None:
-        least = sorted(independence.values())[(len(independence) - 1) // 10]
-    kept = [
-        i
-        for i in inside
-        if independence[labels[i]] >= least and shared(i, tight) == compactness[labels[i]]
-    ]
-    return [labels[i] if i in kept else -1 for i in range(len(labels))], least
-
-
-@settings(max_examples=60)
-@given(
-    st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 12), st.sampled_from([None, 0.4, 1.0])
-)
-def test_reliable_clusters_equal_the_sets_of_the_paper(seed, count, most, least):
-    random = np.random.default_rng(seed)
-    labels = (
-        np.unique(np.append(random.integers(-1, most, count), -1), return_inverse=True)[1][:-1] - 1
-    )
-    tight, loose = (
-        np.where(random.random(count) < 0.3, random.integers(-1, most, count), labels)
-        for _ in range(2)
-    )
-    if labels.max() < 0:
-        assert reliable(labels, tight, loose)[0].tolist() == labels.tolist()
-        return
-    expected, threshold = slow_reliable(labels.tolist(), tight.tolist(), loose.tolist(), least)
-    found, used = reliable(labels, tight, loose, least)
-    assert used == pytest.approx(threshold)
-    assert ((found >= 0) == (np.array(expected) >= 0)).all()
-    inside = found >= 0
-    assert agreement(found, np.array(expected)) == 1 or len(set(found[inside])) <= 1
-    assert sorted(set(found[inside])) == list(range(len(set(found[inside]))))
-
-
-def test_outliers_are_alone_and_proxies_belong_to_clusters_and_cameras():
+def test_proxies_belong_to_clusters_and_cameras():
     labels = np.array([1, -1, 0, 1, -1, 1])
-    assert alone(labels).tolist() == [1, 2, 0, 1, 3, 1]
     proxies, of_cluster, of_camera = camera_proxies(labels, np.array([5, 5, 5, 7, 7, 5]))
     assert (proxies[[1, 4]] == -1).all()
     assert proxies[0] == proxies[5] != proxies[3]

@@ -295,11 +295,6 @@ def test_rank_0_is_refused():
         one_query([1], [1], [2]).rank(0)
 
 
-def test_unknown_average_precision_is_refused():
-    with pytest.raises(UserError, match="ap=stepp: expected trapezoidal or step"):
-        one_query([1], [1], [2], ap="stepp")
-
-
 @pytest.mark.parametrize("cores", [(1, 1), (2, 8)])  # of the machines that the processes are on
 def test_workers_share_the_chunks(published, cores, monkeypatch):
     query, gallery, _, _ = published

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.track_features import merge_tracklets, track_features
 
@@ -23,11 +22,6 @@ def test_a_track_has_the_mean_of_its_images(weighted):
             if tracks[i] == name
         )
         assert feature == pytest.approx(total / np.linalg.norm(total), abs=1e-6)
-
-
-def test_every_feature_has_a_track():
-    with pytest.raises(UserError, match="3 features, 2 names of tracks and 3 weights"):
-        track_features(np.ones((3, 2), np.float32), ["a", "b"])
 
 
 def test_a_tracklet_keeps_identity_camera_and_path_of_its_first_frame():

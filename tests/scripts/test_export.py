@@ -6,7 +6,6 @@ import torch
 
 import test as test_script
 from benchmarks.support.people import draw_people
-from person_reid.config.export import ExportConfig
 from person_reid.console import parse
 from person_reid.deploy.engine import Engine
 from person_reid.deploy.exported_files import Contents
@@ -14,6 +13,7 @@ from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tests.support.flags import ON_THE_PROCESSOR as NETWORK
 from tools import export
+from tools.export import ExportConfig
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from PIL import Image
 
 from person_reid.errors import UserError
 from person_reid.run_folder import read_history
-from person_reid.show.curves import draw_curves, loss_limit, panels_of
+from person_reid.show.charts import draw_curves, loss_limit, panels_of
 from person_reid.show.style import LINES
 
 HISTORY = [

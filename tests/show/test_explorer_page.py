@@ -10,7 +10,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate, find_pairs
 from person_reid.retrieval.results import load_result, save_result
 from person_reid.retrieval.similarity import CosineScores
-from person_reid.show import explorer_page
+from person_reid.show import explorer
 from tests.support.ranked_people import lay_out
 from tools import explore
 
@@ -409,7 +409,7 @@ def test_one_file_needs_nothing_beside_it(shared_browser, look, tmp_path):
 
 
 def test_one_file_of_many_images_is_refused(look, tmp_path, monkeypatch):
-    monkeypatch.setattr(explorer_page, "MOST_PAGE_BYTES", 42 * 1400)
+    monkeypatch.setattr(explorer, "MOST_PAGE_BYTES", 42 * 1400)
     words = ["--result", str(look.parent / "result.mat"), "--save"]
     with pytest.raises(
         UserError, match=r"42 images would make one file of about .* --save .*look$"

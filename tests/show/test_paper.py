@@ -17,8 +17,7 @@ from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.thresholds import pair_similarities
-from person_reid.show.charts import draw_accuracy_by_time, draw_cmc, draw_similarities
-from person_reid.show.curves import draw_curves
+from person_reid.show.charts import draw_accuracy_by_time, draw_cmc, draw_curves, draw_similarities
 from person_reid.show.embedding import draw_embedding
 from person_reid.show.image_sheets import draw_found
 from person_reid.show.ranking import Match, ranking_row

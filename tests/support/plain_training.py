@@ -44,7 +44,7 @@ def train_plainly(*words):
         patch.setattr(
             Augment, "__call__", lambda augment, bank, indices, generator: normalise(bank[indices])
         )
-        patch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
+        patch.setattr("person_reid.show.charts.draw_curves", lambda *_: None)
         for flags in RUNS:
             name = ["--name", name_of(flags, world.size)]
             config = parse(TrainConfig, [*SMALL, "--total", "3", *flags.split(), *words, *name])

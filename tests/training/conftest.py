@@ -10,5 +10,5 @@ def no_curves():
     tests/show/test_curves.py looks at them.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
+        patch.setattr("person_reid.show.charts.draw_curves", lambda *_: None)
         yield

@@ -40,7 +40,7 @@ def cwd(tmp_path_factory):
 def run(cwd, monkeypatch):
     """A function that trains the run of a name, with further flags, and returns its weights."""
     monkeypatch.chdir(cwd)
-    monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
+    monkeypatch.setattr("person_reid.show.charts.draw_curves", lambda *_: None)
 
     def train_as(name, *flags):
         train.main([*COMMON.split(), "--data_dir", "people", "--name", name, *flags])
@@ -86,7 +86,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_training(run, cwd, monkeypatch,
     def draw_curves(*_):
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr("person_reid.show.curves.draw_curves", draw_curves)
+    monkeypatch.setattr("person_reid.show.charts.draw_curves", draw_curves)
     run("undrawn")
     assert weights("undrawn", "resume.pth")["epoch"] == 3
     assert caplog.text.count("train.jpg: not drawn (no fonts). The training goes on.") == 2

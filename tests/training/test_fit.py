@@ -383,29 +383,6 @@ def test_a_network_for_other_people_is_refused(dataset):
         reid.fit(reid.create_model("test_resnet", size=(64, 32)), dataset)
 
 
-@pytest.mark.parametrize("other", [3, 1.5, [], np.eye(3), None], ids=repr)
-def test_a_network_and_a_data_set_are_nothing_else(other, dataset):
-    network = created(dataset)
-    with pytest.raises(reid.UserError, match=r"^network: expected what create_model returns"):
-        reid.fit(other, dataset)
-    with pytest.raises(reid.UserError, match=r"^dataset: expected what read_dataset returns"):
-        reid.fit(network, other)
-    with pytest.raises(reid.UserError, match=r"^network: expected a module"):
-        reid.extract(other, dataset)
-    with pytest.raises(reid.UserError, match=r"^dataset: expected what read_dataset returns"):
-        reid.extract(network, other)
-
-
-@pytest.mark.parametrize("other", [3, {}, np.eye(3), [1]], ids=repr)
-def test_a_path_is_nothing_else(other, dataset):
-    with pytest.raises(reid.UserError, match=r"^folder: expected a path"):
-        reid.read_dataset(other)
-    with pytest.raises(reid.UserError, match=r"^create_model: weights: expected a path"):
-        reid.create_model("test_resnet", weights=other)
-    with pytest.raises(reid.UserError, match=r"^path: expected a path"):
-        reid.load_weights(created(dataset), other)
-
-
 @pytest.mark.parametrize("no_tf32", [False, True])
 def test_the_precision_of_a_gpu_is_the_one_asked_for(no_tf32, dataset, monkeypatch):
     class Prepared(Exception):

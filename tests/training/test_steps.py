@@ -118,7 +118,7 @@ def test_images_whose_names_are_not_utf8_are_listed_too(here):
 def test_every_tenth_epoch_and_a_stop_are_saved_and_the_end_is_said(here, monkeypatch, caplog):
     """Each epoch counts one update."""
     caplog.set_level(logging.INFO, "person_reid")
-    monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
+    monkeypatch.setattr("person_reid.show.charts.draw_curves", lambda *_: None)
     trained = trainer(total=11)
     journal = Run(trained.step, replace(trained.config, name="many"))
     update = trained.step(next(iter(trained.images.epoch(0))))

@@ -10,8 +10,13 @@ import person_reid as reid
 from person_reid.config.detector import DETECTOR_FORMATS, DETECTOR_NAMES
 from person_reid.errors import UserError
 from person_reid.video.detector_formats import FORMATS_OF_DETECTORS
-from person_reid.video.detectors import DETECTORS, LEAST_BOX, MOST_BOXES, CheckedDetector
-from person_reid.video.published_detectors import YOLOX_DETECTORS
+from person_reid.video.detectors import (
+    DETECTORS,
+    LEAST_BOX,
+    MOST_BOXES,
+    YOLOX_DETECTORS,
+    CheckedDetector,
+)
 from tests.support.tiny_detectors import (
     FORMS,
     PERSON,

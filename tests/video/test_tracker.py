@@ -221,9 +221,8 @@ def test_one_person_alone_is_followed_whatever_the_features_say():
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        ([[1, 0], [0, 1]], r"features: expected \(1, 2\), found \(2, 2\)"),
-        ([[1, 0, 0]], r"expected \(1, 2\), found \(1, 3\)"),
-        ([1, 0], r"expected \(1, 2\), found \(2,\)"),
+        ([[1, 0], [0, 1]], "1 boxes, 2 features: expected as many of each"),
+        ([1, 0], "1 boxes, 2 features: expected as many of each"),
         ([[1, np.nan]], "features: expected finite numbers"),
     ],
 )

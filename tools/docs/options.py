@@ -10,18 +10,15 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from demo import DemoConfig
 from person_reid.config import TrainConfig, search
-from person_reid.config.across import AcrossConfig
 from person_reid.config.adapt import AdaptConfig
-from person_reid.config.demo import DemoConfig
 from person_reid.config.evaluate import (
     EvaluateConfig,
     EvaluateGpuConfig,
     EvaluateRerankConfig,
     RerankOptions,
 )
-from person_reid.config.export import ExportConfig, SavePretrainedConfig
-from person_reid.config.label_errors import LabelErrorsConfig
 from person_reid.config.option import DeclaredOption, Options
 from person_reid.config.people import VideosConfig
 from person_reid.config.prepare import PrepareConfig
@@ -29,13 +26,17 @@ from person_reid.config.serve import ServeConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.files import write_text
 from tools.ablation import AblationConfig
+from tools.across import AcrossConfig
 from tools.augmentations import AugmentationsConfig
 from tools.compare import CompareConfig
 from tools.compare_networks import CompareNetworksConfig
 from tools.explore import ExploreConfig
+from tools.export import ExportConfig
 from tools.heatmap import HeatmapConfig
+from tools.label_errors import LabelErrorsConfig
 from tools.report import ReportConfig
 from tools.reproduce import ReproduceConfig
+from tools.save_pretrained import SavePretrainedConfig
 from tools.threshold import ThresholdConfig
 
 OPTIONS_PAGE = ROOT / "docs" / "options.md"

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from person_reid.config.label_errors import CHECKED_SPLITS
 from person_reid.data.datasets import MARKET_NAME, KnownDataSet
 from person_reid.data.layout import JUNK
 from person_reid.data.own.csv_tables import read_table
@@ -34,6 +33,8 @@ from person_reid.errors import UserError
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
 CORRECTION_COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
 YES, NO = ("yes", "y", "true", "1", "x"), ("no", "n", "false", "0")
+# train and val are made from train_all.
+CHECKED_SPLITS = ("train_all", "query", "gallery", "multi-query")
 ANSWER_OF_WORD = {"": None, **dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}
 TESTED = (QUERY, GALLERY, MULTI_QUERY)  # they show the same people
 

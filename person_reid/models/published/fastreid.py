@@ -1,10 +1,12 @@
-"""The ResNets of fast-reid and its MGN, under its names.
+"""The ResNets of fast-reid, its MGN, and CLIP's ResNet-50, under their authors' names.
 
-They differ from torchvision's: the pooling after the first convolution has no padding, the last
-stage keeps its resolution, and non-local blocks follow the last blocks of stages 2 and 3.
+fast-reid's differ from torchvision's: the pooling after the first convolution has no padding,
+the last stage keeps its resolution, and non-local blocks follow the last blocks of stages 2 and 3.
 
 He, Liao, Liu, Liu, Cheng, Mei: FastReID: A PyTorch Toolbox for General Instance Re-identification,
-arXiv 2006.02631.
+arXiv 2006.02631. Radford et al., Learning Transferable Visual Models From Natural Language
+Supervision, ICML 2021. Li, Sun, Li: CLIP-ReID: Exploiting Vision-Language Model for Image
+Re-Identification without Concrete Text Labels, AAAI 2023, section 3.
 """
 
 import copy
@@ -13,11 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from person_reid.config.zoo import MEAN, STD
 from person_reid.models.heads import GeneralizedMeanPool
 from person_reid.models.ibn import with_instance_norms
+
+ATTENTION_HEADS = 32  # of CLIP
+FASTREID_WIDTH = 256  # channels in each feature of MGN
+MGN_HEADS = (1, 2, 3, 21, 22, 31, 32, 33)
 
 
 def unnormalised(images: Tensor) -> Tensor:
@@ -35,10 +42,6 @@ class HalfRange(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (unnormalised(images) - 0.5) / 0.5
-
-
-FASTREID_WIDTH = 256  # channels in each feature of MGN
-MGN_HEADS = (1, 2, 3, 21, 22, 31, 32, 33)
 
 
 class NonLocal(nn.Module):
@@ -180,3 +183,70 @@ class FastReIDMGN(nn.Module):
 def _stripes(maps: Tensor, count: int) -> tuple[Tensor, ...]:
     """Cut a map (B, C, h, w) into stripes of ⌈h / count⌉ rows; the last one may have fewer."""
     return torch.split(maps, -(-maps.shape[2] // count), dim=2)
+
+
+class PooledBottleneck(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvision has no types
+    """ResNet's bottleneck with an average in place of each stride."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.pool = nn.AvgPool2d(self.stride) if self.stride > 1 else nn.Identity()
+        self.conv2.stride = (1, 1)
+        if self.downsample:
+            self.downsample[0].stride = (1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.pool(self.relu(self.bn2(self.conv2(y))))
+        x = self.downsample(self.pool(x)) if self.downsample else x
+        return self.relu(self.bn3(self.conv3(y)) + x)
+
+
+class AttentionPool(nn.Module):
+    """Let the mean of a map (B, C, h, w) attend to it and its positions: (B, dim)."""
+
+    def __init__(self, positions: int, channels: int, dim: int) -> None:
+        super().__init__()
+        embedding = torch.randn(positions + 1, channels) / channels**0.5
+        self.positional_embedding = nn.Parameter(embedding)
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(channels, channels) for _ in range(3))
+        self.c_proj = nn.Linear(channels, dim)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        x = maps.flatten(2).mT
+        x = torch.cat([x.mean(1, keepdim=True), x], dim=1) + self.positional_embedding
+        query, key, value = (
+            part.unflatten(2, (ATTENTION_HEADS, -1)).transpose(1, 2)
+            for part in (self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x))
+        )
+        return self.c_proj(scaled_dot_product_attention(query, key, value).flatten(1))
+
+
+class ClipResNet(ResNet):  # type: ignore[misc, unused-ignore]
+    """A ResNet with a stem of three convolutions, for images of `size`: (B, 3, H, W) → (B, 3072).
+
+    The last stage keeps its resolution.
+    """
+
+    def __init__(self, size: tuple[int, int], layers: tuple[int, ...] = (3, 4, 6, 3)) -> None:
+        super().__init__(PooledBottleneck, list(layers))
+        self.conv1 = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
+        self.conv2 = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+        self.conv3 = nn.Conv2d(32, 64, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.bn2 = nn.BatchNorm2d(32)
+        self.bn3 = nn.BatchNorm2d(64)
+        self.maxpool, self.fc = nn.AvgPool2d(2), nn.Identity()
+        self.layer4[0].pool = nn.Identity()
+        self.attnpool = AttentionPool(size[0] // 16 * (size[1] // 16), 2048, 1024)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Compute the last map: (B, 3, H, W) → (B, 2048, H / 16, W / 16)."""
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        x = self.maxpool(self.relu(self.bn3(self.conv3(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.feature_map(images)
+        return torch.cat([maps.mean((2, 3)), self.attnpool(maps)], dim=1)

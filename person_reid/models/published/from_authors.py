@@ -63,10 +63,10 @@ class OSNetArchitecture(Architecture):
     variant: str = "plain"
 
     def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        from person_reid.models.matching import load_matching
         from person_reid.models.osnet import OSNet, OSNetAIN
         from person_reid.models.published.hub import weight_file
         from person_reid.models.weight_files import read_state_dict
+        from person_reid.models.weights import load_matching
 
         ain, ibn = self.variant == "ain", self.variant == "ibn"
         module = OSNetAIN(self.width) if ain else OSNet(self.width, ibn)
@@ -225,7 +225,7 @@ class SoliderArchitecture(FamilyArchitecture):
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
-        from person_reid.models.published.solider import SemanticSwin
+        from person_reid.models.published.transreid import SemanticSwin
 
         return SemanticSwin(img_size=size, drop_path_rate=drop_path, **self.settings)
 
@@ -241,7 +241,7 @@ class ClipResNetArchitecture(FamilyArchitecture):
     layers: tuple[int, ...] = (3, 4, 6, 3)
 
     def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
-        from person_reid.models.published.clip_resnet import ClipResNet
+        from person_reid.models.published.fastreid import ClipResNet
 
         return ClipResNet(size, self.layers)
 
