@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""List the networks, or describe one; for Python, the network classes of the published code.
+"""List the networks, or describe one; also define the network classes of the published code.
 
 python model.py                          # list the networks
 python model.py osnet_x0_25              # build one, run it, print its stages
@@ -181,7 +181,7 @@ class ft_net(PublishedNetwork, USAMNetwork):
 
 
 class ft_net_middle(ft_net):
-    """The same network as ft_net with its defaults, as published."""
+    """The network that ft_net builds by default, under another published name."""
 
     def __init__(self, class_num: int = 751, droprate: float = 0.5, **weights: Any) -> None:
         super().__init__(class_num, droprate, **weights)
@@ -291,7 +291,7 @@ class ft_net_NAS(PublishedNetwork):
 
 
 class PCB(PCBNetwork):
-    """ResNet-50 in six stripes, whose logits (B, class_num) are listed from top to bottom."""
+    """ResNet-50 with six stripes; returns a list of their logits (B, class_num), top to bottom."""
 
     def __init__(self, class_num: int, **weights: Any) -> None:
         module, architecture = _build("resnet50", stride=1, size=(384, 192), **weights)
@@ -305,7 +305,7 @@ class PCB(PCBNetwork):
 class PCB_test(PCBNetwork):
     """A PCB for testing, which returns its pooled stripes: (B, 3, H, W) → (B, 2048, 6).
 
-    It shares the `model.*` of the PCB.
+    It shares the PCB's backbone, `model.*`.
     """
 
     def __init__(self, model: Network) -> None:

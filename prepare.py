@@ -8,7 +8,7 @@ r"""Lay out a data set for training and testing, or draw one.
     python prepare.py --synthetic                             # draws people: no download
     python prepare.py --synthetic --walks                     # draws videos and their tracks
     python prepare.py --csv FILE                              # your images, listed
-    python prepare.py --dataset mot --data_dir MOT17/train    # people of tracked videos
+    python prepare.py --dataset mot --data_dir MOT17/train    # people in tracked videos
     python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
     python prepare.py --data_dir mine/pytorch --check         # what training and test share
@@ -111,7 +111,7 @@ def draw_videos(config: PrepareConfig) -> None:
 
 
 def say(*lines: str) -> None:
-    """Print lines; no file name in them can upset the terminal."""
+    """Print lines, replacing the characters in file names that a terminal cannot show."""
     print(printable("\n".join(lines)))
 
 

@@ -4,11 +4,11 @@
     python test.py --name ft_ResNet50 --test_dir ../Market/pytorch
     python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
     python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth  # a weight file
-    python test.py --backbone resnet50 --PCB --weights pcb.pth              # one with parts
+    python test.py --backbone resnet50 --PCB --weights pcb.pth              # a network with parts
     python test.py --name ft_ResNet50 --gpu_ids -1 --runtime auto           # faster on a CPU
     python test.py --name ft_ResNet50 --adapt_bn --camera_norm              # fitted to these images
     python test.py --engine osnet.onnx                                      # an exported file
-    python test.py --name ft_ResNet50 --tracks --test_dir ../MARS/pytorch   # of tracklets
+    python test.py --name ft_ResNet50 --tracks --test_dir ../MARS/pytorch   # features of tracklets
     torchrun --standalone --nproc_per_node 4 test.py                        # four GPUs
 
 Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to
@@ -115,7 +115,7 @@ def extract(
 
 
 def measure(queries: reid.FeatureSet, gallery: reid.FeatureSet, distance: str) -> reid.Metrics:
-    """Return the metrics of a ranking by a distance."""
+    """Return the metrics of the ranking by a distance."""
     scores = DISTANCES[distance](queries.features, gallery.features)
     return reid.evaluate(queries, gallery, scores=scores)
 

@@ -19,7 +19,7 @@ from person_reid.console import launched, parse, run_script, share_batch
 
 
 def main(argv: list[str] | None = None, text: str | None = __doc__) -> None:
-    """Train in this process, in one for each GPU, or as one of those that torchrun started."""
+    """Train in this process, in one process per GPU, or as one of torchrun's processes."""
     config = parse(TrainConfig, argv, text)  # defaults < --config FILE < flags; without torch
     reid.check_training(config)  # what only the network and the losses know
     if config.dry_run:

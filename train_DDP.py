@@ -8,8 +8,8 @@
     python -m torch.distributed.launch --nproc_per_node=2 train_DDP.py  # before torchrun
 
 The flags are the same as for train.py, which does the work. --batchsize counts per process: two
-processes with 16 train the same network as one with 32. A process that torchrun restarts
-(--max_restarts) continues from the last saved state.
+processes with 16 images each train the same network as one process with 32. A process that torchrun
+restarts (--max_restarts) continues from the last saved state.
 """
 
 import runpy

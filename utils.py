@@ -68,7 +68,7 @@ def load_network(
 ) -> nn.Module:
     """Load model/DIRNAME/net_LABEL.pth into a network, and return it.
 
-    Raises FileNotFoundError if it is not there.
+    Raises FileNotFoundError if the file is missing.
     """
     load_state_dict_mute(network, read_state_dict(RunFolder(dirname).weights_file(epoch_label)))
     return network

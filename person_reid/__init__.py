@@ -5,7 +5,7 @@
 >>> features = embed(["a.jpg", "b.jpg"])              # (2, D), each of unit length
 
 Names are imported when they are first used: importing the package does not import torch.
-__init__.pyi lists all of them, and docs/reference.md has their arguments.
+__init__.pyi lists the names, and docs/reference.md has their arguments.
 """
 
 import lazy_loader
@@ -15,7 +15,7 @@ _attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
-    """Import a name; for an unknown name, the error suggests the nearest."""
+    """Return the object with this name; the error for an unknown name suggests the closest one."""
     try:
         return _attribute(name)
     except AttributeError:

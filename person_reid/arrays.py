@@ -1,7 +1,7 @@
 """Convert what users pass (lists, arrays, tensors, pandas columns) to arrays and numbers.
 
-Every public function checks its arguments here. Anything that is not numeric is rejected, under the
-argument's name, before any work begins.
+Every public function checks its arguments here. A wrong argument raises an error that begins with
+its name, before any work begins.
 """
 
 import math
@@ -169,9 +169,9 @@ def real_number(value: Any, name: str) -> float:
 
 
 def flaw(features: Array, row: Callable[[int], object] = "index {}".format) -> str:
-    """Return why features (N, D) cannot be compared: a row is not finite, or all zero.
+    """Return why features (N, D) cannot be compared: a row is not finite, or is all zero.
 
-    Returns "" if they can. row: row(i) names row i in messages.
+    Returns "" if they can be compared. row: row(i) names row i in messages.
     """
     squares = np.einsum("nd,nd->n", features, features)
     for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):

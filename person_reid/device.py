@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def seed_everything(seed: int) -> None:
     """Seed torch's generators on every device.
 
-    NumPy's are passed explicitly to the code that uses them.
+    NumPy's generators are passed explicitly to the code that uses them.
     """
     import torch
 
@@ -93,7 +93,7 @@ def choose_backends(device: torch.device, tf32: bool) -> None:
 
 @contextmanager
 def process_as_it_was() -> Iterator[None]:
-    """Restore the process's threads and the settings of choose_backends after a with block."""
+    """Restore the number of threads and the settings of choose_backends after a with block."""
     import torch
 
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -172,9 +172,9 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def _cpu() -> torch.device:
-    """Return the CPU, with a thread for each core that is granted.
+    """Return the CPU, with a thread for each core that this process may use.
 
-    Their number never depends on the load, because it decides how sums are rounded.
+    The number of threads never depends on the load, because it decides how sums are rounded.
     """
     import torch
 
@@ -209,8 +209,8 @@ def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype 
 
     None means float32, both as the argument and as the result.
 
-    PyTorch emulates a type that a processor lacks, and takes ten times as long as with float32,
-    which is used instead. The log reports this once.
+    PyTorch would emulate a type that a processor lacks, and take ten times as long as in float32.
+    float32 therefore takes its place, and the log reports this once.
     """
     if dtype is None or not emulates(device, dtype):
         return dtype
@@ -222,7 +222,7 @@ def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype 
 def emulates(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether PyTorch emulates torch.float16 or torch.bfloat16 on a device.
 
-    Only processors lack types.
+    Only CPUs lack these types.
     """
     import torch
 

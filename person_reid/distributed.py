@@ -43,7 +43,8 @@ class World:
     """The processes of a run, as seen by one of them.
 
     rank: this process's number in 0..size-1. local_rank: its number on this machine.
-    patient: the process group for waiting while one process works alone, or None for the usual one.
+    patient: the process group for waiting while one process works alone, or None for the usual
+    group.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class World:
         self.patient = patient
 
     def gpu(self, gpu_ids: str) -> str:
-        """Return this process's entry of `--gpu_ids`, as text; process n gets the nth.
+        """Return this process's entry in `--gpu_ids`, as text; process n gets the nth entry.
 
         A single number stands for as many GPUs as this machine has processes; -1 is the CPU. A
         single process takes the first GPU, and logs it if there are others.
@@ -179,7 +180,7 @@ class World:
 class Gather(torch.autograd.Function):
     """Implement World.gather.
 
-    all_gather of torch.distributed.nn is deprecated, and cannot be compiled.
+    torch.distributed.nn also has an all_gather, but it is deprecated and cannot be compiled.
     """
 
     @staticmethod
@@ -248,7 +249,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
 def _store() -> tuple[Any, int, int]:
     """Return the store that all processes share, this process's rank, and how many there are.
 
-    Raises UserError if torchrun of the first machine, which keeps the store, has ended.
+    Raises UserError if torchrun on the first machine, which keeps the store, has ended.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
@@ -267,7 +268,7 @@ def _store() -> tuple[Any, int, int]:
 
 
 def end_others() -> None:
-    """Tell processes on other machines, which wait in join_world, that this one ends."""
+    """Tell the processes on other machines, which wait in join_world, that this process ends."""
     with suppress(UserError, RuntimeError, ValueError):  # they may have ended before
         _store()[0].set(ENDED, "")
 
@@ -275,9 +276,9 @@ def end_others() -> None:
 def _end_with(parent: int) -> None:
     """End this process within a second of its parent's end.
 
-    Nothing else does, once `kill -9` has ended torchrun. All files are written whole or not at all,
-    so it may end at any moment. Windows keeps the number of a parent that has ended, so there this
-    waits forever.
+    Nothing else ends it once `kill -9` has ended torchrun. All files are written whole or not at
+    all, so it may end at any moment. Windows keeps the number of a parent that has ended, so there
+    this waits forever.
     """
     while os.getppid() == parent:
         time.sleep(0.5)
@@ -293,8 +294,8 @@ def _end_with(parent: int) -> None:
 def start_processes(script: str, gpu_ids: str, arguments: Sequence[str]) -> None:
     """Run a script in one process for each GPU of `--gpu_ids`, as run_processes does.
 
-    script: its file, so that a copy of train.py starts itself. An installed command is started by
-        its name, and uses it in messages.
+    script: the script's file, so that a copy of train.py starts itself. An installed command is
+        started by its name, which its messages then contain.
     """
     count = str(len(gpu_ids.split(",")))
     program, _, command = sys.argv[0].partition(" ")
@@ -307,8 +308,8 @@ def start_processes(script: str, gpu_ids: str, arguments: Sequence[str]) -> None
 def run_processes(words: Sequence[str]) -> None:
     """Run processes as torchrun does with these arguments, and wait until they end.
 
-    Raises UserError if a process fails; the process's own message is above it. Ctrl-C raises
-    KeyboardInterrupt.
+    Raises UserError if a process fails, after the process has printed its own message. Ctrl-C
+    raises KeyboardInterrupt.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

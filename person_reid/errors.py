@@ -25,8 +25,8 @@ class StoreError(UserError):
 def describe_error(error: BaseException) -> str:
     """Return an exception's message for a person to read: `disk.mat: No space left on device`.
 
-    An error while writing to an open file does not name the file; either the folder's disk or the
-    temporary one is full.
+    An error while writing to an open file does not name the file. If a disk is full, the message
+    therefore names the current and the temporary folder.
     """
     if isinstance(error, OSError) and error.strerror:
         places = (

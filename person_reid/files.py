@@ -51,7 +51,7 @@ def importable() -> dict[str, str]:
 
 
 def with_ending(path: str | Path, ending: str, *known: str) -> Path:
-    """Return `path` with `ending` instead of one of the `known` ones, or else after its whole name.
+    """Return `path` with `ending` in place of an ending in `known`, or else after its whole name.
 
     Unlike Path.with_suffix, it keeps the rest of a name such as osnet_x0.25. Raises
     IsADirectoryError for a path without a name, such as `.` or `/`.
@@ -132,7 +132,7 @@ def make_folder(folder: str | Path) -> None:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it to `path` once it is written and on the disk.
+    """Yield a temporary path beside `path`; move it to `path` once it is written and on disk.
 
     A reader of `path` finds the complete old file or the complete new one, even after a crash, on a
     full disk, or if several processes or threads write it at once. A later attempt removes what a
@@ -174,10 +174,10 @@ def remove_abandoned(files: Iterable[Path]) -> None:
 def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`, and move it to `path` once it is complete.
 
-    It replaces an older one.
+    It replaces an older folder.
 
     mark: a file that only such folders hold, and that lists their other files; `path` is replaced
-        only if it has this file and no unlisted ones, or is empty.
+        only if it has this file and no unlisted files, or is empty.
 
     Raises UserError, before anything is written, if `path` is another folder or a file, and
     OSError, naming `path`, on a full disk. Two processes must not write one folder at once.
@@ -251,7 +251,7 @@ def _check_whole(path: Path, mark: str) -> None:
 
 
 def _listed_in(mark: Path) -> list[str]:
-    """Return the files that whole_folder listed; an earlier version wrote a line for each."""
+    """Return the files that whole_folder listed; an earlier version wrote one per line."""
     text = content_of(mark).decode("utf-8", errors="surrogateescape")
     with suppress(ValueError):
         if isinstance(names := parse_json(text), list):
@@ -356,8 +356,8 @@ def regular_file(path: str | Path, most: int = LIST_BYTES, expected: str = "a fi
     All readers of users' files begin here or with content_of: reading a pipe would block, and
     reading a device such as /dev/zero would never end, even through a link.
 
-    most: the most bytes, such as SETTINGS_BYTES, LIST_BYTES or TENSORS. expected: names the file in
-        messages.
+    most: the maximum size in bytes, such as SETTINGS_BYTES, LIST_BYTES or TENSORS. expected: names
+        the file in messages.
 
     Raises OSError if it is missing, and UserError if it is not a regular file or too large.
     """
@@ -425,8 +425,8 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
 def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock `file` during a block; the system releases it even if the process is killed.
 
-    what: what is written; it begins the message. wait: whether to wait until another process
-    releases the lock; if not, raises UserError.
+    what: the file or folder that is written; its name begins the message. wait: whether to wait
+    until another process releases the lock; if not, raises UserError.
     """
     from filelock import FileLock, Timeout  # loads slowly
 

@@ -17,7 +17,7 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
     """Return a tqdm bar on a terminal, and elsewhere one that writes one line per minute.
 
     A log file holds lines, not bars. If several processes work together, only the first shows its
-    progress. An empty desc shows nothing.
+    progress. With an empty desc, nothing is shown.
     """
     if sys.stderr is None:  # in a program without a console
         return tqdm(iterable, disable=True, **options)

@@ -33,8 +33,8 @@ Entry = TypeVar("Entry")
 class Registry(dict[str, Entry]):
     """The entries of one kind by name; `register` adds to them.
 
-    kind: what they are, for messages. entries: the suite's own. names: the list of their names in
-    person_reid/config/, from which a parser is made; it grows with the table.
+    kind: what the entries are, for messages. entries: the suite's own. names: the list of their
+    names in person_reid/config/, from which a parser is made; it grows with the table.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ def load_plugin(name: str) -> None:
     """Run a custom file or import a module, once, to register what it adds.
 
     name: "my_file.py", or the name of a module that Python finds. The file can import modules
-    beside it. Raises UserError if there is no such file or module, or if a module of another file
-    has the name.
+    beside it. Raises UserError if there is no such file or module, or if a module from another file
+    already has the name.
     """
     file, module = file_of(name), module_of(name)
     if module in sys.modules:
@@ -116,7 +116,7 @@ def check_loaded(
     """Raise UserError for a plugin that is mentioned but not loaded.
 
     names: the plugins, as given. where: what mentions them. files: {name: its file}, as noted
-    there. loaded: the modules that count; by default, a plugin may also have been imported.
+    there. loaded: the modules that count as loaded; by default, all imported modules.
     """
     files = files if isinstance(files, Mapping) else {}
     absent = [name for name in names if module_of(name) not in loaded]

@@ -81,7 +81,7 @@ class RunFolder:
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under this name, or OSError for a file there.
+        """Raise UserError if another process trains under this name, or OSError if a file has it.
 
         Call it before any work. It writes nothing.
         """
@@ -188,7 +188,7 @@ class RunFolder:
         write_text(self.options_file, yaml.safe_dump(dict(options)))
 
     def options(self, texts: Collection[str] = ()) -> dict[str, Any]:
-        """Read the opts.yaml, {flag: value}, of a run by this suite or the published code.
+        """Return opts.yaml, as this suite or the published code wrote it: {flag: value}.
 
         texts: see read_yaml. Raises UserError for an unknown run (the message lists the existing
         ones), and if the file is not a mapping.
@@ -297,7 +297,7 @@ class RunFolder:
 
 
 def names_a_run(text: str) -> bool:
-    """Return whether --from names a run, not a folder of save_pretrained or a model of the hub."""
+    """Return whether --from names a run, not a folder from save_pretrained or a hub model."""
     described = Path(text, "config.json").is_file()
     return not described and Path(text).name == text and RunFolder(text).options_file.is_file()
 
@@ -320,7 +320,7 @@ def _label(label: str | int) -> str:
 def default_name() -> str:
     """Return the name of the run that a command takes if none is given.
 
-    It is ft_ResNet50, or the only run there is.
+    It is the only run in model/, or else ft_ResNet50.
     """
     runs = [
         file.parent.name
@@ -363,7 +363,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _of_an_epoch(record: Mapping[str, Any]) -> bool:
-    """Return whether a line of log.jsonl holds numbers, including all that an epoch must have."""
+    """Return whether a line of log.jsonl holds numbers, including all that every epoch has."""
     numbers = all(
         type(value) is float or (type(value) is int and abs(value) < 2**63)
         for value in record.values()
@@ -377,8 +377,8 @@ def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
     texts: names whose values are text. `name: 0042` and `name: no` are then "0042" and "no", as
         written, although YAML would make 34 and False of them; null stays None.
 
-    Raises OSError if the file does not exist, UserError if it is not a mapping, repeats a name or
-    has aliases (`*name`).
+    Raises OSError if the file does not exist, and UserError if it is not a mapping, repeats a name
+    or has aliases (`*name`).
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such options file.")
@@ -442,7 +442,7 @@ for kind in ("int", "float"):
 
 
 def check_run_name(name: str) -> None:
-    """Raise UserError for a folder's name that some system rejects, or that looks like a flag."""
+    """Raise UserError for a folder name that some system rejects, or that looks like a flag."""
     here = RunFolder(name).path.exists()  # made by an earlier version, or not meant for Windows
     forbidden = set("/\\") if here else set('/\\<>:"|?*')
     if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":

@@ -75,9 +75,9 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Return each new name with one that differs from it only in case, spaces, accents or width.
+    """Return pairs of a new name and a name that differs only in case, spaces, accents or width.
 
-    The other name is one of `known`, or is also new.
+    The second name is in `known`, or is also new.
     """
     new, alike = {*new} - {*known}, defaultdict(set)
     for name in {*new, *known}:

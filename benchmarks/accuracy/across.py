@@ -11,11 +11,11 @@ from images with Market-1501's names; the images of one person, camera and seque
 Prints rows of Markdown. IDF1 counts boxes (for Market-1501, images), and the F1 of pairs counts
 tracks. The last row for walks shows tracks that were cut where the person changes.
 
-For walks, a further table shows how often an image from one camera names people in another
-correctly. --draws sets how often random people and cameras are drawn and linked: 10 to 200 people
-and 2 to 6 cameras, if there are that many; in every fourth draw, one camera sees different people
-from the rest. A table shows how often the range of a count contained the true number, and how wide
-it was.
+For walks, a further table shows how often people in one camera are named correctly from an image
+taken by another. --draws sets how often random people and cameras are drawn and linked: 10 to 200
+people and 2 to 6 cameras, if there are that many; in every fourth draw, one camera sees different
+people from the rest. A table shows how often the range of a count contained the true number, and
+how wide the range was.
 """
 
 import csv
@@ -135,7 +135,7 @@ def linked(scene, mean=True, **settings):
 
 
 def ranges(scene, draws):
-    """Yield how often a range contained the true number, for all cameras and for one."""
+    """Yield how often a range contained the true number, for all cameras and for one camera."""
     truth = true_people(scene)
     names, features = track_features(scene.features, scene.shown)
     who = np.array([truth[name] for name in names])
@@ -178,9 +178,9 @@ def drawn(who, cameras, random, apart):
 
 
 def names_given(scene):
-    """Return how often a name is right, and how often a track gets one, with one image per person.
+    """Return how often a name is right, and how often a track of a known person gets it.
 
-    The images are from the first camera, which is not used otherwise.
+    There is one image per known person, from the first camera, which is not used otherwise.
     """
     truth, first = true_people(scene), min(camera for camera, *_ in scene.spans.values())
     names, features = track_features(scene.features, scene.shown)
@@ -237,7 +237,7 @@ def true_people(scene):
 
 
 def walked(options):
-    """Return the scene of synthetic walks with features of a network, and that of their pieces."""
+    """Return the scene of the synthetic walks, and the scene of the pieces of their tracks."""
     from person_reid import Embedder
 
     embed = Embedder(options.source, weights=options.weights)
@@ -293,7 +293,7 @@ def stored(file):
 
 
 def photographed(paths, labels, features):
-    """Return the scene of photographs at N paths, with their people and features."""
+    """Return the scene of the photographs at N paths, with their people and features."""
     names = [Path(path).name for path in paths]
     found = {i: match for i, name in enumerate(names) if (match := MARKET.match(name))}
     if not found:

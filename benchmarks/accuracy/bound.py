@@ -4,8 +4,8 @@
     python benchmarks/accuracy/bound.py --results market.mat synthetic.mat
 
 People are drawn from a test set with replacement, many times, so that the test set is the
-population and its rate is the true one. A bound fails if that rate exceeds the requested one; at
-most one in twenty may fail. The last columns compare how many pairs of one person reach the bounded
+population and its rate is the true rate. A bound fails if that rate exceeds the requested one; at
+most one in twenty may fail. The last columns compare how many genuine pairs reach the bounded
 threshold with how many reach the point estimate from the same draw. Prints rows of Markdown.
 """
 
@@ -64,7 +64,7 @@ def people_of(images):
 
 
 class Pairs:
-    """The most similar pairs of strangers in a test set, a SHARE of all, and their similarities."""
+    """The most similar SHARE of a test set's pairs of strangers, with their similarities."""
 
     def __init__(self, query, gallery):
         labels = np.union1d(query.labels, gallery.labels)

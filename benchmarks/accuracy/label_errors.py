@@ -67,7 +67,7 @@ def anybody(features, labels, cameras, share, random):
 
 
 def look_alike(features, labels, cameras, share, random):
-    """Return the labels with a share replaced by the person in the most similar other image."""
+    """Return the labels with a share replaced by the most similar other person."""
     near = (
         ExactNeighbours()
         .search(features, features, min(101, len(labels)), itself=True)
@@ -131,7 +131,7 @@ def row(kind, features, labels, cameras, changed):
 
 
 def shares(said, right):
-    """Return `0.40: 0.19 (188)` for each bin: mean probability, share that are right, number."""
+    """Return `mean probability: share right (number)` for each bin, such as `0.40: 0.19 (188)`."""
     inside = [(said >= low) & (said < high) for low, high in pairwise(BINS)]
     return [
         f"{said[i].mean():.2f}: {right[i].mean():.2f} ({i.sum()})" if i.any() else "-"

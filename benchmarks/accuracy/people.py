@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how well known people are recognised, and unknown ones grouped.
+"""Measure how well enrolled people are recognised, and how well a gallery is grouped into people.
 
 It compares `identify` and `people` of tools/search.py with the truth.
 

@@ -8,11 +8,10 @@
       --detector yolox_nano.onnx --every 2
 
 prepare.py --synthetic --walks draws the walks. Their boxes are the true ones with the errors of a
-detector: 5 % are missed, and more of hidden people; the sides are off by 3 % of the box's size;
+detector: 5 % are missed, and more if people are hidden; the sides are off by 3 % of the box's size;
 hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes are
 files in MOTChallenge's format; --video uses the boxes that a detector finds there. --from NETWORK
-adds rows with appearance. Prints a table in Markdown. Roboflow's rows need
-`pip install trackers`.
+adds rows with appearance. Prints a table in Markdown. Roboflow's rows need `pip install trackers`.
 """
 
 import csv

@@ -10,9 +10,9 @@ Prints Rank@1, mAP and recall for each kind of code.
 The gallery of a test set and the distractors are indexed, and some queries, spread evenly, are
 answered with their DEPTH nearest images; an image at a later rank counts as not found. Distractors
 are people of about ten images each, drawn from a Gaussian: their means scatter as the means of the
-gallery's people do, and their images as the images of one person. The first row of each number is
-an exact search in float32, the reference of recall. The others search with inverted lists, even in
-a gallery that a search would compare exhaustively. Prints rows of a Markdown table.
+gallery's people do, and their images as the images of one person. The first row for each number of
+distractors is an exact search in float32, the reference for recall. The others search with inverted
+lists, even in a gallery that a search would compare exhaustively. Prints rows of a Markdown table.
 """
 
 import sys
@@ -111,7 +111,7 @@ def images(gallery, count):
 
 
 def spread(points):
-    """Return a matrix (D, D) that gives noise of unit variance this scatter."""
+    """Return a matrix (D, D) that gives noise of unit variance the scatter of these points."""
     values, vectors = np.linalg.eigh(np.cov(points.T))
     return (vectors * np.sqrt(np.maximum(values, 0))).T.astype(np.float32)
 

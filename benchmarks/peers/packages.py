@@ -5,10 +5,10 @@
     python benchmarks/peers/packages.py --what features training \\
       --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
 
-All read the same files. Every measurement has its own process; the rows alternate and the median
-counts. Scripts are timed from start to end, functions once everything is imported. The peers are as
-published, except that what Python and NumPy have since removed is added back. Prints Markdown
-tables. To set the peers up:
+All packages read the same files. Every measurement runs in its own process; the rows alternate, and
+the tables show medians. Scripts are timed from start to end, functions once everything is imported.
+The peers are as published, except that what Python and NumPy have since removed is added back.
+Prints Markdown tables. To set the peers up:
 
     git clone https://github.com/KaiyangZhou/deep-person-reid ../torchreid
     git clone https://github.com/JDAI-CV/fast-reid ../fast-reid
@@ -94,7 +94,7 @@ def main(argv=None):
 
 
 def compare(rows, unit, options):
-    """Print the rows {name: work}; the ratio says how many times better the first of them is."""
+    """Print the rows {name: work}; the ratio says how many times better the first row is."""
     runs: dict = {name: [] for name in rows}
     for _ in range(ROUNDS):
         for name, work in rows.items():

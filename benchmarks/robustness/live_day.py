@@ -7,9 +7,9 @@
 Every camera delivers a frame every three seconds. Visitors walk past one to four cameras once, and
 staff all day. A box is drawn in a colour that identifies its person, and the feature of an image is
 that person's, shifted by the camera and at random. Everything else is as in tools/people.py:
-streams, tracker, images, links, and a gallery on the disk. After a quarter of the day, the process
-is stopped and started again. Then a cable is pulled for ten minutes or more. After half of the
-day, the process is killed and started again, and later the clock is set back by an hour.
+streams, tracker, images, links, and a gallery on disk. After a quarter of the day, the process is
+stopped and started again. Then a cable is pulled for ten minutes or more. After half of the day,
+the process is killed and started again, and later the clock is set back by an hour.
 
 Prints a row for every part of the day: the tracks so far, how many of them were corrected, the IDF1
 of the tracks as reported then, the number of people in all tracks so far and the true number, and
@@ -93,7 +93,7 @@ class Day:
         self.remarks: dict[str, bool] = {}  # in the log of the streams
 
     def play(self, begin, end):
-        """Play a part of the day, from one share of it to another; at KILL, end at once."""
+        """Play the day from the share `begin` to the share `end`; at KILL, end at once."""
         self.now, self.end = int(begin * self.seconds), int(end * self.seconds)
         log.addFilter(lambda record: self.remarks.setdefault(record.getMessage(), True))
         addresses = {f"rtsp://c{number}": f"rtsp://c{number}" for number in range(CAMERAS)}

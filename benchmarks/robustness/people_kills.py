@@ -7,7 +7,8 @@
 Two people walk past two cameras, of which one is a video and one a folder of frames. A call is
 killed with SIGKILL at one of its next write operations, as in kills.py, and repeated, up to three
 times. The last call is not killed. The folder must then hold the same files as after an undisturbed
-call, bit for bit, and the gallery the same images with the same features and facts. POSIX only.
+call, bit for bit, and the gallery must hold the same images with the same features and attributes.
+POSIX only.
 """
 
 import random

@@ -6,10 +6,10 @@
 
 Starts tools/serve.py on an index of synthetic people (benchmarks/gallery/search.py), with the
 tracks of two cameras. Four clients search, search one camera, list images and open Tracks in turn:
-first alone, then while two cameras each add five images per second and `--retain` forgets old ones,
-six times in the run. Prints rows of Markdown: milliseconds of each operation when idle and when
-busy, what was added, and the memory of the service. The network is OSNet x0.25 with random weights.
-Linux.
+first alone, then while two cameras each add five images per second and the service forgets old
+images (`--retain`), six times in the run. Prints rows of Markdown: milliseconds of each operation
+when idle and when busy, what was added, and the memory of the service. The network is OSNet x0.25
+with random weights. Linux.
 """
 
 import asyncio

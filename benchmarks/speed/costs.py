@@ -7,8 +7,8 @@ Prints parameters, multiply-adds, and milliseconds per image on one core.
       recipes/market/resnet50.yaml
 
 The network is exported to ONNX, and OpenVINO computes one view of each image, without decoding. The
-weights are random, which does not change the time. Each line of docs/costs.jsonl is a network;
-lines that are not measured again are kept. `python tools/docs/pages.py` puts them into
+weights are random, which does not change the time. Each line of docs/costs.jsonl describes a
+network; lines of other networks are kept. `python tools/docs/pages.py` puts them into
 docs/results.md, beside the accuracy.
 """
 

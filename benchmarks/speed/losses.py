@@ -5,10 +5,10 @@
     OMP_NUM_THREADS=1 python benchmarks/speed/losses.py --batches 64
 
 Needs pytorch-metric-learning (requirements-dev.txt) and computes on the CPU. The batch has 4 images
-of each identity. --spread sets how far they are from their identity's direction: at 2.5, the
-default, about half of all pairs are worth mining, as early in training; at 1.5, almost none. Time
-is the median of one second of runs, forward and backward, at least REPEATS of them, including the
-miner. On one thread, it is CPU time, which other programs hardly affect. Memory is the peak that a
+of each identity. --spread sets how far the features are from their identity's direction: at 2.5,
+the default, about half of all pairs are worth mining, as early in training; at 1.5, almost none.
+Time is the median of the runs (forward, backward and miner) in one second, at least REPEATS of
+them. On one thread, it is CPU time, which other programs hardly affect. Memory is the peak that a
 run itself allocates. Prints Markdown rows.
 """
 

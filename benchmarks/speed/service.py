@@ -5,10 +5,10 @@
     python benchmarks/speed/service.py --images 1000000 --seconds 60 --requests 20000
 
 Starts tools/serve.py twice on one index of synthetic people (benchmarks/gallery/search.py): as
-usual, and with batches of one image, the baseline. Each of --clients sends a request as soon as its
-last one is answered. Prints rows of Markdown: requests per second, and the median, 95th and 99th
-percentile of their milliseconds. At the end, --requests small requests show how the service's
-memory grows. The network is OSNet x0.25 with random weights. Linux.
+usual, and with batches of one image, the baseline. Each of the --clients sends a request as soon as
+its previous request is answered. Prints rows of Markdown: requests per second, and the median, 95th
+and 99th percentile of their milliseconds. At the end, --requests small requests show how the
+service's memory grows. The network is OSNet x0.25 with random weights. Linux.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ import numpy as np
 
 
 def distinct_rows(features):
-    """Return (the rows of `features` (N, D) without repetitions, each image's index of its row)."""
+    """Return (the distinct rows of `features` (N, D), the index among them of each image's row)."""
     rows, of_image = np.unique(features, axis=0, return_inverse=True)
     return rows, of_image.ravel()
 
@@ -62,8 +62,8 @@ def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
     Zhong et al., Re-ranking with k-reciprocal Encoding, CVPR 2017.
 
     query (Q, D), gallery (G, D): unit features. The original distance is the published (2 - 2
-    cos)², each row divided by its largest; every image comes first among its own neighbours, equal
-    images by index.
+    cos)², each row divided by its maximum; every image comes first among its own neighbours, and
+    equal images are ordered by index.
     """
     features = np.concatenate([query, gallery])
     cosine = products(features, features)

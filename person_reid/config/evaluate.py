@@ -1,4 +1,4 @@
-"""The options of evaluate.py, evaluate_gpu.py, evaluate_rerank.py and of all re-ranking."""
+"""The options of evaluate.py, evaluate_gpu.py, evaluate_rerank.py and of re-ranking anywhere."""
 
 from person_reid.config.forms import file_ending_in, ranks
 from person_reid.config.look import TableForm

@@ -152,7 +152,7 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
 
     text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first
         size 20 of them.
-    epochs: their total number; None checks only the form.
+    epochs: the total number of epochs; None checks only the form.
 
     Raises ValueError for an invalid size, for an unused one, and if only some of the sizes before
     the last have a number of epochs.

@@ -29,7 +29,7 @@ class Look(Options, title="look"):
     dark: bool = option(False, "draw for a dark screen")
 
     def ignored_without(self, save: str) -> str:
-        """Return, for `fault`, a message on the options that have no effect without `save`."""
+        """Return, for `fault`, a message about the options that have no effect without `save`."""
         ignored = self.not_default(Look.declared())
         return f"{', '.join(ignored)} would be ignored without {save}." if ignored else ""
 
@@ -88,7 +88,7 @@ class TableForm(Options, title="table"):
 def own_or(names: Sequence[str], labels: str | None) -> list[str]:
     """Return the texts of --labels or, if there are none, the names.
 
-    Raises UserError if their number differs.
+    Raises UserError if there are more or fewer texts than names.
     """
     if labels is None:
         return list(names)
@@ -106,7 +106,7 @@ class FigureOptions(Look, PluginOptions, title="picture"):
 
 
 class Figure(NamedTuple):
-    """A command of tools/figures.py: its options, and the function that draws it."""
+    """A command of tools/figures.py: its options, and the function that draws its picture."""
 
     options: type[Options]
     draw: Callable[[Any], None]
@@ -120,7 +120,7 @@ def register_figure(
 ) -> None:
     """Register a picture under a name that becomes a command of tools/figures.py.
 
-    draw: draws the picture, given the options of the command line; config.save is the file.
-    options: a class derived from FigureOptions; its docstring is the help.
+    draw: draw(config) draws the picture into the file config.save; config has the options from the
+    command line. options: a class derived from FigureOptions; its docstring is the help.
     """
     OWN_FIGURES.register(name, Figure(options, draw))

@@ -1,4 +1,4 @@
-"""Declare an option as a field of a frozen dataclass, with everything known about it.
+"""Declare an option as a field of a frozen dataclass, with all its properties.
 
     height: int | None = option(None, "height of the images", range=SIDE)
 
@@ -148,7 +148,7 @@ def option(default: Any, help: str, **about: Any) -> Any:
 
 
 def redeclared(kind: "type[Options]", name: str, default: Any, **changes: Any) -> Any:
-    """Declare an inherited option again, with another default or other changes."""
+    """Declare an inherited option again, with another default or other changed properties."""
     inherited = kind.declared()[name].about
     return field(default=default, metadata={"option": replace(inherited, **changes)})
 
@@ -250,7 +250,7 @@ EXPECTED = {bool: "true or false", str: "text"}
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Options:
-    """Base class of all groups, and of the configurations composed of them.
+    """Base class of all option groups, and of the configurations composed of groups.
 
     A class derived from it is a frozen dataclass, whose fields are passed by name.
 
@@ -328,7 +328,7 @@ class Options:
     def fault(self) -> str:
         """Return why the options conflict, or an empty string.
 
-        Each group names what is wrong with its own options; a configuration asks all its groups.
+        Each group names what is wrong with its own options; a configuration checks all its groups.
         """
         return ""
 
@@ -419,7 +419,7 @@ def resolve(
     names any other conflict.
 
     values: {name: value} that a user has set, now or in a file. Each fits its option.
-    given: the names set just now, by default all. An option from a file is never rejected as
+    given: the names set just now, by default all names. An option from a file is never rejected as
         meaningless.
 
     Raises UserError for options that exclude each other, or that would be ignored.

@@ -121,12 +121,12 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
 
     @property
     def drawing(self) -> dict[str, Any]:
-        """The arguments that are given for draw_data_set."""
+        """The arguments for draw_data_set that the user gave."""
         return self.not_default((*DRAWN, "seed"))
 
     @property
     def reading(self) -> dict[str, Any]:
-        """The arguments that are given for a data set's reader."""
+        """The arguments for a data set's reader that the user gave."""
         return self.not_default((*READ, *(() if self.synthetic else ("seed",))))
 
     def fault(self) -> str:

@@ -124,7 +124,7 @@ class AddOptions(IndexedImageOptions, NetworkOfIndex, title="features"):
 
 
 class TrackFileOptions(Options, title="people found by a tracker, in place of images"):
-    """The track file to read, and facts about its camera."""
+    """The track file to read, and its camera, frames and times."""
 
     tracks: str | None = option(
         None,

@@ -188,7 +188,7 @@ class ExtractionOptions(Options, title="features"):
 
 
 class DecidedFeatures(Options, title="features"):
-    """The decisions about features that an exported file contains."""
+    """The options of features that an exported file determines."""
 
     ms: str = option(
         "1",

@@ -80,7 +80,7 @@ class ImageOptions(Options, title="images"):
 
     @property
     def split(self) -> str:
-        """The folder of the first data set to train on."""
+        """The training folder of the first data set."""
         return "train_all" if self.train_all else "train"
 
 
@@ -144,7 +144,7 @@ class AugmentationOptions(Options, title="augmentation"):
 def _loss(name: str, per_image: bool = False) -> Any:
     """Declare a published flag that adds the loss of the same name, with weight 1.
 
-    per_image: whether the published training divides it by the number of images.
+    per_image: whether the published training divides the loss by the number of images.
     """
     about = Option(f"add the {name} loss", published=True)
     return field(default=False, metadata={"option": about, "per_image": per_image})
@@ -296,7 +296,7 @@ class OptimizerOptions(PrecisionOptions, title="optimisation"):
 
     @property
     def learning_rates(self) -> tuple[float, float, float]:
-        """The rates of backbone, head and the losses' own weights."""
+        """The learning rates for the backbone, the head and the losses' own weights."""
         return self.backbone_lr or 0.1 * self.lr, self.lr, self.prototype_lr or self.lr
 
 

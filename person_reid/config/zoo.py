@@ -1,7 +1,7 @@
 """Networks that others have published, by name.
 
 zoo.csv has a row for each: the options of the network, its training data, its published results and
-its file. FAMILIES_OF_ZOO holds the facts that the networks of one program share. Both come from the
+its file. FAMILIES_OF_ZOO holds what the networks of one program have in common. Both come from the
 authors' pages and code, and are empty where these have no information.
 """
 
@@ -31,7 +31,7 @@ BYTE_RANGE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 
 
 class Family(NamedTuple):
-    """The common facts about the networks of one program.
+    """What the networks of one program have in common.
 
     licence: the terms of the authors' code and files; the data sets have their own.
     ap: the definition of the published AP: step, trapezoidal, or "" if unknown.
@@ -108,7 +108,7 @@ class Published:
 
     @property
     def shared(self) -> Family:
-        """Return the facts that all networks of its program share."""
+        """Return what all networks of its program have in common."""
         return FAMILIES_OF_ZOO[self.family]
 
     @property
@@ -137,7 +137,7 @@ class Published:
         return next((file for file in files if file.exists()), None)
 
     def absent(self, reason: str = "") -> str:
-        """Return a message that its file is missing for a reason, and where to put it."""
+        """Return a message that says why its file is missing, and where to put the file."""
         source = f"{self.file} of {self.where}" if self.hub else self.where
         beside = " with its .bin" if self.file.endswith(".xml") else ""
         network = "" if self.exported else " with its --backbone"
@@ -215,9 +215,9 @@ def published_network(text: Any) -> Published | None:
 def implied(weights: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return {option: value} of the network that `weights` names, or {} for a file.
 
-    known: {option: its declaration} of the configuration. A network in this package is opened as a
-    folder, by from_run, if the configuration has that option. Raises UserError for an exported file
-    that is missing, or that this command cannot run.
+    known: {option: its declaration} of the configuration. With the option from_run, a network in
+    this package is opened as a folder. Raises UserError for an exported file that is missing, or
+    that this command cannot run.
     """
     if folder := packaged(weights):
         if "from_run" in known:
@@ -294,7 +294,7 @@ def place(entry: Published) -> str:
 
 
 def facts(family: Family) -> str:
-    """Describe the common facts of a family's networks."""
+    """Describe what the networks of a family have in common."""
     normalised = "Pixels are normalised with"
     pixels = {
         IMAGENET: f"{normalised} ImageNet's mean and standard deviation",

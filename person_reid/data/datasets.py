@@ -39,17 +39,17 @@ class KnownDataSet:
     licence: its terms, in a few words.
     get: how to get it, if the source does not explain it.
     archive: the address of a ZIP file that prepare.py --download fetches, if there is one.
-    locations: where to look for a download; it is laid out in the first.
+    locations: where to look for a download; by default, its layout goes to the first location.
     requires: the files and folders needed for testing, with | between alternatives. The training
         images may be missing.
-    file_name: a pattern of `<name of the download's folder>/<image>`, the first image of the first
-        required folder, if other data sets have the same folders.
+    file_name: a pattern for `<name of the download's folder>/<image>`, with the first image of the
+        first required folder; only needed if other data sets have the same folders.
     guess: whether it may be recognised without --dataset.
     read: a function from the download's folder to {split: [Picture]} as in readers.py, or None for
         a data set without identities.
     flags: the flags of prepare.py that it takes.
     distractors: whether the identity 0 means distractors, as in Market-1501. If not, it is a
-        person, and identities are counted from 1 where there is a 0. -1 is always junk.
+        person, and identities are counted from 1 if there is a 0. -1 is always junk.
     published: split -> (identities, images, cameras). Distractors and junk count as images but not
         as identities; None means that the number is not published.
     note: what its users need to know.

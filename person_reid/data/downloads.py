@@ -172,7 +172,7 @@ def _has_parts(known_set: KnownDataSet, folder: Path) -> bool:
 
 
 def _has_names(known_set: KnownDataSet, folder: Path) -> bool:
-    """Return whether the first image of the first part is named as in this data set.
+    """Return whether the first image of the first required folder is named as in this data set.
 
     `<folder>/<image>` is compared with its pattern.
     """

@@ -32,7 +32,7 @@ def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
 
     It contains the identity, the camera, and the number of the tracklet (in Market-1501, the
     sequence). Any other image is its own tracklet, as is every junk image and distractor of a
-    sequence, which may show many people. Raises UserError if no name contains a tracklet.
+    sequence, because these may show many people. Raises UserError if no name contains a tracklet.
     """
     found = [_tracklet(PurePath(path).name) for path in paths]
     if not any(found):
@@ -104,7 +104,7 @@ def _frame(name: str) -> tuple[str, int]:
 def _check_known(
     paths: Sequence[str], labels: npt.ArrayLike, known: npt.NDArray[np.bool_], what: str
 ) -> None:
-    """Raise a UserError that lists the images of people whose names lack a part."""
+    """Raise a UserError that lists the images of people whose names lack a part, `what`."""
     lacking = np.flatnonzero((np.asarray(labels) > 0) & ~known).tolist()
     wrong = [paths[index] for index in lacking]
     if wrong:

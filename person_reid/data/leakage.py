@@ -32,8 +32,8 @@ SHOWN_LINES = 20  # lines of each list
 class Leakage(NamedTuple):
     """The overlap of the training and test sets.
 
-    identities: those in both sets. same: pairs of a training and a test image. near: training
-    images, the most similar test image of each, and the share of equal bits, in descending order.
+    identities: those in both sets. same: pairs of a training and a test image. near: (training
+    image, the most similar test image, share of equal bits), in descending order of the share.
     """
 
     identities: list[int]
@@ -64,7 +64,7 @@ def find_leakage(layout: str | Path) -> Leakage:
 
 
 def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return the training images whose file equals a test image's, each with the first such one."""
+    """Return pairs of a training image and the first test image whose file is equal."""
     contents: dict[bytes, Path] = {}
     for path in test:
         contents.setdefault(blake2b(content_of(path)).digest(), path)

@@ -142,12 +142,12 @@ class Plan:
 
 
 def plan_layout(pictures: PicturesBySplit, data_dir: str | Path) -> Plan:
-    """Return the layout of the pictures of a download.
+    """Return the layout for the pictures of a download.
 
     val is what the data set lists for it or else the first image, by name, of each identity in
-    train_all; train is the rest. An identity with nothing left for train has its images in both, so
-    that all three have the same classes. People who are only in val stay there. A download without
-    training images has neither train nor train_all.
+    train_all; train is the rest. An identity with nothing left for train has its images in both
+    train and val, so that these and train_all have the same classes. People who are only in val
+    stay there. A download without training images has neither train nor train_all.
     """
     read = dict(pictures)
     trained = identities_of({TRAIN: read.get(TRAIN, [])})

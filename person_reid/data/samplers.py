@@ -45,7 +45,7 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
 class ShuffleSampler(BatchSampler):
     """Draw every image once per epoch, in random order.
 
-    Images that do not fill a step of all ranks are skipped.
+    Images that do not fill a step on all ranks are skipped.
 
     count: number of images.
     batch_size: images of this rank in one step.

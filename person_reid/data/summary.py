@@ -79,7 +79,7 @@ def _in_both(splits: Mapping[str, Split]) -> list[str]:
 def remark_twins(splits: Sequence[tuple[Path, Split]]) -> None:
     """Log which people two training data sets probably share.
 
-    They have the same word in names.csv, or the data sets are two versions of one data set.
+    These people have the same word in names.csv, or the data sets are two versions of one data set.
 
     splits: see read_training_splits.
     """
@@ -105,7 +105,7 @@ def _version(name: str) -> str:
 
 
 def _tracklets(splits: Mapping[str, Split]) -> list[str]:
-    """Return a line with the number of tracklets in each split, or nothing without tracklets."""
+    """Return a line with the number of tracklets in each split, or no line if there are none."""
     tracklets = {
         split: {
             match[0] for path in found.paths if (match := MARKS.match(path.name)) and match["track"]
@@ -136,7 +136,7 @@ def _compare(found: SplitCounts, data_set: KnownDataSet, split: str) -> str:
 
 
 def _warning(found: SplitCounts, data_set: KnownDataSet, split: str) -> list[str]:
-    """Return a warning if the counts differ from those published, else an empty string."""
+    """Return a warning if the counts differ from those published, else an empty list."""
     published = data_set.published.get(split, found)
     if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
         return []

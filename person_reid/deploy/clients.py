@@ -34,7 +34,7 @@ class Client(NamedTuple):
 
     place: where the lines belong.
     lines: the settings; {path}, {dim}, {height} and {width} are replaced by the file's values.
-    up_to, bgr, normalised: the images that it passes on, as in Contents; by default,
+    up_to, bgr, normalised: the images that the tracker passes on, as in Contents; by default,
     ImageNet-normalised RGB images.
     ending: how the file's name ends.
     """

@@ -58,7 +58,7 @@ class Embedder:
     weights: the weight file of a network, or "none".
     device: such as "cpu" or "cuda:1"; by default, the first GPU, or else the CPU.
     flip: add the mirrored image's output, as test.py does. False takes half the time and gives
-        slightly worse features. By default, as the network's authors do.
+        slightly worse features. By default, the network's authors decide.
     size: (height, width) of the network's input, if not its own.
     batch_size: images that the network processes at once.
     which_epoch: the checkpoint of the run.
@@ -208,9 +208,9 @@ class Embedder:
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
-        """Open a folder of save_pretrained: here, in this package, or on the Hugging Face hub.
+        """Open a save_pretrained folder: local, in this package, or on the Hugging Face hub.
 
-        settings: device, flip, size and so on, see the class. `threshold` and `bound` come from the
+        settings: device, flip, size and so on; see the class. `threshold` and `bound` come from the
         folder, if it has them. Raises UserError if the folder does not exist or is damaged.
         """
         folder = find_folder(source)
@@ -220,7 +220,7 @@ class Embedder:
         return embedder
 
     def _know_threshold(self, folder: Path) -> None:
-        """Read the threshold and its bound from a folder of save_pretrained, if it has them."""
+        """Read the threshold and its bound from a save_pretrained folder, if it has them."""
         with suppress(UserError):
             self.threshold = load_threshold(folder / CONFIG_FILE)
         self.bound = load_bound(folder / CONFIG_FILE)

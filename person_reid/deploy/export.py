@@ -6,7 +6,7 @@
 The file is in ONNX, TorchScript or torch.export format. person_reid/deploy/engine.py runs it.
 
 ONNX Runtime's quantiser makes int8 files. Weights get one scale per channel and activations one per
-tensor, which cuts off the largest of 100,000 values that it takes on images.
+tensor, which clips the largest of 100,000 values that it takes on images.
 """
 
 import io
@@ -240,9 +240,9 @@ def tensorrt_advice(path: str | Path, contents: Contents) -> str:
 
 
 def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tensor:
-    """Return up to MOST_IMAGES images of a folder at any depth, uint8 (N, height, width, 3).
+    """Return up to MOST_IMAGES images below a folder, at any depth: uint8 (N, height, width, 3).
 
-    They are evenly spaced in the list of its images.
+    They are evenly spaced in the list of the folder's images.
 
     Raises UserError if the folder holds no image, or if chosen images cannot be read; the message
     names all of these.

@@ -48,7 +48,7 @@ def import_runtime(name: str) -> Any:
 def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) -> Any:
     """Return a quiet ONNX Runtime session for a file.
 
-    threads: the number of CPU threads. providers: other execution providers, see
+    threads: the number of CPU threads. providers: other execution providers; see
     deploy.engine.providers.
     """
     onnxruntime = import_runtime("onnxruntime")

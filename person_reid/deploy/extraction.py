@@ -45,7 +45,7 @@ class Extraction(NamedTuple):
     it.
     resize: the resizing filter. sides: the number of cameras for which the network has side
     information.
-    engine: whether a program other than PyTorch computes.
+    engine: whether a program other than PyTorch computes the features.
     """
 
     extract: Callable[..., Features]

@@ -78,7 +78,7 @@ class DeclaredInterface(NamedTuple):
     """The declarations of an ONNX or OpenVINO file.
 
     shape, dtype: the input's; None means a variable length. remark: which of several outputs is
-    used, "" if there is no doubt.
+    used, or "" if there is no doubt.
     """
 
     shape: Sequence[int | None]
@@ -89,7 +89,7 @@ class DeclaredInterface(NamedTuple):
 def adapt_interface(
     path: Path, declared: DeclaredInterface, run: Run, preparation: Preparation
 ) -> tuple[Contents, Run]:
-    """Adapt a network of another program to our interface; log the assumptions.
+    """Adapt a network from another program to our interface; log the assumptions.
 
     The adapted network takes uint8 images (B, H, W, 3), in batches of any size.
 

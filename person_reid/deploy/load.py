@@ -33,8 +33,8 @@ class NetworkToTest:
 
     spec: its layers and the size of its images; by default, the network's own size.
     weights: "imagenet", "none" or a file.
-    num_classes: the outputs of its classifier, or None without one. seed: draws the weights that no
-    file contains, or is None for a run, which has all weights.
+    num_classes: the number of its classifier's outputs, or None if it has no classifier. seed:
+    draws the weights that no file contains, or is None for a run, which has all weights.
     """
 
     __test__ = False  # pytest would take a class of this name for tests
@@ -49,7 +49,7 @@ class NetworkToTest:
 
     @property
     def from_file(self) -> bool:
-        """Return whether a file has the weights; it must hold all that the feature depends on."""
+        """Return whether a file has the weights, and must hold all that the feature depends on."""
         return str(self.weights) not in ("imagenet", "none")
 
     @property

@@ -1,4 +1,4 @@
-"""Read a folder of save_pretrained, or a similar model on the Hugging Face hub.
+"""Read a save_pretrained folder, local or on the Hugging Face hub.
 
 Nothing in the folder is executed.
 """
@@ -29,7 +29,7 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def open_pretrained(source: str | Path) -> NetworkToTest:
-    """Find the network in a folder of save_pretrained, or in such a model on Hugging Face's hub.
+    """Find the network in a save_pretrained folder, local or on the Hugging Face hub.
 
     source: the folder, the name of a network in this package, or owner/name on the hub. Raises a
     one-line UserError for a folder that is damaged or was written by another program.
@@ -62,7 +62,7 @@ def open_pretrained(source: str | Path) -> NetworkToTest:
 
 
 def find_folder(source: str | Path) -> Path:
-    """Return a folder of save_pretrained: here, in this package, or from the Hugging Face hub."""
+    """Return a save_pretrained folder: local, in this package, or from the Hugging Face hub."""
     if folder := packaged(source):
         _tell_terms(folder)
         return folder

@@ -48,7 +48,8 @@ TEMPLATE = Path(__file__).parent / "card.md.jinja"
 class Accuracy(NamedTuple):
     """The accuracy of a network on a test set; metrics in %.
 
-    data_set: the name of the test set. terms: its licence. queries, gallery: its numbers of images.
+    data_set: the name of the test set. terms: its licence. queries, gallery: how many images each
+    has.
     """
 
     data_set: str

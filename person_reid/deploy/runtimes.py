@@ -61,7 +61,7 @@ def fast_engine(
     source: a description of its name and weights.
     runtime: torch, onnxruntime, openvino, or auto, the fastest installed runtime that agrees with
         PyTorch.
-    device: where the network would run; other runtimes are for the CPU.
+    device: where the network would run; runtimes other than torch are only for the CPU.
     dtype: the type in which to compute; None is float32, which auto also uses instead of a type
         that PyTorch would emulate.
     scales: see fused_embedding.

@@ -47,9 +47,9 @@ def library() -> ctypes.CDLL | None:
 
     If that fails, the log gives the reason and None is returned.
 
-    The compiler is `cc`, or the one that the variable CC names, and must support OpenMP; CC=false
-    compiles nothing. Only on Linux does PyTorch's copy of OpenMP have the name that compilers link
-    to, so that both share their threads.
+    The compiler is `cc`, or the compiler that the variable CC names, and must support OpenMP;
+    CC=false compiles nothing. Only on Linux does PyTorch's copy of OpenMP have the name that
+    compilers link to, so that both share their threads.
     """
     compiler = shlex.split(os.environ.get("CC") or "cc")
     if sys.platform != "linux" or compiler == ["false"]:
@@ -81,7 +81,7 @@ def structure(name: str, **fields: str) -> type[ctypes.Structure]:
 def call_compiled(function: str, kind: type[ctypes.Structure], **values: Any) -> None:
     """Call a C function with a structure.
 
-    values: numbers, tensors, lists of tensors, and None for a missing one.
+    values: numbers, tensors, lists of tensors, and None for a missing value.
     """
     fields = {name: _pointer(value) for name, value in values.items() if value is not None}
     filled = kind(threads=torch.get_num_threads(), **fields)
@@ -136,9 +136,10 @@ def layer(
 ) -> Tensor:
     """Compute ReLU(norm(depthwise(convolution(x))) + residual), (B, C, H, W).
 
-    activates: whether there is a ReLU. Convolutions have no biases; a depthwise one is 3×3, of
-    stride 1, and follows another. A batch norm in training is fused with what follows it, and with
-    the convolutions before it if the first is pointwise. PyTorch computes the rest.
+    activates: whether there is a ReLU. Convolutions have no biases; a depthwise convolution is 3×3
+    with stride 1, and follows another convolution. A batch norm in training is fused with what
+    follows it, and with the convolutions before it if the first is pointwise. PyTorch computes the
+    rest.
     """
     learns = _follows_batches(norm)
     if convolution is not None and not (

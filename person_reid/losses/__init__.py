@@ -4,9 +4,9 @@
 >>> arcface = create_loss("arcface", num_classes=751, dim=512)  # has parameters: optimise them
 >>> loss = triplet(torch.randn(32, 512), torch.randint(0, 8, (32,)))
 
-All take features (N, D) and labels (N,) and return a float32 scalar. A loss whose `takes` is
-"logits" takes class scores (N, C) instead; one that `needs_teacher` takes a teacher's features (N,
-E) in place of labels. Each file in this folder holds one family, with its formula and paper.
+Losses take features (N, D) and labels (N,) and return a float32 scalar. A loss whose `takes` is
+"logits" takes class scores (N, C) instead; a loss that `needs_teacher` takes a teacher's features
+(N, E) in place of labels. Each file in this folder holds one family, with its formula and paper.
 """
 
 import inspect

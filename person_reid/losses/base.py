@@ -118,11 +118,12 @@ def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
 def multi_similarity_pairs(
     similarities: Tensor, positive: Tensor, negative: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the masks of the pairs worth learning from; all are (N, N).
+    """Return two masks (N, N) of the pairs worth learning from: positives and negatives.
 
-    These are the positives that are less similar than the nearest negative + ε, and likewise the
-    negatives. Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
-    Learning, CVPR 2019, equations 7 and 8.
+    These are the positives that are less similar than the most similar negative + ε, and the
+    negatives that are more similar than the least similar positive − ε. Wang et al.,
+    Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning, CVPR 2019, equations
+    7 and 8.
     """
     similarities = similarities.detach()
     nearest_negative = similarities.masked_fill(~negative, -torch.inf).amax(1, keepdim=True)

@@ -75,9 +75,9 @@ class SoftmaxHead(FeatureLoss):
                  Sun et al., CVPR 2020, section 3.3; the factors in brackets have no gradient
 
     A prototype loss (margin_softmax.py) owns its class weights and is added to the classifier's
-    loss; these losses replace it. In evaluation mode they are the plain cross entropy of s · cos θ,
-    without margin or smoothing. The default margins and scales are those with which FastReID (He et
-    al., 2020) trains on Market-1501.
+    loss; these losses replace it. In evaluation mode they reduce to the plain cross entropy of s ·
+    cos θ, without margin or smoothing. The default margins and scales are those with which FastReID
+    (He et al., 2020) trains on Market-1501.
 
     scale: s. smoothing: the label smoothing, in [0, 1).
     """

@@ -4,8 +4,8 @@
     c_k ← m·c_k + (1 − m)·f, then to unit length
     f: the image of k in the batch that is least similar to c_k
 
-Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022, with its hard
-instances.
+Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022, in the variant
+with hard instances.
 
 With proxies, c_k is part k: the images of a cluster from one camera. The loss has two terms: an
 image of part y is compared with the parts A of its own camera, and, weighted by INSTANCE_WEIGHT,

@@ -24,7 +24,7 @@ from person_reid.losses.base import FeatureLoss, register_loss, unit_length
 
 
 def angular_margin(cosines: Tensor, margin: float) -> Tensor:
-    """Return ArcFace's cos(θ + margin) of cosines of any shape; margin in radians.
+    """Return ArcFace's cos(θ + margin) for cosines of any shape; margin in radians.
 
     Beyond θ = π − margin, where it would rise again, the function continues as cos θ − margin ·
     sin(margin).
@@ -36,7 +36,7 @@ def angular_margin(cosines: Tensor, margin: float) -> Tensor:
 
 
 def multiplied_angle(cosines: Tensor, factor: int) -> Tensor:
-    """Return SphereFace's (−1)ᵏ cos(factor · θ) − 2k of cosines of any shape.
+    """Return SphereFace's (−1)ᵏ cos(factor · θ) − 2k for cosines of any shape.
 
     factor: a whole number.
     """
@@ -75,7 +75,7 @@ class MarginSoftmax(FeatureLoss):
         )
 
     def with_margin(self, cosines: Tensor) -> Tensor:
-        """Return ψ of cos θ, elementwise."""
+        """Return ψ(θ) for each cos θ."""
         raise NotImplementedError
 
 

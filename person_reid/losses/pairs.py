@@ -130,7 +130,7 @@ register_loss(
 
 
 class CircleLoss(FeatureLoss):
-    """Circle loss: pull every similarity to its optimum, harder the farther away it is.
+    """Circle loss: pull every similarity towards its optimum, harder the farther away it is.
 
         L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
         αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair counts once
@@ -169,7 +169,7 @@ class InstanceLoss(FeatureLoss):
 
     gamma: γ, the scale of the cosines.
     by_identity: average the images of each identity first; the classes are then the identities of
-        the batch. The loss is zero if there is only one.
+        the batch. The loss is zero if there is only one identity.
     """
 
     def __init__(self, gamma: float = 32.0, by_identity: bool = False) -> None:

@@ -50,9 +50,9 @@ class LossPlan:
 def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
     """Return the losses that the options name for a network with this head.
 
-    Raises UserError for a loss named twice, for one on class scores that does not
-    fit the head, for a teacher that is missing or would be ignored, and for options that do not
-    apply to these losses.
+    Raises UserError for a loss named twice, for a loss on class scores that does not fit the head,
+    for a teacher that is missing or would be ignored, and for options that do not apply to these
+    losses.
     """
     by_flag = _flagged(options)
     listed = parse_terms(options.loss or "")
@@ -152,7 +152,7 @@ def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
     """Parse a list such as "triplet:0.5:margin=0.2,center" into {name: (weight, {setting: text})}.
 
     Raises UserError for an unknown name, a repeated name or setting, and a weight that is not a
-    number of 0 or above.
+    number ≥ 0.
     """
     terms: dict[str, tuple[float, dict[str, str]]] = {}
     for part in filter(None, map(str.strip, text.split(","))):

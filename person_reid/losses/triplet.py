@@ -81,12 +81,12 @@ class TripletLoss(FeatureLoss):
 
 
 def hardest_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each anchor's distances to its farthest positive and nearest negative, two (N,)."""
+    """Return each anchor's distances to its farthest positive and nearest negative, both (N,)."""
     return distances.where(positive, 0).amax(1), distances.where(negative, 2).amin(1)
 
 
 def weighted_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each anchor's mean distances to its positives and to its negatives, two (N,).
+    """Return each anchor's mean distances to its positives and to its negatives, both (N,).
 
     Harder pairs weigh more.
     """
@@ -97,7 +97,7 @@ def weighted_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tup
 
 
 def mean_violation(distances: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Average d(a, p) − d(a, n) + margin over all triplets of the masks for which it is positive.
+    """Average d(a, p) − d(a, n) + margin over those triplets of the masks where it is positive.
 
     A batch of N has up to N³ triplets, but none has to be written out. If n(p) negatives violate
     the margin against a positive p, and p(n) positives against a negative n, the sum is Σ

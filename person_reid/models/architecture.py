@@ -50,7 +50,7 @@ class Architecture:
     can_keep_resolution: whether `--stride 1` has a meaning for it.
     resize: how its authors resize test images: bicubic or bilinear.
     flips: whether the mirrored image's feature is added by default.
-    foreign: prefixes of tensors that only the file of a related network has.
+    foreign: prefixes of the names of tensors that only the file of a related network has.
     options: fields of NetworkOptions as its authors chose them; other values override them.
     terms: the licence of its ImageNet weights, if all networks of the library share one.
     """
@@ -89,7 +89,7 @@ class Architecture:
             before it (stochastic depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); by default
             the architecture's.
         stride: 1 keeps the resolution of the last stage.
-        called: its name in messages.
+        called: the network's name in messages.
 
         Raises UserError if the weights cannot be fetched (the message names the file), or if stride
         1 or drop_path has no meaning for the network.
@@ -156,7 +156,7 @@ class Architecture:
         return state_dict
 
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Architecture:
-        """Return the plan, completed by facts about the module; this class adds none."""
+        """Return the plan, completed by what only the module shows; this class adds nothing."""
         return self
 
     def not_pooled(self) -> UserError:
@@ -291,7 +291,7 @@ def file_in_cache(url: str) -> str:
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Return this suite's names of networks, in the order of `python model.py`.
+    """Return the names of this suite's networks, in the order of `python model.py`.
 
     timm's and torchvision's names also work.
 

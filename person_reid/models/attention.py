@@ -24,8 +24,8 @@ class PositionAttention(nn.Module):
     """Let every position attend to all others: y_i = x_i + norm(Σ_j softmax_j(q_i·k_j) v_j).
 
     q, k (C/8 channels) and v (C) are linear in x. Fu et al., Dual Attention Network for Scene
-    Segmentation, CVPR 2019, section 3.2. The weight of the norm takes the place of their scale γ,
-    which starts at 0.
+    Segmentation, CVPR 2019, section 3.2. The weight of the norm takes the place of the paper's
+    scale γ, which starts at 0.
     """
 
     def __init__(self, channels: int) -> None:

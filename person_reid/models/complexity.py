@@ -2,7 +2,7 @@
 
 The count needs neither data nor the values of weights (meta device).
 
-A multiply-add is one multiplication and one addition of a convolution or a matrix product; papers
+A multiply-add is one multiplication and one addition in a convolution or a matrix product; papers
 call the same number MAdds, MACs or FLOPs.
 """
 

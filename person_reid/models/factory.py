@@ -144,7 +144,7 @@ def find_architecture(name: str) -> Architecture:
     """Return the Architecture called `name`.
 
     It is an entry of ARCHITECTURES or FAMILIES, or else a network of timm or torchvision. Raises
-    UserError, with the nearest known name, for an unknown name.
+    UserError, with the closest existing name, for an unknown name.
     """
     if known := ARCHITECTURES.get(name) or FAMILIES.get(name):
         return known
@@ -183,8 +183,9 @@ def create_model(
     name: a network of list_models(), timm or torchvision; or a custom module, which returns a
         feature map (B, C, h, w) or a feature (B, D) for images (B, 3, H, W) and has no classifier.
     num_classes: the number of identities, or 0 for no classifier.
-    pretrained: whether to begin with ImageNet weights; otherwise they are random. Or the end of a
-        name in list_models(pretrained=True): "msmt17" means the published network `name`_msmt17.
+    pretrained: whether to begin with ImageNet weights; otherwise they are random. It may also be
+        the end of a name in list_models(pretrained=True): "msmt17" means the published network
+        `name`_msmt17.
     weights: the file of a whole network or a backbone, or the name of a published one, instead of
         `pretrained`. A published network whose tested feature follows a neck has the 751 classes of
         Market-1501 by default.

@@ -43,7 +43,7 @@ class TimmArchitecture(Architecture):
     """A timm network.
 
     layout: a key of LAYOUTS. without_head: whether to remove the norm that timm puts after the
-    pooling, and its keys.
+    pooling, and the norm's keys.
     """
 
     layout: str = "map"
@@ -147,9 +147,9 @@ def find_timm(name: str) -> TimmArchitecture:
 
     A run without data determines its layout, widths and stochastic depth.
 
-    Images have the shape of a person; for a transformer with a grid of patches, they are cut to
-    whole patches. If the network has a fixed size and no such grid, or cannot process that shape,
-    they have the size of its weights. Raises UserError if it cannot process these either.
+    Images have the shape of a person, reduced to whole patches for a transformer with a grid of
+    patches. If the network has a fixed size and no such grid, or cannot process that shape, images
+    have the size of its weights. Raises UserError if it cannot process these either.
     """
     from person_reid.models.surgery import shapes_alone
 
@@ -169,7 +169,7 @@ def find_timm(name: str) -> TimmArchitecture:
 def _person_size(name: str) -> tuple[int, int] | None:
     """Return the image size that suits a network for images of people.
 
-    Returns None for a network of fixed size without a grid.
+    Returns None for a network of fixed size without a grid of patches.
     """
     from timm.layers.helpers import to_2tuple
 
@@ -216,7 +216,7 @@ def _layout(module: Any, images: Tensor) -> str:
 
 
 def _channels(architecture: TimmArchitecture, module: nn.Module, images: Tensor) -> int:
-    """Return the channels of the feature map, or 0 without a map to pool."""
+    """Return the channels of the feature map, or 0 if there is no map to pool."""
     if not architecture.has_map:
         return 0
     try:

@@ -1,4 +1,4 @@
-"""The networks of torchvision, and two of older libraries."""
+"""The networks of torchvision, and two networks from older libraries."""
 
 from __future__ import annotations
 

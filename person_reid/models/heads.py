@@ -35,7 +35,7 @@ class AverageMaxPool(nn.Module):
 class GeneralizedMeanPool(nn.Module):
     """f = (1/N · Σ x^p)^(1/p) over the N positions: the mean at p = 1, the maximum as p → ∞.
 
-    p: the initial power. learn: whether it is a parameter, `p` in the state dict. Activations below
+    p: the initial power. learn: whether p is a parameter, `p` in the state dict. Activations below
         LEAST_ACTIVATION count as LEAST_ACTIVATION.
     Radenović, Tolias, Chum: Fine-tuning CNN Image Retrieval with No Human Annotation, TPAMI 2019,
         equation 3.
@@ -83,7 +83,7 @@ def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) 
 
 
 class LossFeature(NamedTuple):
-    """The feature of a Head that its losses use.
+    """The feature of a Head that the losses use.
 
     dropped: whether it is the output of the neck's dropout, as published, or its input.
     normed: whether it is the output of `bnneck`, as in tests, or its input, as published.

@@ -1,9 +1,9 @@
 """OSNet, the omni-scale network: small, and designed for person re-identification.
 
 Zhou, Yang, Cavallaro, Xiang: Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019.
-OSNet-AIN and the IBN variant, with which its paper compares it, are by the same authors: Learning
-Generalisable Omni-Scale Representations for Person Re-Identification, TPAMI 2021. The layers have
-the authors' names, so their published weights load unchanged.
+The same authors describe OSNet-AIN, and compare it with the IBN variant, in Learning Generalisable
+Omni-Scale Representations for Person Re-Identification, TPAMI 2021. The layers have the authors'
+names, so their published weights load unchanged.
 """
 
 from collections import OrderedDict
@@ -193,7 +193,7 @@ class OSNet(nn.Module):
 
 
 class OSNetAIN(OSNet):
-    """OSNet-AIN, as large as OSNet, with instance norms where the search placed them (figure 5)."""
+    """OSNet-AIN, as large as OSNet, with instance norms where a search placed them (figure 5)."""
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__(width, ibn=True)

@@ -64,7 +64,7 @@ def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
 
 
 def traced(layers: Mapping[str, nn.Module], run: Callable[[], Any]) -> list[tuple[str, Any, Any]]:
-    """Call `run`; return the name, inputs and output of each layer that it called, in that order.
+    """Call `run`; return the name, inputs and output of each layer called, in order of the calls.
 
     layers: {name: layer}. A layer that is called twice is listed twice.
     """

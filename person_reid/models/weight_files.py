@@ -72,8 +72,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
     """Return the largest group of named tensors in a file's content, at its top or under any key.
 
-    Files of other programs contain other things as well, or a module that was saved whole. A file
-    may refer to itself.
+    Files of other programs also contain other objects, or a module that was saved whole. An object
+    may contain itself.
     """
     left, seen = [("", content)], set()
     groups: dict[str, dict[str, Tensor]] = {}
@@ -116,10 +116,10 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
     path: the file, or a folder with a model.safetensors or Roboflow's weights.safetensors.
 
-    Besides tensors, it may hold NumPy arrays, scalars and the flags of a training program, as the
-    files of DINO, MoCo and torchreid do. Objects of other programs are read as empty dicts. Raises
-    FileNotFoundError, or UserError if the file is cut short, an exported network, or holds a Python
-    object that is not data.
+    Besides tensors, the file may hold NumPy arrays, scalars and the flags of a training program, as
+    the files of DINO, MoCo and torchreid do. Objects of other programs are read as empty dicts.
+    Raises FileNotFoundError, or UserError if the file is cut short, an exported network, or holds a
+    Python object that is not data.
     """
     path = Path(path)
     if path.is_dir():

@@ -83,11 +83,11 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     path: the file, or the name of a published network.
 
     A whole network may be a published checkpoint, an average, or have `module.` prefixes. A
-    classifier of other identities is not loaded: the feature does not depend on it. If a network
+    classifier for other identities is not loaded: the feature does not depend on it. If a network
     has copies of a backbone's stages, each gets the tensors. The log warns of tensors of the
-    backbone that the file lacks. Raises UserError if the file belongs to another network: a
-    tensor of the backbone has another shape, most are missing, the file has unknown ones of their
-    shapes or, with strict, anything is missing that the feature depends on.
+    backbone that the file lacks. Raises UserError if the file belongs to another network: a tensor
+    of the backbone has another shape, most tensors are missing, unknown tensors have the shapes of
+    the missing ones or, with strict, anything is missing that the feature depends on.
     """
     path = weight_file(path)
     tensors = _renamed(read_state_dict(path), network)
@@ -181,7 +181,7 @@ def without_container(
     """Remove the prefix that another program gives its backbone (`encoder_q.`, `model.model.`, …).
 
     fitting: fitting(state_dict) → how many of its names the network has; of the prefixes that a
-    quarter of the names have, it removes the one that makes most names fit. Tensors without it,
+    quarter of the names have, the one that makes most names fit is removed. Tensors without it,
     such as heads and momentum encoders, keep their names.
     """
     prefixes = Counter(name[: dot.end()] for name in state_dict for dot in re.finditer(r"\.", name))

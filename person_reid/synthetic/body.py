@@ -48,7 +48,7 @@ def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
 def limb(cloth: Paint, skin: Paint, length: float, half: int) -> Paint:
     """Return the paint of half a limb that `cloth` covers for `length` halves.
 
-    half: 0 for the upper one, 1 for the lower one.
+    half: 0 for the upper half, 1 for the lower half.
     """
     if length >= half + 1:
         return cloth

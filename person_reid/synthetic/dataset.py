@@ -198,7 +198,7 @@ def planned_pictures(
 ) -> Iterator[Drawing]:
     """Yield every picture of the data set.
 
-    Moments are numbered consecutively, so that no two share a file name.
+    Moments are numbered consecutively, so that no two pictures share a file name.
     """
     moments = count(1)
 

@@ -5,7 +5,7 @@
 Each camera gets a folder in the format of MOTChallenge: the frames, the truth, and the output of a
 tracker with the usual faults. An identity of the truth is one person in all cameras, but a track of
 the tracker is valid only in its own camera. The cameras start at different times, and people take
-time from one to the next. The same arguments write the same files, as in dataset.py.
+time to walk from one to the next. The same arguments write the same files, as in dataset.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -88,7 +88,7 @@ class Passage:
 class Sight(NamedTuple):
     """How a passage looks in a frame.
 
-    step: which of its POSES. scale: pixels of a body height in the scene. sides: left, top, right
+    step: which of its POSES. scale: pixels per body height in the scene. sides: left, top, right
     and bottom of the figure in the scene, perhaps outside of it. visible: the share of the figure
     within the frame.
     """
@@ -101,7 +101,7 @@ class Sight(NamedTuple):
 
     @property
     def box(self) -> Array:
-        """The left, top, right and bottom of the part within the frame, in its pixels."""
+        """The left, top, right and bottom of the part within the frame, in the frame's pixels."""
         return np.clip(self.sides, 0, SCENE * 2) / 2
 
 
@@ -199,7 +199,7 @@ def walk_past(
 
 
 def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
-    """Return the people in view, seconds after BEGIN, from the farthest to the nearest."""
+    """Return the people in view `time` seconds after BEGIN, from the farthest to the nearest."""
     present = (
         sight(passage, time) for passage in passing if passage.enter <= time <= passage.leave
     )
@@ -271,7 +271,7 @@ def mot_line(frame: int, track: int, box: Array, rest: str) -> str:
 def tracked(
     frames: Sequence[Sequence[Sight]], rng: np.random.Generator
 ) -> Iterator[tuple[int, int, Array]]:
-    """Yield (frame, track, box) as a tracker finds them, with the faults listed above."""
+    """Yield (frame, track, box) as a tracker finds them, with its usual faults."""
     tracks: dict[int, int] = {}  # the current track of a person
     last: dict[int, int] = {}  # the frame in which a person was last found
     most = 0

@@ -197,7 +197,7 @@ def weight_averaging(options: FitOptions) -> Averaging | None:
 def losses_beside(
     options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: ExtraLoss
 ) -> list[ExtraLoss]:
-    """Return the losses of --adv, --teacher and others, which are added to the criterion's."""
+    """Return `others` and the losses of --adv and --teacher, to add to the criterion's."""
     found = [*others]
     if options.adv:
         from person_reid.training.extra_losses import Adversarial

@@ -86,7 +86,7 @@ class Criterion(nn.Module):
 
 
 def parts_of(outputs: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs (B, P, D) of a part network by part, or the only one, (B, D)."""
+    """Return the outputs (B, P, D) of a part network by part, or (B, D) as the only part."""
     return outputs.unbind(1) if outputs.ndim == 3 else (outputs,)
 
 

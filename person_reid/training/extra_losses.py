@@ -200,7 +200,7 @@ def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) ->
 
     An earlier call may have computed them.
 
-    splits: (folder, images) of each data set. The features are kept beside the decoded images,
+    splits: (folder, images) of each data set. The features are cached beside the decoded images,
     under a name that depends on the images and on the teacher's feature of a synthetic one.
     """
     probe = teacher.probe().tobytes()

@@ -178,7 +178,7 @@ def cosine(update: Update, options: OptimizerOptions) -> float:
 def warmup_cosine(update: Update, options: OptimizerOptions) -> float:
     """Return `cosine` per step instead, with t and T counted from the end of the warm-up.
 
-    WarmupCosineAnnealingLR of many re-identification toolboxes takes one step per epoch, begins its
+    WarmupCosineAnnealingLR in many re-identification toolboxes takes one step per epoch, begins its
     warm-up at a third, and ends at eta_min, by default 0.
     """
     warm_steps = options.warm_epoch * update.steps_per_epoch

@@ -114,7 +114,7 @@ class Outcome(NamedTuple):
     """What a training step returns.
 
     losses: (T,), weighted, in the order of TrainingStep.names. wrong: a scalar, the number of
-        images given a wrong identity. images: their total number.
+        images given a wrong identity. images: the number of images in the batch.
     updated: whether the weights have changed; with --accumulate, not every step changes them.
     """
 

@@ -43,8 +43,8 @@ class Batch(NamedTuple):
     """The images of one step, and the step's position in the run.
 
     images: (B, 3, H, W), augmented. targets: (B,), their classes. indices: (B,), their indices in
-    the split. All are on the training device. epoch, step: counted from 0; step begins again with
-    every epoch. seed: seeds everything random in this step, such as dropout.
+    the split. These tensors are on the training device. epoch, step: counted from 0; step begins
+    again with every epoch. seed: seeds everything random in this step, such as dropout.
     """
 
     images: Tensor

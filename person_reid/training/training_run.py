@@ -99,7 +99,7 @@ def not_finite_advice(
     dtype: torch.dtype | None = None,
     adapts: bool = False,
 ) -> str:
-    """Return what to do about a loss that is not finite.
+    """Return advice on what to do about a loss that is not finite.
 
     paths: the images of the batch. run: the run whose not_finite.txt lists them. dtype: autocast's,
         or None for float32.

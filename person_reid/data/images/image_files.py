@@ -97,7 +97,7 @@ def read_image(path: str | Path) -> Image.Image:
 
 @contextmanager
 def open_content(content: BinaryIO) -> Iterator[Image.Image]:
-    """Open the content of an image file; of all large images, one at a time is open.
+    """Open the content of an image file; only one large image is open at a time.
 
     Raises ValueError for an image that is too large, and Pillow's error if it cannot be read.
     """
@@ -179,7 +179,7 @@ def in_rgb(image: Image.Image) -> Image.Image:
 
 @cache
 def _formats() -> list[str]:
-    """Return the IMAGE_FORMATS that this Pillow reads; AVIF came with 11.3."""
+    """Return the IMAGE_FORMATS that this Pillow reads; AVIF came with Pillow 11.3."""
     Image.init()
     return [name for name in IMAGE_FORMATS if name in Image.OPEN]
 

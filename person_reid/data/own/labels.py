@@ -98,7 +98,7 @@ def _read(file: Path, *_state: int) -> Words:
 def words_beside(image: str | Path, layout: str | Path | None = None) -> Words:
     """Return the words of the layout that holds an image, `<layout>/<split>/<identity>/<image>`.
 
-    layout: where it is now, if it has moved.
+    layout: where the layout is now, if it has moved.
     """
     parents = Path(image).parents
     if layout is None and len(parents) < 3:
@@ -195,7 +195,7 @@ def validated(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
 def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
     """Return the splits with each file under its first path, once per split.
 
-    Links, and different spellings of a path, lead to the same file. It may be in both query and
+    Links, and different spellings of a path, lead to the same file. A file may be in both query and
     gallery, where it is junk for itself. Raises a UserError that lists the files with several
     identities or cameras, and those used both for training and for testing.
     """

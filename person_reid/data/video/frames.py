@@ -51,7 +51,7 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     fps: the frames per second that the tracker used. If the video's rate is a multiple of it, as
         for a tracker that reads every third frame, only the used frames are counted, and the log
         reports it.
-    Raises UserError if it has no frames, or if PyAV is missing for a video.
+    Raises UserError if there are no frames, or if PyAV is missing for a video.
     """
     if not place.exists():
         raise UserError(f"{place}: no such video or folder of frames.")
@@ -88,8 +88,8 @@ def first_number(
     """Return the number of frame 1 in a track file: 0 for a program that counts from 0.
 
     numbers: the frames that have a box there. The numbers in the names of images are used unless
-    boxes lie outside of them. Then, and for videos, the first frame has the number 1 or, if a box
-    does not fit, 0. The log reports the choice if both are possible.
+    boxes lie outside their range. Then, and for videos, the first frame has the number 1 or, if a
+    box does not fit, 0. The log reports the choice if both are possible.
     given: the number that the file gives to the first existing frame; it takes precedence. Raises
     UserError if a box has a lower number.
     """

@@ -64,7 +64,7 @@ Read = Callable[[str, int | None], Iterable[Timed]]  # the address, and N: every
 
 
 def is_stream(place: str) -> bool:
-    """Return whether a place is a network stream or a webcam rather than a file."""
+    """Return whether `place` is a network stream or a webcam rather than a file."""
     return _scheme(place) in STREAM_SCHEMES or _is_webcam(place)
 
 
@@ -125,8 +125,8 @@ class Streams:
     """The frames of cameras, {name: address}, in the order in which they arrive.
 
     address: rtsp:// or http:// of a stream, the number of a webcam, a video or a folder of frames.
-    every: read every Nth frame; by default, every frame of a stream, and of a file as usual_step
-    decides. starts: {name: seconds since 1970 of the first frame} of files, by default now.
+    every: read every Nth frame; by default, N is 1 for a stream, and usual_step chooses it for a
+    file. starts: {name: seconds since 1970 of the first frame} of files, by default now.
     most_waiting: the maximum number of waiting frames per camera.
     read, now, wait: replace the sources and this machine's clock.
 

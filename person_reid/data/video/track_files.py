@@ -298,7 +298,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tuple[Path, int]]:
-    """Return the labels of a folder and the numbers of their frames, in this order."""
+    """Return the labels of a folder and the numbers of their frames, in order of the numbers."""
     files = files_of(folder)
     if not files:
         raise UserError(f"{folder}: no labels in it, such as video_1.txt, one for each frame.")

@@ -48,7 +48,7 @@ def read_tracks(
     images: Mapping[str, int] | None = None,
     **others: Any,
 ) -> list[Track]:
-    """Return the tracks of a file, or of a folder that Ultralytics wrote, by their numbers.
+    """Return the tracks in a file, or a folder that Ultralytics wrote, in order of their numbers.
 
     form, images: see read_boxes. fps, start, others: see tracks_among.
     """
@@ -67,7 +67,7 @@ def tracks_among(
     first_frame: int | None = None,
     times: Sequence[Sequence[float]] = (),
 ) -> list[Track]:
-    """Return the tracks among the boxes of a file, by their numbers.
+    """Return the tracks among the boxes of a file, in order of their numbers.
 
     form, boxes: as read_boxes returns them.
     fps: the frames per second. start: the time of frame 1, such as "2026-11-01 08:30:00Z"; times
@@ -79,8 +79,8 @@ def tracks_among(
     times: (frame, seconds since the first one) of the frames in which tracks begin and end,
         ascending, if `fps` does not give them.
 
-    The log counts skipped boxes: other classes, boxes without an identity, a track's second box in
-    one frame. Raises UserError for an invalid line, and if no track is left.
+    The log counts skipped boxes: those of other classes, those without an identity, and a track's
+    second box in one frame. Raises UserError for an invalid line, and if no track is left.
     """
     people = form.classes(boxes, classes)
     tracks = _by_track(path, [box for box in boxes if box.kind in people])

@@ -33,10 +33,10 @@ LSVID_NAMES = "<identity>_<tracklet>_<camera>_<frame>"
 def read_mars(data_dir: Path) -> PicturesBySplit:
     """Read MARS. A tracklet's number is its row in tracks_train_info or tracks_test_info.
 
-    A row has four numbers: the first and the last line of train_name.txt or test_name.txt with its
-    frames, the identity, and the camera. query_IDX names the rows that are queries. As in the
-    authors' evaluation, every row of the test set is in the gallery, where a query is junk for
-    itself; identity 0 is a distractor and -1 junk.
+    A row has four numbers: the first and the last line in train_name.txt or test_name.txt that
+    names one of its frames, the identity, and the camera. query_IDX names the rows that are
+    queries. As in the authors' evaluation, every row of the test set is in the gallery, where a
+    query is junk for itself; identity 0 is a distractor and -1 junk.
 
     Zheng et al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016;
     https://github.com/liangzheng06/MARS-evaluation. Raises UserError if the files contradict one
@@ -97,7 +97,7 @@ def read_lsvid(data_dir: Path) -> PicturesBySplit:
 
 
 def _lsvid_pictures(data_dir: Path, file: Path) -> list[Picture]:
-    """Return the frames of all tracklets of a list."""
+    """Return the frames of all tracklets in a list."""
     lines = [(data_dir / path, identity) for path, identity in read_columns(file)]
     images = {folder: _images_in(folder) for folder in {path.parent for path, _ in lines}}
     pictures = []

@@ -46,8 +46,8 @@ class VideoFile:
     size: (width, height) as shown. rate: the frames per second where none is lost, or None.
     regular: whether all packets have times, so that the rate is known before decoding. sent: the
     number of packets. base: the seconds per step of the time stamps. whole: whether the frames were
-    counted, and each packet contained the frame that it announced.
-    Raises UserError if PyAV is not installed, and if the file is not a video or is damaged.
+    counted, and each packet contained the frame that it announced. Raises UserError if PyAV is not
+    installed, and if the file is not a video or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -197,7 +197,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
 
 
 def videos_of(container: Any) -> list[Any]:
-    """Return a container's videos without covers; the first is the one that FFmpeg would play."""
+    """Return a container's videos except covers; the first is the one that FFmpeg would play."""
     best = container.streams.best("video")
     found = [each for each in container.streams.video if not each.disposition.value & COVER]
     return sorted(found, key=lambda each: best is not None and each.index != best.index)

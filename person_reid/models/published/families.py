@@ -60,7 +60,10 @@ def transreid(
 
 
 def fastreid(method: str, kind: str) -> Architecture:
-    """Return the architecture of a configuration of fast-reid, such as sbs and resnet50_ibn."""
+    """Return the architecture of a configuration of fast-reid.
+
+    method: such as sbs. kind: the ResNet, such as resnet50_ibn.
+    """
     deep, attends = "101" in kind, method in ("agw", "sbs") and kind != "resnest50"
     return FastReIDArchitecture(
         f"fastreid_{method}_{kind}",
@@ -83,7 +86,7 @@ def fastreid(method: str, kind: str) -> Architecture:
 
 
 def mgn(program: str, kind: str) -> Architecture:
-    """Return the architecture of the MGN of fast-reid or LUPerson."""
+    """Return the architecture of the MGN from fast-reid or LUPerson."""
     of_luperson = program == "luperson"
     return FastReIDArchitecture(
         f"{program}_mgn_{kind}",
@@ -104,7 +107,7 @@ def mgn(program: str, kind: str) -> Architecture:
 
 
 def solider(kind: str, width: int, depths: tuple[int, ...]) -> Architecture:
-    """Return the architecture of a Swin Transformer of SOLIDER."""
+    """Return the architecture of one of SOLIDER's Swin Transformers."""
     heads = tuple(width // 32 * 2**stage for stage in range(4))
     return SoliderArchitecture(
         f"solider_swin_{kind}",

@@ -1,7 +1,8 @@
-"""The ResNets of fast-reid, its MGN, and CLIP's ResNet-50, under their authors' names.
+"""The ResNets and the MGN of fast-reid, and CLIP's ResNet-50, with their authors' layer names.
 
-fast-reid's differ from torchvision's: the pooling after the first convolution has no padding,
-the last stage keeps its resolution, and non-local blocks follow the last blocks of stages 2 and 3.
+fast-reid's ResNets differ from torchvision's: the pooling after the first convolution has no
+padding, the last stage keeps its resolution, and non-local blocks follow the last blocks of stages
+2 and 3.
 
 He, Liao, Liu, Liu, Cheng, Mei: FastReID: A PyTorch Toolbox for General Instance Re-identification,
 arXiv 2006.02631. Radford et al., Learning Transferable Visual Models From Natural Language
@@ -36,8 +37,8 @@ def unnormalised(images: Tensor) -> Tensor:
 class HalfRange(nn.Module):
     """Change the normalisation of images (B, 3, H, W) from ImageNet's to values from -1 to 1.
 
-    A network trained with mean 0.5 and standard deviation 0.5 begins with it, so that all networks
-    take the same images.
+    A network trained with mean 0.5 and standard deviation 0.5 begins with this layer, so that all
+    networks take the same images.
     """
 
     def forward(self, images: Tensor) -> Tensor:
@@ -176,7 +177,7 @@ class FastReIDMGN(nn.Module):
         return [getattr(self, f"heads_extra_bn_b{i}")(x) for i, x in enumerate(maps, start=1)]
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Compute the last map of the branch of whole bodies."""
+        """Compute the last map of the whole-body branch."""
         return self.maps(images)[0]
 
 

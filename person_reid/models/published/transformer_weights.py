@@ -51,7 +51,7 @@ def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:
 
     value: an embedding (1, N, C), or the table of a window's relative positions (N, heads); any
     other tensor, or one of another width, is returned unchanged. An embedding of N patches comes
-    from a square grid or, for images of people, from one two or three times as high as wide.
+    from a square grid or, for images of people, from a grid two or three times as high as wide.
     """
     from timm.layers.pos_embed import resample_abs_pos_embed
     from timm.layers.pos_embed_rel import resize_rel_pos_bias_table

@@ -41,7 +41,7 @@ class Patches(nn.Module):
     """Cut images (B, 3, H, W) into N patches that may overlap, and embed them: (B, N, D).
 
     stride: pixels between patches. convolutions: whether a stem halves the image first. half_range:
-    whether its values are from -1 to 1.
+    whether pixels are from -1 to 1.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         `jigsaw`: the class token of the whole image, and a quarter of the class tokens of four
             groups of shuffled patches, (B, 5D). TransReID, section 3.2.
         `parts`: the class token and the mean of three part tokens (B, 2D), as in PASS.
-        `normed`: the same, each token after its own norm and scaled to unit length.
+        `normed`: the same as `parts`, but each token after its own norm and of unit length.
         `projected`: the class token before and after CLIP's projection (B, D + projection).
-    side: λ, the weight of side information, `sie_embed` (S, 1, D), of S cameras, or pairs of a
-        camera and a view. It is added to all tokens (TransReID, section 3.3) or, with `projected`,
-        to the class token before it is normalised. S is 0 until a file with side information is
-        loaded.
+    side: λ, the weight of side information, `sie_embed` (S, 1, D), for S cameras, or for S pairs of
+        a camera and a view. It is added to all tokens (TransReID, section 3.3) or, with
+        `projected`, to the class token before it is normalised. S is 0 until a file with side
+        information is loaded.
     scale: the factor of attention scores, by default 1 / √(width of a head).
     """
 
