@@ -221,7 +221,7 @@ def check_folder(path: str | Path, mark: str) -> None:
 
 
 def _beside(place: Path) -> tuple[Path, Path]:
-    """Return the folders beside `place` for the incomplete new folder and the previous one."""
+    """Return the paths beside `place` for the incomplete new folder and the previous folder."""
     return place.with_name(f".{place.name}.partial"), place.with_name(f".{place.name}.older")
 
 

@@ -14,7 +14,7 @@ PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{po
 
 
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """Return a tqdm bar on a terminal, and elsewhere one that writes one line per minute.
+    """Return a tqdm bar on a terminal, and elsewhere a bar that writes one line per minute.
 
     A log file holds lines, not bars. If several processes work together, only the first shows its
     progress. With an empty desc, nothing is shown.

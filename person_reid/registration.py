@@ -54,7 +54,7 @@ class Registry(dict[str, Entry]):
             self.names.append(name)
 
     def named(self, name: str) -> Entry:
-        """Return an entry. Raises UserError, listing the known names, for an unknown one."""
+        """Return an entry. Raises UserError, listing the existing names, for an unknown name."""
         if name not in self:
             raise UserError(
                 f"no {self.kind} {name!r}.{did_you_mean(name, self)} There are: {', '.join(self)}. "

@@ -100,7 +100,7 @@ def shortened(paths):
 
 
 def lay_out(paths, folder):
-    """Link images into folders of cameras, named as the crops of tracks."""
+    """Link images into a folder for each camera, named like the crops of tracks."""
     numbers: dict[tuple, int] = {}
     for path in paths:
         person, camera, sequence, frame = of_name(path)

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure search among one or ten million features.
+"""Measure searches among one or ten million features.
 
 Prints the times to add images, build the lists and answer, the memory and disk space, and recall.
 

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare a gallery in a file with one in PostgreSQL, in one run.
+"""Compare a gallery in a file with a gallery in PostgreSQL, in one run.
 
     python benchmarks/gallery/shared.py --images 100000
     python benchmarks/gallery/shared.py --images 1000000 --memory 2GB --keep /scratch/million
@@ -93,7 +93,7 @@ def main(argv=None):
 
 
 def questions(count, dimension):
-    """Return queries (Q, D), and {filter: (how many it admits, their nearest paths)}."""
+    """Return queries (Q, D), and {filter: (how many images it admits, numbers of the nearest)}."""
     parts, known = [], []
     for paths, some, abouts in images(count, dimension):
         parts.append(some)

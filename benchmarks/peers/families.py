@@ -93,7 +93,7 @@ def transreid(
     shallow: bool = False,
     **model: Any,
 ) -> Any:
-    """Build a network of TransReID's code, or of code built on it.
+    """Build a network with TransReID's code, or with code built on it.
 
     kind: the transformer's name, or "" for a shrunken one. shallow: whether that is like
     TransReID's ViT-S.
@@ -122,7 +122,7 @@ def transreid(
 
 
 def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> Any:
-    """Build a transformer of the programs that train without labels."""
+    """Build a transformer with the code of the programs that train without labels."""
     file = folder / "clustercontrast" / "models" / "vision_transformer.py"
     spec = importlib.util.spec_from_file_location("vision_transformer", file)
     assert spec
@@ -168,7 +168,7 @@ def with_clip(folder: Path, size: tuple[int, int], visual: Any, cameras: int, **
 
 
 def solider(folder: Path, size: tuple[int, int], kind: str = "", **settings: Any) -> Any:
-    """Build SOLIDER's network. settings: the settings of a shrunken one."""
+    """Build SOLIDER's network. settings: the settings of a shrunken network."""
     for name in ("mmcv", "mmcv.runner", "cv2"):
         sys.modules.setdefault(name, types.ModuleType(name))
     sys.modules["mmcv.runner"].load_checkpoint = None  # type: ignore[attr-defined]
@@ -187,7 +187,7 @@ def solider(folder: Path, size: tuple[int, int], kind: str = "", **settings: Any
 def fastreid(
     folder: Path, size: tuple[int, int], config: str, layers: Any = None, non_local: Any = None
 ) -> Any:
-    """Build a network of fast-reid's code; layers, non_local: blocks of a shrunken ResNet."""
+    """Build a network with fast-reid's code; layers, non_local: blocks of a shrunken ResNet."""
     options = module_of(folder, "fastreid.config").get_cfg()
     options.merge_from_file(str(folder / "configs" / f"{config}.yml"))
     options.MODEL.BACKBONE.PRETRAIN, options.MODEL.DEVICE = False, "cpu"
@@ -228,7 +228,7 @@ def of_cluster_contrast(*arguments: Any) -> Any:
 def features_of(
     values: Any, network: Any, images: list[Any], size: tuple[int, int], sides: Any, **resize: Any
 ) -> Any:
-    """Return a network's output for images with these values."""
+    """Return a network's output for images that `values` has normalised."""
     test = Compose([ToPILImage(), Resize(size, **resize), ToTensor(), values])
     cameras = {} if sides is None else {"cam_label": sides}
     return network(torch.stack([test(image) for image in images]), **cameras)
@@ -270,7 +270,7 @@ class Case:
 def shrunken(
     repository: str, build: Any, backbone: str, dim: int = 48, extra: Any = (), **model: Any
 ) -> Case:
-    """Return the case of a transformer of two blocks; extra: additional settings of our network."""
+    """Return the case of a transformer with two blocks; extra: further settings of our network."""
     settings = TINY | dict(extra)
     changes = {"settings": settings, "dim": dim, "channels": 48}
     return Case(repository, build, backbone, model, (64, 32), changes)
@@ -279,7 +279,7 @@ def shrunken(
 def of_fastreid(
     config: str, backbone: str, layers: Any = None, non_local: Any = None, size: Any = (256, 128)
 ) -> Case:
-    """Return the case of a configuration of fast-reid."""
+    """Return the case for a configuration of fast-reid."""
     model = {"config": f"Market1501/{config}"}
     if not layers:
         return Case("JDAI-CV+fast-reid", fastreid, backbone, model, size)
@@ -405,7 +405,7 @@ CASES = {
 
 
 def record(sources: Path, name: str) -> dict[str, Any]:
-    """Return the record of a case: what was built, and how far ours is from the authors'."""
+    """Return the record of a case: what was built, and how far our features deviate."""
     case = CASES[name]
     torch.manual_seed(0)
     with redirect_stdout(StringIO()):
@@ -444,7 +444,7 @@ def record(sources: Path, name: str) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Compare, print and write."""
+    """Compare the networks, and print and write the results."""
     parser = Parser(__doc__)
     parser.add_argument("sources", type=Path, help="folder of the checkouts")
     parser.add_argument("words", nargs="*", help="only networks whose names contain one")

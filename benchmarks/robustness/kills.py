@@ -57,7 +57,7 @@ FEATURES /= np.linalg.norm(FEATURES, axis=1, keepdims=True)
 
 
 def main(argv=None):
-    """Kill, continue and compare."""
+    """Kill the processes of each kind, let them resume, and compare their output."""
     parser = Parser(__doc__)
     parser.add_argument(
         "--what",
@@ -332,7 +332,7 @@ def undisturbed(command, workspace):
 
 
 def doomed(command, acts):
-    """Run a command that kills itself before its write operation with this number."""
+    """Run a command that kills itself before its `acts`-th write operation."""
     left = [acts]
 
     def act():

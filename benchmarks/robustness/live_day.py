@@ -114,11 +114,11 @@ class Day:
                     print(json.dumps(facts), file=reports, flush=True)
 
     def clock(self):
-        """Return the time of this machine, which is set back once."""
+        """Return the time on this machine's clock, which is set back once."""
         return BEGIN + self.now - 3600 * (self.now >= SET_BACK * self.seconds)
 
     def read(self, camera, _):
-        """Yield the frames of a camera, each as soon as all cameras' earlier ones are used."""
+        """Yield the frames of a camera, each as soon as all cameras' earlier frames are used."""
         pulled = PULLED * self.seconds if camera == CABLE else np.inf
         self.done[camera] = self.now
         while not pulled <= self.now < pulled + AWAY:

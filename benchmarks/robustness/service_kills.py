@@ -126,7 +126,7 @@ def ask(address, answers, seed, number):
 
 
 def merge(send, answers, old, new):
-    """Merge two people, if the first name is known."""
+    """Merge the person `old` into `new`, if some image certainly has the name `old`."""
     with answers.lock:
         both = [image for image, names in answers.there.items() if old in names]
         certain = any(answers.there[image] == {old} for image in both)

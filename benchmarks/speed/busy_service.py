@@ -144,7 +144,7 @@ async def ask(client, query, seconds):
 
 
 async def add(client, camera, seconds):
-    """Return the seconds of each image that a camera adds; all are forgotten before the end."""
+    """Return the seconds that adding each image of a camera takes; all are forgotten in the end."""
     taken, begin = [], time.perf_counter()
     for number in range(int(ADDED * seconds)):
         await asyncio.sleep(max(0, begin + number / ADDED - time.perf_counter()))

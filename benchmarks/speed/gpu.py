@@ -95,7 +95,7 @@ def main(argv=None):
 
 
 def training(loops, options, device):
-    """Print, by network, the images per second of loops, {name: (loop, its second argument)}."""
+    """Print the images per second of each network in loops, {name: (loop, its second argument)}."""
     print("| network | | images/s | times | waits for data | peak memory |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, (height, width, batch) in options.networks.items():

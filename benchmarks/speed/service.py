@@ -62,7 +62,7 @@ def main(argv=None):
 
 
 def fill(folder, count):
-    """Write an index of synthetic people, and return the feature of a new image of one."""
+    """Write an index of synthetic people, and return the feature of a new image of one of them."""
     index = SearchIndex(folder / "people.index")
     for paths, features, _ in images(count, DIMENSION):
         index.add(paths, features)
@@ -96,7 +96,7 @@ def crop(seed=0):
 
 
 async def measure(name, address, query, options):
-    """Print the rows of a service. query: the feature to search for."""
+    """Print the rows for a service. query: the feature to search for."""
     questions = {
         "embed a crop": ("embed", crop()),
         "search": ("search", {"json": {"features": query}}),

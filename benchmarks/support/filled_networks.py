@@ -57,7 +57,7 @@ def family_entry(record: dict[str, Any]) -> str:
 
 
 def our_features(record: dict[str, Any], weights: Path) -> np.ndarray:
-    """Return the features (2, D) that Embedder computes of the images from a weight file."""
+    """Return the features (2, D) that an Embedder with a weight file computes for the images."""
     size, cameras = record["size"], record["cameras"]
     unit = bool(record.get("unit"))
     embed = Embedder(

@@ -135,7 +135,7 @@ def best_and_result(work, times=3):
 
 
 def machine():
-    """Return a line for the documents: where and when this was measured, and how busy it was."""
+    """Return a line for the docs: on what machine this was measured, when, and how busy it was."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
         f"{date.today()}, {os.cpu_count()} cores of {platform.machine()}{load}, "

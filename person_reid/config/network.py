@@ -106,7 +106,7 @@ NETWORK_FLAGS: dict[str, str] = {
 
 
 def run_name(options: Mapping[str, Any]) -> str:
-    """Return the default name of a run: the published one for ResNet-50, else the backbone's name.
+    """Return the default name of a run: the published name for ResNet-50, else the backbone's name.
 
     options: {name: value}, as chosen for the run.
     """

@@ -222,7 +222,7 @@ class DeclaredOption(NamedTuple):
         return tuple(map(self.checked_one, value))
 
     def checked_one(self, value: Any) -> Any:
-        """Convert one of several values, or the only one. Raises ValueError as `checked` does."""
+        """Convert one of several values, or the only value. Raises ValueError as `checked` does."""
         if self.kind is bool:
             if not isinstance(value, bool):
                 raise ValueError("expected true or false")
@@ -269,7 +269,7 @@ class Options:
         kw_only: bool = True,
         declare: Callable[[Any], object] | None = None,
     ) -> None:
-        """Make a frozen dataclass of a group. declare: declares further options in it."""
+        """Turn a group into a frozen dataclass. declare: declares further options in it."""
         if title is not None:
             cls.title = title
         if declare:

@@ -222,7 +222,7 @@ class EnrollConfig(AddOptions, PersonOptions, title="person"):
 
 
 class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
-    """How an image is compared with the indexed ones, and where the answers go."""
+    """How an image is compared with the indexed images, and where the answers go."""
 
     gpu_ids: str = redeclared(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
     threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
@@ -336,7 +336,7 @@ class PruneConfig(GalleryOptions):
 
 
 class ReindexConfig(NetworkOfIndex):
-    """Replace the features of an index with another network's, and keep all facts."""
+    """Replace the features of an index with another network's, and keep everything else."""
 
     def fault(self) -> str:
         """Return an error if no network is named, or an empty string."""

@@ -66,7 +66,7 @@ class FileToTest(Options, title="network of a weight file"):
 
 
 class FolderToTest(Options, title="network of a folder"):
-    """The network in a folder that describes itself."""
+    """The network in a self-describing folder."""
 
     from_run: str | None = option(
         None,
@@ -113,7 +113,7 @@ class SizeToTest(Options, title="size of the images"):
 
 
 class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTest, DeviceOptions):
-    """The trained network of a command, from a run, a weight file or a folder."""
+    """The trained network that a command uses, from a run, a weight file or a folder."""
 
     gpu_ids: str = redeclared(
         DeviceOptions,
@@ -124,7 +124,7 @@ class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTes
 
 
 class UsedNetwork(TrainedNetwork):
-    """The network that a command uses: by default the one in this package."""
+    """The network that a command uses: by default, the network in this package."""
 
     name: str | None = redeclared(
         RunToTest,
@@ -188,7 +188,7 @@ class ExtractionOptions(Options, title="features"):
 
 
 class DecidedFeatures(Options, title="features"):
-    """The options of features that an exported file determines."""
+    """The options for features whose values an exported file determines."""
 
     ms: str = option(
         "1",

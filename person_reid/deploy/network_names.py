@@ -21,7 +21,7 @@ def run_of(options: TrainedNetwork) -> str | None:
 
 
 def title(options: TrainedNetwork) -> str:
-    """Describe the network."""
+    """Describe the network: its run and epoch, its folder, or its backbone and weights."""
     if name := run_of(options):
         return f"{name} {options.which_epoch}"
     return options.from_run or f"{options.backbone} {options.weights}"

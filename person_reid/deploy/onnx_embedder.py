@@ -52,7 +52,7 @@ class OnnxEmbedder:
         self.dim = self.contents.dim
 
     def features(self, bank: Pixels, description: str = "") -> Features:
-        """Return the features (N, D) float32, of unit length, of images uint8 (N, *size, 3).
+        """Return the features (N, D) float32, of unit length, of images, uint8 (N, *size, 3).
 
         Raises UserError if a feature contains NaN or infinity, or is all zero.
         """

@@ -63,7 +63,7 @@ class Accuracy(NamedTuple):
 
 
 def query_and_gallery(embedder: Embedder, test_dir: str | Path) -> list[FeatureSet]:
-    """Return the features of query and gallery of a folder laid out by prepare.py."""
+    """Return the features of the query and gallery in a folder laid out by prepare.py."""
     splits = {name: read_split(test_dir, name) for name in ("query", "gallery")}
     return [
         extract_split(embedder.features, embedder.size, split, test_dir, name)
@@ -72,7 +72,7 @@ def query_and_gallery(embedder: Embedder, test_dir: str | Path) -> list[FeatureS
 
 
 def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
-    """Measure a network on a folder laid out by prepare.py, with both kinds of AP."""
+    """Measure a network on a folder laid out by prepare.py, with both definitions of AP."""
     query, gallery = query_and_gallery(embedder, test_dir)
     remark_unmatched(query, gallery)
     found, step = evaluate(query, gallery), evaluate(query, gallery, ap="step")

@@ -133,7 +133,7 @@ ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def parse_attention(text: str) -> list[tuple[str, str]]:
-    """Return pairs of kind and stage, in order.
+    """Return pairs of kind and stage, in the order of the text.
 
     `cbam:layer3,layer4;se:layer2` is [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")].
     Raises UserError for an unknown kind, a kind without a stage, and the same kind twice in one

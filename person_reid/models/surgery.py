@@ -80,7 +80,7 @@ def traced(layers: Mapping[str, nn.Module], run: Callable[[], Any]) -> list[tupl
 
 
 def layers_named(network: nn.Module, text: str | None) -> list[nn.Module | nn.Parameter]:
-    """Return the modules and weights of a network in a comma-separated list of names.
+    """Return the modules and weights of a network that a comma-separated list names.
 
     Their names are those in the state dict, without `.weight` and the like; `model.`, the backbone,
     may be omitted. Raises UserError for a name that the network does not have.

@@ -214,7 +214,7 @@ def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
 
 
 def sight(passage: Passage, time: float) -> Sight | None:
-    """Return how a person appears at a time, or None for one who is mostly outside the view.
+    """Return how a person appears at a time, or None if the person is mostly outside the view.
 
     A point on the ground at distance z is FOCAL / z · ABOVE below the horizon.
     """

@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 class ClusterCriterion(Criterion):
-    """The loss of images whose clusters, and therefore classes, change between epochs."""
+    """The loss for images whose clusters, and therefore classes, change between epochs."""
 
     def __init__(self, config: AdaptConfig, network: Network) -> None:
         super().__init__(LossPlan(), network)
@@ -139,7 +139,7 @@ def cluster_sampler(
 
 
 class AdaptationImages(TrainingImages):
-    """The images of an adaptation: first the unlabelled ones, then labelled data sets.
+    """The images of an adaptation: first the unlabelled images, then those of labelled data sets.
 
     Unlabelled images have target 0 until they are clustered; the targets of the others are their
     identities.

@@ -45,7 +45,7 @@ class Adversarial:
     def __call__(
         self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
-        """Return the loss, a scalar, which is 0 in all other batches."""
+        """Return the loss, a scalar, which is 0 in the batches that are not attacked."""
         if batch.step % self.every:
             return features.new_zeros(())
         _, attacked = step.network(opposite_direction_attack(step.network, batch.images))
@@ -156,7 +156,7 @@ def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Ten
 
 
 class Distillation:
-    """`--teacher`: add the losses between student and teacher (`Criterion.taught`).
+    """`--teacher`: add the losses that compare student and teacher (`Criterion.taught`).
 
     The teacher sees each image unchanged and mirrored, the student augmented.
 

@@ -1,4 +1,4 @@
-"""Train a network in one call from Python, as train.py does, without its files."""
+"""Train a network in one call from Python, as train.py does, but without writing files."""
 
 import logging
 from collections.abc import Callable, Iterator

@@ -101,7 +101,7 @@ def _decayed(
 
 
 class Update(NamedTuple):
-    """An update of the weights, the argument of a schedule.
+    """An update of the weights, as a schedule receives it.
 
     step: its number in the run, from 0. steps_per_epoch: the number of updates in an epoch.
     floor: the factor at which the learning rate of its group is --lr / 100.
@@ -127,7 +127,7 @@ def build_scheduler(
     steps_per_epoch: int,
     schedule: Schedule | None = None,
 ) -> LambdaLR:
-    """Build a LambdaLR to step once per update, computed alike for every group.
+    """Build a LambdaLR that steps once per update, by the same rule for every group.
 
     schedule: replaces options.schedule; the warm-up of options.warm_epoch precedes it.
 
@@ -176,7 +176,7 @@ def cosine(update: Update, options: OptimizerOptions) -> float:
 
 
 def warmup_cosine(update: Update, options: OptimizerOptions) -> float:
-    """Return `cosine` per step instead, with t and T counted from the end of the warm-up.
+    """Return `cosine` per step, not per epoch, with t and T counted from the end of the warm-up.
 
     WarmupCosineAnnealingLR in many re-identification toolboxes takes one step per epoch, begins its
     warm-up at a third, and ends at eta_min, by default 0.
@@ -191,7 +191,7 @@ def _half_cosine(position: int, length: int, floor: float) -> float:
 
 
 def one_cycle(update: Update, options: OptimizerOptions) -> float:
-    """Return, per step, half a cosine up from 1/25 to 1 in the warm-up, and another to almost 0.
+    """Return, per step, half a cosine up from 1/25 to 1 in the warm-up, and half down to almost 0.
 
     The warm-up is by default 30 % of the steps. It is PyTorch's OneCycleLR (Smith and Topin,
     Super-Convergence, 2018), with constant momentum.

@@ -39,7 +39,7 @@ STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that sig
 
 
 class NotFinite(Exception):
-    """The loss or the result of a step is NaN or infinite; steps count from 0 in an epoch.
+    """The loss or the result of a step is NaN or infinite; steps are counted from 0 in each epoch.
 
     what: the subject and its verb, for the message.
     """
@@ -275,7 +275,7 @@ class Journal:
         }
 
     def _read(self, together: bool = False) -> tuple[dict[str, float], float, float]:
-        """Return {name: mean loss}, error and images so far, of this process or of all.
+        """Return {name: mean loss}, error and images so far, in this process or in all processes.
 
         Raises NotFinite if a loss is not finite.
         """

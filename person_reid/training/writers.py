@@ -1,4 +1,4 @@
-"""Send each epoch's metrics to experiment trackers: --tensorboard, --wandb and registered ones.
+"""Send each epoch's metrics to experiment trackers: --tensorboard, --wandb or your own.
 
 log.jsonl also has them. Pictures of a run are drawn inside `drawing`, so that a failure does not
 end the run.

@@ -1,4 +1,4 @@
-"""Read tables written by users: lists of images, corrections, facts about images.
+"""Read tables written by users: lists of images, corrections, details of images.
 
 The first line names the columns. Commas, semicolons and tabs may separate them. The text is UTF-8
 or, as a spreadsheet saves Unicode, UTF-16 with a byte order mark. Other encodings cannot be
@@ -48,8 +48,8 @@ def read_table(
     Empty lines are skipped. Case and blanks in names of columns make no difference. A whole number
     that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3. The log
     lists columns that are not read. Raises UserError for a file that is damaged, has another
-    encoding, or lacks a needed column, and for a column that occurs twice, has no name, or almost
-    has the name of a missing one.
+    encoding, or lacks a needed column, and for a column that occurs twice, has no name, or is
+    almost named like a missing column.
     """
     known = tuple(dict.fromkeys([*needed, *optional]))
     lines = list(_lines(file, known))
@@ -116,7 +116,7 @@ def _text(file: Path) -> str:
 
 
 def _check_names(file: Path, names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError for a column that occurs twice or almost has the name of a missing one."""
+    """Raise UserError for a column that occurs twice or is almost named like a missing column."""
     if twice := [name for name in known if names.count(name) > 1]:
         raise UserError(f"{file}: the column {twice[0]} is there twice. Remove or rename one.")
     lacking = [name for name in known if name not in names]

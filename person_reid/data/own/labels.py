@@ -70,7 +70,7 @@ NUMBERS = Words()
 
 
 def read_words(layout: str | Path) -> Words:
-    """Return the words of a layout; without prepare.py's table, it has none.
+    """Return the words of a layout; a layout without prepare.py's table has none.
 
     Raises UserError for a damaged table.
     """

@@ -59,7 +59,7 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
 
 
 def usual_step(fps: float) -> int:
-    """Return N if, by default, every Nth of `fps` frames per second is processed."""
+    """Return N: by default, every Nth of `fps` frames per second is processed."""
     return max(1, round(fps / LOOKED_AT))
 
 
@@ -209,7 +209,7 @@ class FrameFolder:
         return {path.stem: number + 1 - self.zero for number, path in self.files.items()}
 
     def seconds(self, numbers: Sequence[int]) -> list[float]:
-        """Return the times of frames, in seconds since the first existing one."""
+        """Return the times of frames, in seconds since the first existing frame."""
         assert self.fps, "the rate is not known"
         return seconds_of([number + 1 - self.first for number in numbers], self.fps).tolist()
 
@@ -294,7 +294,7 @@ class Video:
         return [*range(self.first, self.last + 1)]
 
     def seconds(self, numbers: Sequence[int]) -> list[float]:
-        """Return the times of frames, in seconds since the first one."""
+        """Return the times of frames, in seconds since the first frame."""
         assert self.fps, "the rate is not known"
         times = [] if self._by_rate else self.file.times[:: self._step].tolist()
         return seconds_of(numbers, self.fps, [*enumerate(times, 1)]).tolist()

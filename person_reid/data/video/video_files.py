@@ -204,7 +204,7 @@ def videos_of(container: Any) -> list[Any]:
 
 
 def shown_times(stamps: Times) -> Times:
-    """Return the times of frames, ascending, in seconds since the first one.
+    """Return the times of frames, ascending, in seconds since the first frame.
 
     stamps: (N,), the times of frames in the decoder's order. After a step back, as where two
     recordings are joined, time continues from the last frame. A small step back is a B frame whose

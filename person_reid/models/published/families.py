@@ -1,4 +1,4 @@
-"""The networks of papers under this suite's names, for the weights that their authors publish.
+"""The networks of papers under this suite's names, for the weights that the authors publish.
 
 An entry describes what the authors test: architecture, size, feature, and resizing.
 """

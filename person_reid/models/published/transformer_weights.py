@@ -1,4 +1,4 @@
-"""Convert the weights of transformers to the form of timm.
+"""Convert the weights of transformers to timm's form.
 
 The weights come from other programs, or are for other image shapes.
 """
