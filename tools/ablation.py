@@ -115,14 +115,14 @@ def read_table(file: Path) -> dict[str, Any]:
 
 
 def chosen(rows: Mapping[str, str], names: Sequence[str], file: Path) -> dict[str, str]:
-    """Return the rows with these names, or all. Raises UserError for an unknown name."""
+    """Return the rows with these names, or all rows. Raises UserError for an unknown name."""
     if unknown := [name for name in names if name not in rows]:
         raise reid.UserError(f"rows={unknown[0]}: {file} has {', '.join(rows)}.")
     return {name: flags for name, flags in rows.items() if name in names or not names}
 
 
 def is_of(record: Record, name: str, flags: str, seed: int | None = None) -> bool:
-    """Return whether a record belongs to this row, unchanged, and to this seed if one is given."""
+    """Return whether a record belongs to this row with these flags and, if given, to this seed."""
     same = (record["row"], str(record["flags"])) == (name, flags)
     return same and seed in (None, record["seed"])
 

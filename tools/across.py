@@ -12,8 +12,8 @@
     python tools/across.py --index walks.index --truth data/walks     # scores: IDF1, HOTA
 
 The folder contains the track files with the same identities in all of them, people.csv with a line
-for every track, counts.csv with the people of each day and camera, and people.html, a page on which
-to cut links, join tracks and name people, the most doubtful first. The page exports
+for every track, counts.csv with the number of people for each day and camera, and people.html, a
+page on which to cut links, join tracks and name people, the most doubtful first. The page exports
 corrections.csv, which search.py apply and prepare.py --csv also read.
 
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def adapt(config: AdaptConfig, world: "reid.World") -> str:
-    """Adapt a network together with the other processes of the world.
+    """Adapt a network together with the other processes in `world`.
 
     Returns why the run keeps the starting weights instead of the learned ones, or "".
     """

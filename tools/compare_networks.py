@@ -14,9 +14,9 @@ test.py can follow it inside quotes. The word `published` means all published ne
 are on this machine. The time is for one view of an image on the CPU, without decoding; set
 OMP_NUM_THREADS=1 to measure one core.
 
---bootstrap also compares each network with the first on the same queries: the difference of their
-metrics, its 95 % confidence interval, and the p-value of a sign-flip test, both over identities.
---results does the same for features that test.py wrote.
+--bootstrap also compares each network with the first on the same queries: the difference between
+their metrics, its 95 % confidence interval, and the p-value of a sign-flip test, both over
+identities. --results does the same for features that test.py wrote.
 """
 
 import shlex
@@ -135,7 +135,7 @@ def of_networks(config: CompareNetworksConfig) -> tuple[list[Row], list[Rankings
 
 
 def of_results(files: Sequence[str]) -> tuple[list[Row], list[Rankings]]:
-    """Do what of_networks does for result files of test.py, which must have the same images."""
+    """Return the same as of_networks, for result files of test.py with the same images."""
     first = reid.load_result(files[0], paths=True)
     reid.remark_unmatched(*first)
     title = f"{len(first[0]):,} queries, {len(first[1]):,} gallery images"
@@ -203,7 +203,7 @@ def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> tuple[R
 def ranked(
     query: reid.FeatureSet, gallery: reid.FeatureSet
 ) -> tuple[dict[str, float], reid.Metrics]:
-    """Return {"rank1", "mAP", "mAP_step"} of a ranking, and the ranking.
+    """Return {"rank1", "mAP", "mAP_step"} for a ranking, and the ranking itself.
 
     The metrics are fractions, as in all files of metrics.
     """
@@ -213,7 +213,7 @@ def ranked(
 
 
 def megabytes(network: TestConfig) -> float:
-    """Return the size of a network's file; 0 for weights without a file, such as none."""
+    """Return the size of a network's file; 0 if the weights are not in a file."""
     path = Path(network.engine or weight_file(tested_network(network).weights))
     path = path / SAFETENSORS if path.is_dir() else path
     return file_size(path) / 1e6 if path.is_file() else 0.0

@@ -181,7 +181,7 @@ def images_in(place: str) -> ExplorerImages:
 
 
 def images_below(config: ExploreConfig) -> ExplorerImages:
-    """Return images in folders, with the features of a network.
+    """Return images in folders, with features from a network.
 
     Raises UserError if there are no images, or more than a page can compare.
     """
@@ -234,7 +234,7 @@ def search_commands(config: ExploreConfig, source: Path, images: ExplorerImages)
 
 
 def flags_of(network: str) -> str:
-    """Return the flags of tools/search.py for a network that one text names."""
+    """Return the flags of tools/search.py for the network that the text `network` names."""
     if network == PACKAGED_NETWORK:
         return ""
     named = network_named(network, "network", "0").not_default(NAMING)

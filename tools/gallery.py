@@ -3,7 +3,7 @@
 
     python tools/gallery.py info --index people.index
     python tools/gallery.py check --index people.index                         # reads every byte
-    python tools/gallery.py backup copy.index --index people.index             # others may write
+    python tools/gallery.py backup copy.index --index people.index             # others can write
     python tools/gallery.py relocate /old/crops /new/crops --index people.index
     python tools/gallery.py prune --index people.index                         # missing files
     python tools/gallery.py reindex --index people.index --name better         # another network

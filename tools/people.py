@@ -13,12 +13,12 @@
 
 The folder gets people.png, which shows who was where and when, and people.index, the gallery of all
 people. Its folder result gets people.html, a page for cutting links, joining tracks and naming
-people, the most doubtful first; people.csv with a line for every track; counts.csv with the people
-of each day and camera; the track files with the same identities in all of them; and, with --video,
-an annotated copy of each video of this call. Videos of live cameras are written during the
-recording. An interrupted call resumes: a video that has been tracked is not read again. Two tracks
-of one camera that overlap in time are two people. With --travel, so are two tracks of two cameras
-with less time between them than the walk takes.
+people, the most doubtful first; people.csv with a line for every track; counts.csv with the number
+of people for each day and camera; the track files with the same identities in all of them; and,
+with --video, an annotated copy of each video in this call. Videos of live cameras are written
+during the recording. An interrupted call resumes: a video that has been tracked is not read again.
+Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
+two cameras with less time between them than the walk takes.
 
 Streams and webcams are live: a line reports who appears as soon as a few images show it, and
 another line follows if later images correct it. Ctrl-C ends them and writes the files. --live plays
@@ -249,7 +249,7 @@ def track(
     step: int,
     among: tuple[int, int],
 ) -> str | None:
-    """Return the track file of a video, after writing it if necessary; None if nobody is shown."""
+    """Return the track file of a video, after writing it if necessary; None if it shows nobody."""
     digest = content_hash(shot.video)
     name = f"{as_file_name(name_of_frames(shot.video))}-{digest[:8]}.txt"
     path = Path(config.save) / "tracks" / name
@@ -317,7 +317,7 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
 def look_and_draw(
     kept: LiveGallery, folder: Path, videos: ExitStack
 ) -> Callable[[Frame, float, str], FrameResult]:
-    """Return a function that writes frames, with people drawn in, into a video per camera."""
+    """Return a function that adds frames, with people drawn in, to one video per camera."""
     added: dict[str, Callable[[float, Image], None]] = {}
 
     def look(frame: Frame, seconds: float, camera: str) -> FrameResult:
@@ -334,7 +334,7 @@ def look_and_draw(
 
 @contextmanager
 def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
-    """Let Ctrl-C or SIGTERM end the streams after the current frame; a second one ends it all."""
+    """Let Ctrl-C or SIGTERM end the streams after the current frame; the next ends the program."""
 
     def end(number: int, _: object) -> None:
         signal.signal(number, before[signal.Signals(number)])

@@ -158,7 +158,7 @@ def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
 
 
 def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the network, image size, parameters and checkpoint, or nothing without a network.
+    """Return network, image size, parameters and checkpoint, or nothing if no network is given.
 
     history: the epochs of the run; empty for a weight file.
     """

@@ -4,7 +4,7 @@
     python tools/save_pretrained.py --name ft_ResNet50 --output resnet50_market
     python tools/save_pretrained.py --name market --output osnet_market \\
       --test_dirs ../Market/pytorch ../MSMT17/pytorch
-    python test.py --from osnet_market --test_dir ../MSMT17/pytorch  # the network of the folder
+    python test.py --from osnet_market --test_dir ../MSMT17/pytorch  # the network in the folder
 
 The folder holds model.safetensors, config.json and README.md. Embedder.from_pretrained reads it,
 and train.py --weights starts from it.

@@ -5,7 +5,7 @@
     python tools/search.py index more_crops --index people.index               # add to it
     python tools/search.py query someone.jpg --index people.index --save found.png
     python tools/search.py query crops --index people.index --threshold 0.8 --json found.json
-    python tools/search.py index crops --index people.index --about crops.csv  # known facts
+    python tools/search.py index crops --index people.index --about crops.csv  # identities, times
     python tools/search.py index --tracks hall.txt --frames hall.mp4 --camera 3 --index people.index
     python tools/search.py query someone.jpg --index people.index --camera 3 --after 2026-11-01
     python tools/search.py enroll Anna anna1.jpg anna2.jpg --index people.index
@@ -159,7 +159,7 @@ def print_added(gallery: reid.Gallery, count: int, known: int) -> None:
 
 
 def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
-    """Raise UserError, without --another, if a person with nearly the same name is known."""
+    """Raise UserError if the index has a person with nearly the same name, unless --another."""
     for name, other in near_names([config.person], index.values("identity")):
         if not config.another:
             raise reid.UserError(
@@ -399,7 +399,7 @@ def resemblance(
 
 
 def for_people(about: reid.About, identity: str) -> reid.About:
-    """Return an image's cells in a list. Its time is local, with the offset."""
+    """Return an image's cells in a list. The time is local, with the offset."""
     return about._replace(identity=identity, time=about.time and written(about.time))
 
 
@@ -467,13 +467,13 @@ def forget(config: ForgetConfig) -> None:
 
 
 def filter_of(config: FilterOptions) -> reid.Filter:
-    """Return the Filter that the options describe, EVERYTHING without options."""
+    """Return the Filter that the options describe, or EVERYTHING if there are none."""
     where = dict(each.split("=", 1) for each in config.where) or None
     return reid.Filter(**{name: getattr(config, name) for name in FILTERS}, where=where)
 
 
 def check_not_indexed(index: reid.Gallery, config: FilterOptions, name: str) -> None:
-    """Raise UserError if an option's picture would replace an image of the index."""
+    """Raise UserError if an option's picture would replace an image in the index."""
     picture = Path(getattr(config, name) or "")
     if not picture.is_file():
         return

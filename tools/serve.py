@@ -11,8 +11,8 @@
     curl -H "Authorization: Bearer $TOKEN" -F image=@someone.jpg "localhost:8000/v1/search?k=5"
 
 Unless you pass --host, only programs on this machine reach the service, and every request needs a
-token. Requests that arrive together are embedded in one batch. An added image is on the disk before
-the answer is sent. A page in the browser searches, names, merges and forgets. /v1/openapi.json
+token. Requests that arrive together are embedded in one batch. An added image is on disk before the
+answer is sent. A page in the browser searches, names, merges and forgets. /v1/openapi.json
 describes all operations; docs/service.md explains them.
 """
 

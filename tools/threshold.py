@@ -195,7 +195,7 @@ def stored(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, S
 
 
 def extracted(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
-    """Return what `stored` does, from a folder whose features a network computes now."""
+    """Return the same as `stored`, from a folder whose features a network computes now."""
     # imported only here, as a result is measured without torch
     from person_reid.deploy.network_names import feature_flags
     from person_reid.deploy.publish import query_and_gallery

@@ -1,4 +1,4 @@
-"""Start a script in several processes, as torchrun does, without its traceback on failure.
+"""Start a script in several processes, as torchrun does, but without torchrun's traceback.
 
 python -m person_reid.console.launch --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1
 """

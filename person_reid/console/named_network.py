@@ -1,4 +1,4 @@
-"""Networks that one text names, such as a run, a file, or a file with flags of test.py.
+"""Networks named by a single text, such as a run, a file, or a file with flags of test.py.
 
 Reading the text needs no torch.
 """
@@ -20,10 +20,10 @@ OF_TESTS = (*TestFiles.declared(), *FittedFeatures.declared(), "plugin")
 def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestConfig:
     """Return the options of test.py for the network that `text` names.
 
-    text: a run, a folder of save_pretrained, an exported file, BACKBONE=FILE for a weight file, or
-    a network in this package or a published one; further flags of test.py may follow it.
-    option: the option that holds the text. gpu_ids: used unless the text names its own; None if the
-    text must not name any.
+    text: a run, a folder from save_pretrained, an exported file, BACKBONE=FILE for a weight file,
+    or a network in this package or a published one; further flags of test.py may follow it.
+    option: the option that holds the text. gpu_ids: the GPUs to use unless the text names others;
+    None if the text must not name any.
 
     Raises UserError for flags that would be ignored.
     """

@@ -181,7 +181,7 @@ def _list_losses() -> NoReturn:
 
 
 def build(kind: type[Options], text: str | None = "", everything: bool = False) -> Parser:
-    """Return the parser of a configuration; its result holds only the options that were given.
+    """Return the parser for a configuration; its result holds only the options that were given.
 
     everything: whether the help shows all options, and not only the common ones.
     """
@@ -206,7 +206,7 @@ def declare(kind: type[Options], parser: Parser, everything: bool = False) -> No
 
 
 def spellings(each: DeclaredOption) -> tuple[str, ...]:
-    """Return the spellings of an option on a command line, or none for values without a flag."""
+    """Return the spellings of an option on a command line, or none for an option without a flag."""
     return () if each.about.positional else each.about.flags or (f"--{each.name}",)
 
 
@@ -282,7 +282,7 @@ def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[
 def without_rank(argv: Sequence[str] | None) -> list[str]:
     """Return a command line without the rank that torch.distributed.launch adds.
 
-    The environment also holds it.
+    The environment also holds the rank.
     """
     launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     launcher.add_argument("--local-rank", "--local_rank")

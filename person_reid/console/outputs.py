@@ -14,7 +14,7 @@ from person_reid.files import check_target, real
 def check_outputs(
     options: object, reads: Iterable[str | Path] = (), **writes: Iterable[str | Path | None]
 ) -> None:
-    """Reject files to write if two are the same, or if the command reads one of them.
+    """Reject files to write if two of them are the same, or if the command reads one of them.
 
     Every script that writes files calls this before the work, and again if what it reads is known
     only later. Two paths are the same file if links, hard links or `..` lead from both to it.
@@ -56,8 +56,8 @@ def check_outputs(
 def check_beside(flag: str, named: Path, *beside: Path) -> None:
     """Refuse to replace unrelated files beside the file that a flag names.
 
-    The command writes files of these names along with the named file. They count as its own if the
-    named file also exists. Raises UserError otherwise.
+    The command writes files of these names along with the named file. They count as the command's
+    own if the named file also exists. Raises UserError otherwise.
     """
     there = [path for path in beside if path.exists()]
     if there and not named.exists():

@@ -89,7 +89,7 @@ def _device(text: str) -> str:
 
 
 def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
-    """Return, after a space, what to do about words that a parser with these flags does not know.
+    """Return a space and advice on words that a parser with these flags does not know.
 
     The text is empty if there is no suggestion.
     """
@@ -192,7 +192,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Format the help: no wider than a page, numbers as N and X, with the defaults.
+    """Format the help: no wider than a page, with N and X for numbers, and with the defaults.
 
     A default is added where the help text omits it.
     """

@@ -35,7 +35,7 @@ Config = TypeVar("Config", bound=NetworkOfIndex)
 
 
 def with_adapted(index: Gallery, config: Config) -> Config:
-    """Return the options, without their network if the index has an adapted one instead."""
+    """Return the options; they name no network if the index already has an adapted one."""
     known = known_network(index)
     if not known or not Path(known.place).name.startswith(NETWORK):
         return config
@@ -89,7 +89,7 @@ def check_tracks(index: Gallery) -> None:
 
 
 def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, fault: str) -> None:
-    """Recompute the features of an index with the network of a run, unless that has a fault."""
+    """Recompute the features of an index with the network of a run, unless the run has a fault."""
     from person_reid.deploy.publish import save_pretrained  # loads torch
 
     digest, folder = Path(options.name).name, Path(options.name).parents[1]

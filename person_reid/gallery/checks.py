@@ -1,4 +1,4 @@
-"""Checks of features and files that galleries share."""
+"""Checks of features and files, shared by all galleries."""
 
 import logging
 import os
@@ -24,10 +24,10 @@ def checked_features(
     place: str | Path,
     paths: Sequence[object] | None = None,
 ) -> Features:
-    """Return features (N, D) as a gallery stores them, of unit length.
+    """Return features (N, D) at unit length, as a gallery stores them.
 
-    width: D of the gallery's features, None if it is empty. paths: the N images to add; None for
-    queries.
+    width: D of the gallery's features, None if the gallery is empty. paths: the N images to add;
+    None for queries.
     Raises UserError if the gallery cannot compare the features with its own, or if the numbers of
     features and paths differ.
     """
@@ -99,13 +99,13 @@ def check_version(place: str | Path, version: int, known: int) -> None:
 
 
 def are_different(pair: Features) -> bool:
-    """Return whether two features (2, D) of one network show different pictures."""
+    """Return whether two features (2, D) from one network come from different pictures."""
     first, second = unit_rows(pair)
     return bool(first @ second < SAME_PICTURE)
 
 
 def log_stripped(place: str | Path, count: int) -> None:
-    """Log how many images lost their identity and track, unless it is 0."""
+    """Log how many images lost their identity and track, if any did."""
     if count > 0:
         log.warning(
             "%s: another picture than before in %s; the old identity and track are dropped.",

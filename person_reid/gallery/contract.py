@@ -25,7 +25,7 @@ class ReadGallery(Protocol):
         """Return the number of images."""
 
     def width(self) -> int | None:
-        """Return the dimension of the features, or None without images."""
+        """Return the dimension of the features, or None if there are no images."""
 
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
@@ -62,7 +62,7 @@ class Gallery(ReadGallery, Protocol):
 
     Paths identify images, features are rows of unit length, and every method raises UserError for
     faults that a user can fix. Methods with a body below can be inherited. docs/extending.md shows
-    an engine of thirty lines; tests/gallery/test_contract.py tests every engine.
+    an engine in thirty lines; tests/gallery/test_contract.py tests every engine.
     """
 
     @property
@@ -93,7 +93,7 @@ class Gallery(ReadGallery, Protocol):
         """Delete images and return how many there were: see SearchIndex.forget."""
 
     def forget_at_once(self, which: Filter, asked: str) -> int:
-        """Forget without waiting for readers of the old state to finish: see `settled`."""
+        """Delete images without waiting for readers of the old state to finish: see `settled`."""
         return self.forget(which, asked)
 
     def settled(self) -> bool:

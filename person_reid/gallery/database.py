@@ -113,7 +113,7 @@ class Database:
 
     @contextmanager
     def closed_by_errors(self) -> Iterator[None]:
-        """Close the file if the block, part of opening it, fails."""
+        """Close the file if the block fails; the block is part of opening the file."""
         try:
             yield
         except BaseException:
@@ -121,7 +121,7 @@ class Database:
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        """Return a connection; for a read-only file, one that ignores the log."""
+        """Return a connection; in a read-only folder, it ignores the log, which must be empty."""
         with self.explained():
             database = self._prepared(self.path)
             try:
@@ -150,7 +150,7 @@ class Database:
         return database
 
     def version(self) -> int:
-        """Return the version of the file, 0 for an empty one.
+        """Return the version of the file, 0 if the file is empty.
 
         Raises UserError for a file that is not an index, or that has a version other than this
         program's.
@@ -179,8 +179,8 @@ class Database:
     def read(self, command: str, values: Sequence[Any], first: int = CHUNK) -> Iterator[list[Any]]:
         """Yield the rows of an SQL query in chunks, from one state of the file.
 
-        first: rows in the first chunk. Later chunks grow, so a reader of the first page pays
-        little.
+        first: the number of rows in the first chunk. Later chunks are larger, so reading only the
+        first page costs little.
         """
         size = first
         with self.explained():
@@ -214,7 +214,7 @@ class Database:
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """Run a block whose changes are all on the disk afterwards.
+        """Run a block whose changes are all on disk afterwards.
 
         After an error or a kill, none of them is. kind: DEFERRED for a block that only reads; it
         sees one state of the file.

@@ -22,7 +22,7 @@ APART = 60  # seconds between images of a person who was away in the meantime
 
 
 def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, About]:
-    """Return {path: facts} from a list for the images in a gallery, see listed_again."""
+    """Return {path: facts} from a list for the images in a gallery; see listed_again."""
     known = gallery.abouts([*listed])
     for source in sorted({about.source for about in listed.values() if about.source}):
         for images in gallery.images(Filter(source=source)):
@@ -86,10 +86,10 @@ class Sighting(NamedTuple):
 
 
 def sightings(gallery: ReadGallery, which: Filter = EVERYTHING) -> list[Sighting]:
-    """Return the images of a gallery as sightings, the earliest first, those without a time last.
+    """Return the images of a gallery as sightings, earliest first; those without a time come last.
 
-    A track is one sighting. Other images of a person form one if they are less than APART seconds
-    apart.
+    A track is one sighting. Other images of a person form one sighting if they are less than APART
+    seconds apart.
     """
     groups: dict[About, list[tuple[float | None, Path]]] = defaultdict(list)
     for images in gallery.images(which):
@@ -101,7 +101,7 @@ def sightings(gallery: ReadGallery, which: Filter = EVERYTHING) -> list[Sighting
 
 
 def _seen(about: About, images: list[tuple[float | None, Path]]) -> Iterator[Sighting]:
-    """Yield the sightings of images with the same facts."""
+    """Yield the sightings formed by images with the same facts."""
     timed = sorted((seconds, path) for seconds, path in images if seconds is not None)
     if untimed := [path for seconds, path in images if seconds is None]:
         yield Sighting(about, untimed)

@@ -62,12 +62,12 @@ def counted(blocks: list[Block]) -> int:
 
 
 def last_of(blocks: list[Block], otherwise: int = 0) -> int:
-    """Return the last id in blocks, or `otherwise` without images."""
+    """Return the last id in blocks, or `otherwise` if they are empty."""
     return int(blocks[-1][0][-1]) if blocks else otherwise
 
 
 def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
-    """Return the images of a block with the ids `there`, as a list of one block or no block."""
+    """Return those images of a block whose ids are in `there`, as a list of one block or none."""
     ids, gallery = block
     inside = np.isin(ids, there)
     if inside.all():

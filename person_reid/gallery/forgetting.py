@@ -42,12 +42,12 @@ def image_key(path: bytes, state: str) -> bytes:
 
 
 def track_key(source: str, track: str) -> bytes:
-    """Return the key of a source's track."""
+    """Return the key of a track from a source."""
     return b"\0".join((b"track", source.encode(), track.encode(errors="surrogatepass")))
 
 
 def hash_of_key(key: bytes, token: str) -> bytes:
-    """Return the hash of a key that a gallery with this token stores."""
+    """Return the hash that a gallery with this token stores for a key."""
     return blake2b(key, digest_size=16, key=token.encode()).digest()
 
 
@@ -56,8 +56,7 @@ def forget(
 ) -> int:
     """Delete images from the file of an index: see SearchIndex.forget.
 
-    If there are none, nothing changes, unless an earlier call was interrupted: this one completes
-    it.
+    If there are none, nothing changes, except that an interrupted earlier call is completed.
 
     wait: whether to wait for processes that still read the old state.
     """
@@ -88,7 +87,7 @@ def forget(
 
 
 def _forget_next(store: ImageTable, which: Filter, asked: str) -> None:
-    """Also forget the images in the file that collects features of another network."""
+    """Also delete the images from the file that collects features of another network."""
     if not next_file(store.path).exists():
         return
     following = ImageTable(next_file(store.path))
@@ -101,7 +100,7 @@ def _forget_next(store: ImageTable, which: Filter, asked: str) -> None:
 def _identified(
     store: ImageTable, condition: str, values: list[Any]
 ) -> list[tuple[bytes, str, str, str]]:
-    """Return path, state, source and track ("" if unknown) of images; skip damaged rows."""
+    """Return the path, state, source and track ("" if unknown) of each image; skip damaged rows."""
     columns = "path, state, coalesce(source, ''), coalesce(track, '')"
     rows = store.db.rows(f"SELECT {columns} FROM images WHERE {condition}", values)
     kinds = (bytes, str, str, str)
@@ -111,7 +110,7 @@ def _identified(
 def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
     """Record hashes of the deleted images, and of tracks whose last image was deleted.
 
-    The record of a track file is deleted with its last image. rows: see _identified.
+    The record of a track file is deleted with the file's last image. rows: see _identified.
     """
     db = store.db
     keys = [image_key(path, state) for path, state, *_ in rows]
@@ -137,7 +136,7 @@ def _note_crops(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> N
 
 
 def _delete_noted_crops(store: ImageTable) -> None:
-    """Delete the noted crops, also of interrupted calls, except those added again since."""
+    """Delete the noted crops, including those of interrupted calls, unless added again since."""
     noted = {bytes.fromhex(path): source for path, source in store.notes(CROPS).items()}
     if not noted:
         return
@@ -151,7 +150,7 @@ def _delete_noted_crops(store: ImageTable) -> None:
 def _rewrite(store: ImageTable, wait: bool) -> None:
     """Rewrite the file without the deleted content that SQLite has kept.
 
-    This needs free space of the file's size; a warning reports if there is less.
+    This needs as much free space as the file takes; if there is less, a warning is logged.
     """
     db = store.db
     try:
@@ -175,7 +174,7 @@ def _rewrite(store: ImageTable, wait: bool) -> None:
 
 
 def _empty_log(db: Database, seconds: int) -> bool:
-    """Write the log into the file, and wait for a search that reads the old state.
+    """Write the log into the file; wait up to `seconds` for searches that read the old state.
 
     Return whether the log is empty.
     """
@@ -224,7 +223,7 @@ def allow(store: ImageTable, keys: Iterable[bytes]) -> None:
 
 
 def forgettings(store: ImageTable) -> list[dict[str, Any]]:
-    """Return when images were forgotten, the stated reason, and how many there were."""
+    """Return {"time", "asked": the stated reason, "images": their number} for each deletion."""
     rows = store.db.rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
     return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
 
@@ -242,7 +241,7 @@ def not_forgotten(
 def tracks_not_forgotten(
     index: Gallery, source: str, tracks: Sequence[Track], allowed: bool = False
 ) -> list[Track]:
-    """Return the tracks of a source that were not forgotten, and log the others."""
+    """Return the tracks from a source that were not forgotten, and log the others."""
     keys = [track_key(source, str(track.number)) for track in tracks]
     return _left(index, tracks, keys, allowed, "track", lambda track: str(track.number))
 

@@ -1,4 +1,4 @@
-"""Galleries by address: a file, or an engine by its scheme."""
+"""Open galleries by address: a file's path, or a URL whose scheme names an engine."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,9 +39,8 @@ def file_at(place: str) -> Path | None:
 def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gallery:
     """Return the gallery at an address: a file, or postgresql://HOST/DATABASE/NAME.
 
-    new: create the gallery if it does not exist. Without it, a UserError explains how to create
-    one.
-    codes: how a new file holds features, see SearchIndex.
+    new: create the gallery if it does not exist; otherwise, a UserError explains how to create it.
+    codes: how a new file stores features; see SearchIndex.
     """
     if scheme := scheme_of(place):
         if codes:
@@ -75,7 +74,7 @@ def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
 def nobody_has(gallery: ReadGallery, which: Filter) -> list[str]:
     """Return a sentence for each value of a filter that no image of a gallery has.
 
-    The sentence suggests the most similar existing value, or lists the existing ones.
+    The sentence suggests the most similar existing value, or lists all existing values.
     """
     names = ("identity", "camera", "track", "source")
     asked = {name: value for name in names if (value := getattr(which, name)) is not None}

@@ -36,9 +36,9 @@ class Identification:
     """The possible identity of a person.
 
     nearest, score: the known person with the highest score, and this score, from -1 to 1.
-    second, margin: the next person, and how much lower that score is; None if only one person is
-        known.
-    known: whether the score reaches the threshold, or None without one.
+    second, margin: the next person, and how much lower that person's score is; None if only one
+        person is known.
+    known: whether the score reaches the threshold, or None if no threshold was given.
     """
 
     nearest: str
@@ -74,8 +74,8 @@ def identify(
 ) -> list[Identification]:
     """Return the Identification of each person.
 
-    people: features (Q, D), one image of each person, or a list with the features (n, D) of all
-        images of each, such as a track.
+    people: features (Q, D) of one image per person, or a list with the features (n, D) of all
+        images of each person, such as a track.
     threshold: the lowest score of a known person. None gives no name, only the nearest person.
     among: compare only with these images. For the score, see person_scores.
 
@@ -111,7 +111,7 @@ def _tracks(people: Iterable[npt.ArrayLike], name: str) -> list[Features]:
 def _identification(
     names: Sequence[str], scores: Sequence[float], threshold: float | None
 ) -> Identification:
-    """Return the Identification of one person from the scores of all known people."""
+    """Return the Identification of a person, from that person's scores with all known people."""
     best, *others = sorted(zip(scores, names, strict=True), key=lambda each: -each[0])[:2]
     score, nearest = best
     known = None if threshold is None else accepts(threshold, score)

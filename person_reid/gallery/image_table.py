@@ -57,7 +57,7 @@ def next_file(index: str | Path) -> Path:
 class ImageTable:
     """The images in the file of an index, which is created if it does not exist.
 
-    codes: how a new index holds features, one of CODE_NAMES, by default the first. The inverted
+    codes: how a new index stores features: one of CODE_NAMES, by default the first. The inverted
     lists hold these codes; the file holds float32 for "float32", and float16 otherwise. The codes
     of an index never change.
 
@@ -96,10 +96,10 @@ class ImageTable:
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values, as JSON, under keys that the index does not hold yet.
 
-        Returns {key: the value it holds}.
+        Returns {key: the value that the index now holds}.
 
         If several processes do this at the same time, one of them stores all its values, and the
-        others get those.
+        others get these values.
         """
         if any(self.recall(key) is None for key in values):
             with self.db.transaction():
@@ -145,7 +145,7 @@ class ImageTable:
             )
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that the index lacks or whose files have changed since."""
+        """Return the paths that the index lacks or whose files have changed since being added."""
         paths = checked_paths(paths, self.path)
         keys = [*map(self.folder.stored, paths)]
         states = dict(self.where("path", keys, "state"))
@@ -249,7 +249,7 @@ class ImageTable:
             yield [*self._known(rows).values()]
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those of the images in the index, without reading others."""
+        """Return {path: facts} for those of the images that the index has; it reads no others."""
         rows = self.where("path", [*map(self.folder.stored, paths)], f"id, {ROW_FACTS}")
         return dict(self._known([row[1:] for row in rows]).values())
 
@@ -319,11 +319,11 @@ class ImageTable:
         return int(self.db.rows(f"SELECT count(*) FROM images {where}")[0][0])
 
     def last_id(self) -> int:
-        """Return the largest id, or 0 without images."""
+        """Return the largest id, or 0 if there are no images."""
         return int(self.db.rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
     def latest(self) -> tuple[str, int]:
-        """Return (token, last id) of the latest addition, or ("", 0) without additions."""
+        """Return (token, last id) of the latest addition, or ("", 0) if there was none."""
         rows = self.db.rows("SELECT token, last FROM additions ORDER BY last DESC LIMIT 1")
         return (self._named(rows[0][0]), rows[0][1]) if rows else ("", 0)
 
@@ -340,7 +340,7 @@ class ImageTable:
         return token == self.latest()[0] or bool(self.reached(token))
 
     def mark(self) -> None:
-        """Record a token for the changes of this transaction."""
+        """Record a token for the changes in this transaction."""
         command = "INSERT OR IGNORE INTO additions SELECT coalesce(max(id), 0), ? FROM images"
         self.db.rows(command, (secrets.token_hex(8),))
 
@@ -349,7 +349,7 @@ class ImageTable:
         return self._known(self.where("id", ids, ROW_FACTS))
 
     def _known(self, rows: Sequence[Any]) -> dict[int, tuple[Path, About]]:
-        """Return {id: (path, facts)} of rows (id, *ROW_FACTS), after checking them."""
+        """Return {id: (path, facts)} from rows (id, *ROW_FACTS), after checking them."""
         found = {}
         for number, path, state, *facts in rows:
             texts = all(isinstance(each, str | None) for each in (state, *facts))
@@ -373,7 +373,7 @@ class ImageTable:
     def where(
         self, key: str, values: Sequence[Any], columns: str, table: str = "images"
     ) -> list[Any]:
-        """Return the rows (key, *columns) of the table whose `key` is one of the values."""
+        """Return those rows (key, *columns) of the table in which `key` is one of the values."""
         rows = []
         for start in range(0, len(values), 500):  # SQLite limits the parameters of a command
             some = values[start : start + 500]
@@ -383,7 +383,7 @@ class ImageTable:
         return rows
 
     def allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
-        """Return a bit for each id, lowest first, set for admitted images, and how many are set.
+        """Return a bit per id, lowest id first, set for admitted images, and how many are set.
 
         The bits are cached until the file changes.
         """
@@ -398,7 +398,7 @@ class ImageTable:
         return np.packbits(found, bitorder="little"), len(ids)
 
     def ids(self, which: Filter = EVERYTHING) -> npt.NDArray[np.int64]:
-        """Return the ids of the images that a filter admits, without a list of all rows."""
+        """Return the ids of the images that a filter admits, without listing all rows in memory."""
         condition, values = self._clauses(which)
         with self.db.explained():
             rows = self.db.connection.execute(f"SELECT id FROM images WHERE {condition}", values)

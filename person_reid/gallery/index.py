@@ -6,8 +6,8 @@
 
 The file is an SQLite database, so a process killed during an addition loses no earlier image. A
 query is compared with all images if there are at most MOST_COMPARED of them. Beyond that, FAISS
-answers from inverted lists, which can always be rebuilt. They are saved beside the file, and their
-name gives the last addition in them.
+searches inverted lists, which can always be rebuilt. Their file, beside the index, is named after
+the last addition in them.
 """
 
 import json
@@ -94,7 +94,7 @@ class SearchIndex:
     ) -> None:
         """Add N images with features (N, D), normalised to unit length.
 
-        An image replaces an earlier one with the same path. Everything is on the disk when this
+        An image replaces an earlier one with the same path. Everything is on disk when this
         returns.
 
         abouts: facts about some images. Other images keep their facts, but lose identity and track
@@ -113,7 +113,7 @@ class SearchIndex:
         return self.store.describe(abouts)
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that the index lacks or whose files have changed since."""
+        """Return the paths that the index lacks or whose files have changed since being added."""
         return self.store.missing(paths)
 
     def entries(
@@ -127,12 +127,12 @@ class SearchIndex:
     ) -> Iterator[list[tuple[Path, About]]]:
         """Yield the images in chunks: (path, facts) of each, without reading features.
 
-        after: an image of the index; only the images that follow it.
+        after: an image in the index; only the images that follow it are read.
         """
         return self.store.images(which, after)
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those of the images in the index, without reading others."""
+        """Return {path: facts} for those of the images that the index has; it reads no others."""
         return self.store.abouts(paths)
 
     def values(self, name: str) -> list[str]:
@@ -142,7 +142,7 @@ class SearchIndex:
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values, as JSON, under keys that the index does not hold yet.
 
-        Returns {key: the value it holds}.
+        Returns {key: the value that the index now holds}.
         """
         return self.store.remember(values)
 
@@ -165,13 +165,13 @@ class SearchIndex:
         folder beside the index, are also deleted.
 
         keep_crops: keep these files. asked: the reason, for the table `forgotten`, which records
-        when images were forgotten, but not which.
+        when images were forgotten, but not which images.
         """
         self._lists = None  # a deleted file stays on the disk while it is open
         return forgetting.forget(self.store, which, asked, keep_crops)
 
     def forget_at_once(self, which: Filter, asked: str) -> int:
-        """Forget without waiting for readers of the old state to finish: see `settled`."""
+        """Delete images without waiting for readers of the old state to finish: see `settled`."""
         return forgetting.forget(self.store, which, asked, wait=False)
 
     def settled(self) -> bool:
@@ -264,7 +264,7 @@ class SearchIndex:
     def _nearest(
         self, lists: InvertedLists, queries: Features, k: int, among: Filter
     ) -> tuple[Features, npt.NDArray[np.int64]]:
-        """Return similarities and ids, both (Q, k) or fewer, nearest first.
+        """Return similarities and ids, both (Q, k) or with fewer columns, nearest first.
 
         They cover the images in the lists and the images added since. An id may be -1, or belong to
         a replaced image. Raises UserError if the lists are damaged.
@@ -283,8 +283,8 @@ class SearchIndex:
     ) -> Iterator[tuple[npt.NDArray[np.int64], Features | PreparedGallery]]:
         """Yield (ids (n,), features (n, D)) of the images with ids above `after`.
 
-        An exact search compares them. If there are few of them, they stay in memory, prepared for
-        it.
+        An exact search compares these images. If there are few, they stay in memory, prepared for
+        the search.
         """
         if self.store.count_after(after) <= MOST_COMPARED:
             for ids, gallery in self.store.db.kept(self._every, after):
@@ -331,7 +331,7 @@ class SearchIndex:
         return len(self.store) > MOST_COMPARED
 
     def lists(self) -> InvertedLists | None:
-        """Return the InvertedLists: up to date, or the newest ones if searches do not prepare them.
+        """Return up-to-date InvertedLists, or the newest existing ones if searches prepare none.
 
         Returns None if there are none yet.
         """

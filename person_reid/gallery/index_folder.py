@@ -29,7 +29,7 @@ UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that a client sent to
 
 
 class IndexFolder:
-    """The folder that contains the file of an index or its equivalent, if there is one."""
+    """The folder of an index file; a gallery without a file has no such folder."""
 
     def __init__(self, file: Path | None) -> None:
         # the prefix of all paths in the folder; no path begins with a zero byte
@@ -116,9 +116,9 @@ def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None
 
 
 def _erase_lines(file: Path, names: Collection[str]) -> None:
-    """Overwrite the lines of images in a track file, in place, as a camera may be adding others.
+    """Overwrite the lines of images in a track file, in place, as a camera may be adding lines.
 
-    A file without further lines is deleted.
+    A file without other lines is deleted.
     """
     with file.open("r+b") as lines:
         place, left = 0, False

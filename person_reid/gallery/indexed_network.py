@@ -45,7 +45,7 @@ NETWORK_NOTES = ("network", "probe")  # keys of what an index remembers about it
 
 
 class ProbedNetwork(Protocol):
-    """A network that computes the synthetic image's feature, which identifies it."""
+    """A network that can be identified by the feature it computes for a synthetic image."""
 
     def probe(self) -> Features:
         """Return the feature (D,) of probe_image()."""
@@ -53,9 +53,9 @@ class ProbedNetwork(Protocol):
 
 @dataclass(frozen=True)
 class NetworkRef:
-    """The network of an index: its place, and the options that affect its features.
+    """The network of an index: where it is loaded from, and the options that affect its features.
 
-    kind: the option of test.py for its place: name (of a run), from, weights or engine.
+    kind: the option of test.py that names the network: name (of a run), from, weights or engine.
     place: the value of that option.
     options: (option, value) of the other options that are set, in alphabetical order.
     """
@@ -89,7 +89,7 @@ class NetworkRef:
     def contradicted(self, asked: Mapping[str, Any]) -> list[str]:
         """Describe which of the options {option: value} contradict this network.
 
-        A new place is not a contradiction: the feature of the synthetic image identifies the
+        A new path is not a contradiction: the feature of the synthetic image identifies the
         network.
         """
         own = self.to_json()
@@ -198,7 +198,7 @@ def ref_of(embedder: "Embedder") -> NetworkRef:
 
 
 def check_same_embedder(index: Gallery, embedder: "Embedder") -> None:
-    """Check that an Embedder's network computed the features of an index; a new one remembers it.
+    """Check that an Embedder's network computed an index's features; a new index remembers it.
 
     Raises UserError if it did not, and, for a new index, if no options describe the network.
     """

@@ -110,7 +110,7 @@ class IndexedTrack:
 
 @dataclass(frozen=True)
 class Corrections:
-    """Facts that a user has stated about tracks, by their numbers.
+    """A user's statements about tracks, which are given by number.
 
     same: pairs of tracks that show one person. different: pairs that show two. twice: the pairs of
     `same` that overlap in time, as a detector may see somebody twice. names: {track: the name of
@@ -126,7 +126,7 @@ class Corrections:
 def indexed_tracks(
     index: Gallery, period: Filter = EVERYTHING
 ) -> tuple[list[IndexedTrack], Features]:
-    """Return the T tracks of all track files of an index, and the features (S, D) of the first S.
+    """Return the T tracks in all track files of an index, and the features (S, D) of the first S.
 
     The other tracks have no image in the index. period: only tracks that begin between its `after`
     and `before`; tracks without a time are excluded. Raises UserError if there are no features.
@@ -146,13 +146,13 @@ def indexed_tracks(
 
 
 def features_of(tracks: Sequence[IndexedTrack]) -> Features:
-    """Return the feature of each of T tracks with images, (T, D)."""
+    """Return one feature for each of T tracks, all of which have images: (T, D)."""
     numbers = np.repeat(np.arange(len(tracks)), [len(each.images) for each in tracks])
     return track_features(np.concatenate([each.features for each in tracks]), numbers.tolist())[1]
 
 
 def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[IndexedTrack]:
-    """Return the tracks of a file that begin in a period.
+    """Return the tracks in a file that begin in a period.
 
     Raises UserError if the file lacks a track that the index knows.
     """
@@ -194,7 +194,8 @@ def cameras_of(tracks: Sequence[IndexedTrack]) -> list[str]:
 def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
     """Return starts and ends (T,) of tracks in seconds.
 
-    If the start of a file is unknown, its tracks are far from those of all other files.
+    If the start of a file is unknown, its tracks are placed far in time from those of all other
+    files.
     """
     unknown = dict.fromkeys(each.record.source for each in tracks if not each.record.start)
     offsets = {source: FAR * number for number, source in enumerate(unknown, 1)}
@@ -206,8 +207,9 @@ def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
 def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]:
     """Return (camera, identity, track) for the ground truth of the cameras that have tracks.
 
-    folder: the ground truth, in CAMERA/gt/gt.txt; an identity is the same person in all cameras.
-    The log lists the cameras in it without tracks, and those whose boxes hardly ever match a track.
+    folder: holds the ground truth, in CAMERA/gt/gt.txt; an identity is the same person in all
+    cameras. The log lists the cameras in it that have no tracks, and those whose boxes hardly ever
+    match a track.
 
     Raises UserError if a file is missing or cannot be read, or if a camera has several track files.
     """
@@ -400,7 +402,8 @@ def cannot_be_one(tracks: Sequence[IndexedTrack], at_once: Apart) -> Apart:
     """Return the pairs of tracks that cannot be one person, as booleans (T, T).
 
     Two simultaneous tracks of one file can still be one person, detected twice, if their boxes
-    touch in most of their common frames, or if they have none. at_once: the result of two_people.
+    touch in most of their common frames, or if they have no common frames. at_once: the result of
+    two_people.
     """
     apart = at_once.copy()
     for i, j in np.argwhere(np.triu(at_once)).tolist():
@@ -418,7 +421,7 @@ def _touch(first: IndexedTrack, second: IndexedTrack) -> bool:
 
 
 def _contradictions(name: str, tracks: Sequence[IndexedTrack], apart: Apart) -> Iterator[str]:
-    """Yield a line for each track that is incompatible with longer tracks of the same name."""
+    """Yield a line for each track that is incompatible with a longer track that has its name."""
     kept: list[int] = []
     for i in sorted(range(len(tracks)), key=lambda i: -len(tracks[i].track.frames)):
         other = next((j for j in kept if apart[i, j]), None)

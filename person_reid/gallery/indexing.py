@@ -1,4 +1,4 @@
-"""Fill an index with images, or with the people of a track file, as tools/search.py does.
+"""Fill an index with images, or with the people in a track file, as tools/search.py does.
 
 embedder = Embedder("ft_ResNet50")
 index = SearchIndex("people.index", network=embedder)
@@ -47,11 +47,11 @@ def add_images(
 
     Returns their number.
 
-    Each chunk of images is on the disk before the next begins: FIRST_CHUNK images, or more on a
-    fast machine. Raises a UserError that names all unreadable images of a chunk; earlier chunks
-    stay in the index.
+    Each chunk of images is on disk before the next begins: FIRST_CHUNK images, or more on a fast
+    machine. Raises a UserError that names all unreadable images of a chunk; earlier chunks stay in
+    the index.
 
-    skip_unreadable: list and skip such images. Every new image is then decoded twice, and UserError
+    skip_unreadable: log and skip such images. Every new image is then decoded twice, and UserError
     is raised only if the index would stay empty.
     """
     missing = new = index.missing(paths)
@@ -76,7 +76,8 @@ def add_images(
 def find_images(places: Iterable[str | Path]) -> list[Path]:
     """Return the absolute paths of image files and of all images below folders, each once.
 
-    Raises UserError if a place has no images, and for a video, which other commands read.
+    places: files and folders. Raises UserError for a missing file, a folder without images, or a
+    video, which other commands read.
     """
     found: list[Path] = []
     for place in map(Path, places):
@@ -114,7 +115,7 @@ def describe_answers(
 
 
 class AddedTracks(NamedTuple):
-    """A camera, and the numbers of its added tracks, their new images and their known images."""
+    """A track file's camera, and how many tracks, new images and already indexed images it has."""
 
     camera: str
     tracks: int
@@ -125,7 +126,7 @@ class AddedTracks(NamedTuple):
 def index_tracks(
     index: Gallery, config: IndexConfig, embedder: "Embedder | None" = None
 ) -> AddedTracks:
-    """Add a few images of each track of a file, cut from its frames.
+    """Add a few images of each track in a file, cut from its frames.
 
     embedder: the network of the index; by default, it is opened here.
     """

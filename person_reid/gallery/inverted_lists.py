@@ -148,7 +148,7 @@ class InvertedLists:
         return source.count_after(self.last) > MOST_NEWER or self.replaced(source) > MOST_REPLACED
 
     def replaced(self, source: ImageTable) -> int:
-        """Return how many images in the lists were replaced; below 0, images are missing."""
+        """Return how many images in the lists were replaced; if negative, images are missing."""
         return int(self.index.ntotal) + source.count_after(self.last) - len(source)
 
     def search(
@@ -186,7 +186,7 @@ def rescored(
 
     found: similarities and ids (Q, C). A similarity becomes −∞ if no image has the id any more.
 
-    Raises UserError if a cosine by codes deviates more than undamaged codes allow.
+    Raises UserError if a code-based cosine deviates more than undamaged codes allow.
     """
     similarities, ids = found
     cosines = source.cosines(queries, ids)
@@ -215,7 +215,7 @@ def _token(file: Path) -> str:
 
 
 def _files(source: ImageTable) -> Iterator[tuple[Path, int]]:
-    """Yield (file of lists beside an index, its last id, or 0 if it fits another state)."""
+    """Yield each file of lists beside an index, with its last id, or 0 if it fits another state."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
     for file in source.path.parent.glob(pattern):
         yield file, source.reached(_token(file))
@@ -310,7 +310,7 @@ def _tune(index: Any, source: ImageTable, until: int) -> str:
 def _read(file: Path | None, mapped: bool) -> Any:
     """Read lists; return None for a missing or damaged file.
 
-    mapped: leave the lists on the disk, where they cannot be extended.
+    mapped: leave the lists on disk, where they cannot be extended.
     """
     import faiss
 

@@ -68,7 +68,7 @@ class LinkedTracks:
     """The tracks in an index that have images, and their people.
 
     found: the links. said: the user's statements about the tracks. stays: the tracks as pages and
-    pictures show them, with the permanent numbers of people. shown: (track number, place in the
+    pictures show them, with the permanent numbers of people. shown: (track number, position in the
     track) of each image on the page; numbers after the linked tracks belong to `nobody`.
     identities: all identities in the index, whose numbers no new person gets. nobody: further
     tracks that a user has marked as not a person. options: the options of the linking.
@@ -111,7 +111,7 @@ class LinkedTracks:
 
 
 def seen_twice(tracks: Sequence[IndexedTrack], names: Mapping[int, str]) -> list[tuple[int, int]]:
-    """Return the pairs of tracks of one video that show one person twice, see doubled.
+    """Return the pairs of tracks in one video that show one person twice; see doubled.
 
     names: {track: the name of its person}. Tracks with two names are two people.
     """
@@ -127,7 +127,7 @@ def seen_twice(tracks: Sequence[IndexedTrack], names: Mapping[int, str]) -> list
 
 
 def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOptions) -> LinkedTracks:
-    """Return the people on the tracks of an index, which all have images."""
+    """Return the people on an index's tracks, all of which have images."""
     travel = times_between(options.travel, tracks) if options.travel else None
     threshold = measured_threshold(options.threshold, index, "track")
     remark_on_times(tracks)
@@ -180,7 +180,7 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
 def _with_photographs(
     said: Corrections, names: list[str], tracks: int
 ) -> tuple[TrackPairs, TrackPairs]:
-    """Return the pairs that show one person, and those that show two; photographs come last.
+    """Return the pairs that show one person, and those that show two; photographs follow tracks.
 
     names: the name of the person in each photograph.
     """
@@ -203,7 +203,7 @@ def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
 def _said_of_images(
     index: Gallery, tracks: list[IndexedTrack], options: LinkOptions
 ) -> tuple[dict[Path, str], str]:
-    """Return the identities that a user gave to images of tracks, and their source.
+    """Return the identities that a user gave to images of tracks, and where they are stored.
 
     A list takes precedence over the index.
     """
@@ -225,10 +225,10 @@ def _describe(
     recognized: dict[int, str],
     travel: Travel | None,
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
-    """Return the stays on a page, and its images as (track number, place in the track).
+    """Return the stays on a page, and its images as (track number, position in the track).
 
     Tracks beyond those in `found` do not show people. numbers: one for each person of `found`.
-    recognized: {person of `found`: name} by photographs.
+    recognized: {person of `found`: the name that photographs give}.
     """
     nobody = len(tracks) - len(found.labels)
     labels = found.labels.tolist()
@@ -276,7 +276,7 @@ def _describe(
 
 
 def some_places(images: int) -> list[int]:
-    """Return the indices of a few images that represent a track of so many images."""
+    """Return the indices of a few images that represent a track with this number of images."""
     places = np.linspace(0, images - 1, SHOWN_IMAGES).round().astype(int)
     return np.unique(places).tolist() if images else []
 
@@ -306,7 +306,7 @@ def in_words(linked: LinkedTracks) -> str:
 
 
 def record_people(index: Gallery, linked: LinkedTracks, everybody: bool = True) -> int:
-    """Record the people of images in the index, unless a user has named them.
+    """Record in the index the person in each image, unless a user has named that person.
 
     A list's identities are recorded unchanged. everybody: also record unnamed people, under their
     numbers. Returns the number of images.

@@ -53,7 +53,7 @@ MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already i
 
 @dataclass(frozen=True)
 class Appeared:
-    """A person appeared, or a track turned out to show another person.
+    """The news that a person appeared, or that a track turned out to show another person.
 
     person: the identity in the gallery. name: the same if a user gave it, else None. time: as
     stored.
@@ -87,7 +87,8 @@ def open_live(
 ) -> "LiveGallery":
     """Return the LiveGallery of cameras {name: address}, for the gallery's network.
 
-    Raises UserError for a threshold of another network, or a travel file of other cameras.
+    Raises UserError for a threshold measured on another network, or a travel file for other
+    cameras.
     """
     live = LivePeople(
         detector,
@@ -123,8 +124,8 @@ class LiveGallery:
     ) -> Iterator[FrameResult]:
         """Yield each frame's result to store, and finally the results for people still in view.
 
-        frames: (camera, frame, seconds), such as Streams. write: calls a function with the gallery.
-        look: replaces LivePeople.feed; it returns None to skip a frame.
+        frames: yields (camera, frame, seconds), as Streams does. write: calls a function with the
+        gallery. look: replaces LivePeople.feed; it returns None to skip a frame.
         """
         write(self.know)
         for camera, frame, seconds in frames:
@@ -161,7 +162,7 @@ class LiveGallery:
         return [self._appeared(gallery, said) for said in looked.said]
 
     def marks(self, looked: FrameResult) -> list[Mark]:
-        """Return the marks around the people of a result, in grey until they are identified."""
+        """Return the marks around the people in a result, grey until they are identified."""
         return [
             Mark(box, self._label(person), MANY[person % len(MANY)] if person else FAINT)
             for box, track, person in zip(looked.boxes, looked.tracks, looked.people, strict=True)
@@ -327,5 +328,5 @@ class LiveGallery:
 
 
 def _instant(seconds: float) -> datetime:
-    """Convert seconds since 1970 into a time, to a hundredth of a second."""
+    """Convert seconds since 1970 into a time, rounded to a hundredth of a second."""
     return datetime.fromtimestamp(round(seconds, 2), timezone.utc)

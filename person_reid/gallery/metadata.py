@@ -62,7 +62,7 @@ def fact_name(name: str) -> str:
 
 
 def merged_about(old: About, new: About) -> About:
-    """Return the new facts, with old ones in place of None."""
+    """Return the new facts, with the old ones where the new are None."""
     both = zip(old, new, strict=True)
     merged = About(*(before if now is None else now for before, now in both))
     return merged._replace(more={**old.more, **new.more}) if old.more and new.more else merged
@@ -242,13 +242,13 @@ def about_images(
     dated: Container[Path] | None = None,
     folders: Sequence[Path] = (),
 ) -> dict[Path, About]:
-    """Find the facts about images: in a CSV file, in their names, in EXIF, or by the file's time.
+    """Find the facts about images: in a CSV file, in their names, in EXIF, or in the file's time.
 
     csv: has the column path (relative to the file), columns of About, and further ones. pattern: a
     regular expression with some of the groups id, camera, track and source. It is searched in a
     file's name, then in its path below one of `folders`, then in its whole path. dated: images that
-    get the time of EXIF or of the file if the list gives none; by default, all. Raises UserError
-    for an invalid time or pattern, or a list of other images. The log warns if a pattern matches no
+    get the time from EXIF or the file if the list gives none; by default, all. Raises UserError for
+    an invalid time or pattern, or a list of other images. The log warns if a pattern matches no
     image.
     """
     paths = list(paths)
@@ -292,7 +292,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def listed_path(path: Path) -> str:
-    """Return an absolute path as a list names it.
+    """Return an absolute path in the form in which lists store it.
 
     It is a file: URI if a terminal or a spreadsheet would alter the path. read_abouts reads both.
     """

@@ -1,9 +1,9 @@
-"""Names and numbers of the people on linked tracks: given, from an earlier linking, or new.
+"""Names and numbers of people on linked tracks: from a user, from an earlier linking, or new.
 
 numbers = number_people(tracks, people, said, index.values("identity"))
 names = name_people(people, [known_name(track, None) for track in tracks])
 
-An index remembers the tracks that a user has identified, so that no linking changes them:
+An index remembers the tracks that a user has identified, so that no linking renames them:
 
 decide(index, {path: "Anna", other: ""})      # as tools/search.py apply does
 names = decided_names(index, tracks)          # {image of a track: name}
@@ -34,7 +34,7 @@ DECISIONS = "decided"  # the kind of these notes: {SOURCE/TRACK: whether it has 
 def photographed_people(
     index: Gallery, tracks: Sequence[IndexedTrack]
 ) -> tuple[list[str], Features]:
-    """Return the names of P people, and the mean feature (P, D) of their images.
+    """Return the names of P people, and the mean features (P, D) of their images.
 
     They are the named people in images outside the tracks, such as the photographs of `search.py
     enroll`.
@@ -78,7 +78,7 @@ def number_people(
 
 
 def known_name(track: IndexedTrack, said: str | None) -> str:
-    """Return the name that a user gave the person of a track, or "".
+    """Return the name that a user gave the person on a track, or "".
 
     said: the name in the corrections; by default, the name of most of the track's images in the
     index.
@@ -91,7 +91,7 @@ def known_name(track: IndexedTrack, said: str | None) -> str:
 def name_people(people: Sequence[int], names: Sequence[str]) -> dict[int, str]:
     """Return {person: name} of the people named by a user.
 
-    people, names: (T,), one per track, see known_name. Each person gets at most one name, and each
+    people, names: (T,), one per track; see known_name. Each person gets at most one name, and each
     name one person; the pairs with the most tracks come first.
     """
     both = zip(people, names, strict=True)
@@ -114,7 +114,7 @@ def decide(index: Gallery, names: Mapping[Path, str]) -> None:
 
 
 def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
-    """Return {image: the identity that a user gave it} of identified tracks.
+    """Return {image: the identity that a user gave it} for images on identified tracks.
 
     A name takes precedence over a number.
     """

@@ -2,12 +2,13 @@
 
 check_track_names("people", tracks, index)                  # before any computation
 write_people_folder("people", linked, index)
-renew_people(index)                                         # after some were forgotten
+renew_people(index)                                         # after people were forgotten
 for count in count_people(linked):
     print(count.date, count.camera, count.people, count.fewest, count.most)
 
-A count is the number of groups of linked tracks. `fewest` and `most` are its range by People.count.
-The range contained the true number in nine of ten draws of people, see docs/accuracy.md.
+A count is the number of groups of linked tracks. `fewest` and `most` are its range from
+People.count. The range contained the true number in nine of ten draws of people; see
+docs/accuracy.md.
 """
 
 import shutil
@@ -102,7 +103,7 @@ def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
     """Rewrite the people folders beside the file of an index, after images were forgotten.
 
     Returns what was written, and what may still show forgotten people: folders that cannot be
-    rewritten, track files, videos, and remains of a killed call.
+    rewritten, track files, videos, and remains of killed calls.
     """
     if index.file is None:
         return [], []
@@ -121,7 +122,7 @@ def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
 
 
 def _renewed(index: Gallery, folder: Path, options: LinkOptions) -> list[Path]:
-    """Rewrite a people folder and the picture beside it; without tracks, delete both."""
+    """Rewrite a people folder and the picture beside it; if no tracks are left, delete both."""
     beside = folder.parent / PICTURE
     pictures = [beside] if beside.exists() and (folder.parent / VIDEOS_MARK).exists() else []
     if recorded_tracks(index):
@@ -217,7 +218,7 @@ def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int,
 
 
 def _shown_name(person: int, names: dict[int, str]) -> str:
-    """Return the name of a person in the page's filter and map."""
+    """Return the name that the page's filter and map show for a person."""
     if person < 0:
         return JUNK_NAME
     return names.get(person) or numbered_person(person + 1)
@@ -239,7 +240,7 @@ class PeopleCount(NamedTuple):
 
 
 def count_people(linked: LinkedTracks) -> list[PeopleCount]:
-    """Return the counts for each date, first for all cameras together and then for each.
+    """Return the counts for each date, first for all cameras together and then for each camera.
 
     A track belongs to the date on which it begins.
     """

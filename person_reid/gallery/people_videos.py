@@ -93,7 +93,7 @@ def _drawn(
 
 
 def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
-    """Return a frame with marks, the nearest on top; lines and text grow with the frame."""
+    """Return a frame with marks, the nearest person on top; lines and text grow with the frame."""
     picture = Image.fromarray(frame)
     canvas, (width, height) = ImageDraw.Draw(picture), picture.size
     line, size = max(2, height // 180), max(14, height // 24)

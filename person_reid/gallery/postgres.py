@@ -2,11 +2,11 @@
 
     gallery = PostgresGallery("postgresql://anna@db.example/shop/people?crops=/mnt/crops")
 
-The address is a libpq address, with the gallery's name after the database: here, the tables
-`people_images` and `people_notes` of `shop`. `crops` names a folder that all machines share. Paths
-below it are stored relative to it, so each machine can mount it elsewhere. The gallery remembers
-the first folder given. Passwords come from the usual places of libpq, such as PGPASSWORD or
-~/.pgpass; `sslmode` controls TLS. Each method is one transaction.
+The address is a libpq address, with the gallery's name after the database: here, `people`, whose
+tables in `shop` are `people_images` and `people_notes`. `crops` names a folder that all machines
+share. Paths below it are stored relative to it, so each machine can mount it elsewhere. The gallery
+remembers the first folder given. Passwords come from where libpq usually finds them, such as
+PGPASSWORD or ~/.pgpass; `sslmode` controls TLS. Each method is one transaction.
 """
 
 import json
@@ -197,7 +197,7 @@ class PostgresGallery(Gallery):
             raise StoreError(f"{self.path}: {first_line(error, 300)}") from error
 
     def _rows(self, words: str, *values: Any) -> list[Any]:
-        """Return the rows of a command, none for a new gallery. {name}: the gallery's name."""
+        """Return a command's rows, or none for a new gallery. {name}: the gallery's name."""
         try:
             with self._transaction() as cursor:
                 cursor.execute(words.format(name=self.name), values or None)
@@ -208,7 +208,7 @@ class PostgresGallery(Gallery):
             raise
 
     def _make(self, width: int | None = None) -> None:
-        """Create the missing tables: of notes and, for features of a `width`, of images."""
+        """Create the missing tables: for notes and, if a `width` is given, for images."""
         storage = "PLAIN" if width and width < WIDEST_GRAPH else "EXTERNAL"  # in the row: faster
         settings = {
             "version": VERSION,
@@ -248,7 +248,7 @@ class PostgresGallery(Gallery):
         return words, self.folder.stored_values(values)
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that the gallery lacks or whose files have changed since."""
+        """Return the paths that the gallery lacks or whose files have changed since being added."""
         paths = checked_paths(paths, self.path)
         keys = [*map(self.folder.stored, paths)]
         words = 'SELECT path, state FROM "{name}_images" WHERE path = ANY(%s)'
@@ -383,7 +383,7 @@ class PostgresGallery(Gallery):
         return len(rows)
 
     def _hashes(self, keys: Iterable[bytes]) -> dict[str, bytes]:
-        """Return {name of its note: key} for keys (see forgetting.py) of images or tracks."""
+        """Return {name of a key's note: key} for keys (see forgetting.py) of images or tracks."""
         token = self.recall("token") or ""
         return {hash_of_key(key, token).hex(): key for key in keys}
 
@@ -442,7 +442,7 @@ class PostgresGallery(Gallery):
         """Return for each query (Q, D) the k most similar images, nearest first.
 
         Up to SMALL admitted images are compared one by one. For more images, the graph is searched
-        as deeply as the trial of `prepare` found necessary.
+        as deeply as the trial in `prepare` found necessary.
         """
         check_count(k)
         words, values = self._condition(among)
@@ -481,8 +481,8 @@ class PostgresGallery(Gallery):
     def prepare(self) -> None:
         """Build the graph if there are enough images; from then on, each addition extends it.
 
-        Other processes can read and write meanwhile. The trial is repeated when the number of
-        images has doubled.
+        Other processes can read and write meanwhile. The trial that chooses the effort of a search
+        is repeated when the number of images has doubled.
         """
         count, width = len(self), self.width() or WIDEST_GRAPH
         trial = self.notes(TRIAL).get(TRIAL)

@@ -30,12 +30,12 @@ Booleans = npt.NDArray[np.bool_]
 def person_similarities(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> PairSimilarities:
-    """Return the scores of each query with each person, see person_scores.
+    """Return the scores of each query with each person; see person_scores.
 
     A person is represented by the gallery images from other cameras than the query's. Distractors
     and junk, whose identity is unknown, are skipped.
 
-    ignore_cameras: use all gallery images. Raises UserError without a genuine or without an
+    ignore_cameras: use all gallery images. Raises UserError if there is no genuine score or no
     impostor score.
     """
     query, gallery = map(_people, (query, gallery))
@@ -52,7 +52,7 @@ def person_similarities(
 
 
 def threshold_among(features: Features, names: Sequence[str]) -> float | None:
-    """Return the threshold of equal error rates for identifying images of known people.
+    """Return the threshold with equal error rates for identifying images of known people.
 
     An image's own person is represented by that person's other images. Returns None if fewer than
     FEWEST_KNOWN people have several images.
@@ -78,7 +78,7 @@ def threshold_among(features: Features, names: Sequence[str]) -> float | None:
 
 
 def _people(images: FeatureSet) -> FeatureSet:
-    """Return the images of people, with features of unit length."""
+    """Return the images without junk and distractors, with features of unit length."""
     people = images.select(np.flatnonzero(images.labels > 0))
     return replace(people, features=unit_rows(people.features))
 
@@ -96,13 +96,13 @@ def track_similarities(
     gallery: FeatureSet,
     ignore_cameras: bool = False,
 ) -> PairSimilarities:
-    """Return the cosines of all pairs of tracks from different cameras, levelled as in link_tracks.
+    """Return the cosines of all pairs of tracks from different cameras, after level_cameras.
 
-    The tracks come from the names of the images, see tracklets_of. Distractors and junk are
+    The tracks come from the names of the images; see tracklets_of. Distractors and junk are
     skipped.
 
     ignore_cameras: also use pairs from one camera. Raises UserError if no image name contains a
-    track, and without a genuine or without an impostor pair.
+    track, or if there is no genuine pair or no impostor pair.
     """
     tracks = _tracks(query, gallery)
     features = level_cameras(tracks.features, tracks.cameras)
@@ -146,7 +146,7 @@ def _histograms(scores: Features, right: Booleans, counted: Booleans) -> PairSim
 
 
 def _summed(parts: list[PairSimilarities], what: str) -> PairSimilarities:
-    """Return the sums of histograms. Raises UserError without a genuine or an impostor score."""
+    """Return the sums of histograms. Raises UserError if genuine or impostor scores are missing."""
     kinds = ("genuine", "impostor", "hardest_genuine", "hardest_impostor")
     counts = {kind: sum((getattr(part, kind) for part in parts), 0) for kind in kinds}
     for kind in kinds[:2]:

@@ -22,7 +22,7 @@ from person_reid.retrieval.track_splitting import split_tracks
 def split_indexed(
     tracks: Sequence[IndexedTrack], said: Mapping[Path, str] | None = None
 ) -> tuple[list[IndexedTrack], Features]:
-    """Return the pieces of tracks, track by track, and a feature (P, D) of each piece.
+    """Return the pieces of tracks, track by track, and a feature for each piece, (P, D).
 
     said: {image: the identity that a user gave}. A track is cut where this identity changes, and
     not where it stays the same.

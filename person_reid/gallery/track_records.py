@@ -72,11 +72,11 @@ class TrackRecord:
     digest: str = ""
 
     def read(self) -> list[Track]:
-        """Return the tracks of the file, see tracks_among."""
+        """Return the tracks in the file; see tracks_among."""
         return self.tracks_among(*read_boxes(Path(self.path), self.form, self._images()))
 
     def tracks_among(self, form: Format, boxes: Sequence[Box]) -> list[Track]:
-        """Return the tracks among the boxes of the file, see tracks_among.
+        """Return the tracks among the boxes of the file; see tracked_boxes.tracks_among.
 
         Also raises UserError for frames in an impossible year.
         """
@@ -104,7 +104,7 @@ class TrackRecord:
     def write(
         self, save: Path, identity: Callable[[int, int], int], other: Callable[[int, float], int]
     ) -> None:
-        """Write a copy of the file with other identities, see write_identities."""
+        """Write a copy of the file with other identities; see write_identities."""
         write_identities(
             Path(self.path),
             save,
@@ -147,8 +147,8 @@ def describe_tracks(
     """Return the record of a track file, its frames, and its tracks.
 
     Camera, frame rate and start are optional for a file that the index knows.
-    Raises UserError if one of them is unknown, or if the index still holds images from an earlier
-    version of the file.
+    Raises UserError if the camera or the frame rate is unknown, or if the index still holds images
+    from an earlier version of the file.
     """
     path, place = real(config.tracks or ""), real(config.frames or "")
     known = {record.path: record for record in recorded_tracks(index)}.get(str(path))
@@ -218,7 +218,7 @@ def _digest(file: Path) -> str:
 
 
 def _source(tracks: Path, frames: Path, digest: str) -> str:
-    """Return a name for a track file, from its content and the first paths of file and frames."""
+    """Return a name for a track file, from its content, its path and the path of its frames."""
     words = f"{tracks}\n{frames}\n{digest}".encode(errors="surrogateescape")
     return f"{as_file_name(name_of_frames(frames))}-{hashlib.sha256(words).hexdigest()[:8]}"
 
@@ -242,7 +242,7 @@ def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRe
 
 
 def crops_beside(index: Gallery, source: str) -> Path | None:
-    """Return the folder beside an index file for the crops of a source; None without a file.
+    """Return the folder beside an index file for a source's crops; None if the index has no file.
 
     Crops are written and deleted only here and in a given folder.
     """

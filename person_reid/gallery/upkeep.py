@@ -65,7 +65,7 @@ def faults_of(index: Gallery) -> Iterator[str]:
 
 
 def _token_of(place: Path) -> str | None:
-    """Return the token of the index in a file, which its copies share."""
+    """Return the token of the index in a file; copies of the index have the same token."""
     address = f"{place.absolute().as_uri()}?mode=ro"
     with suppress(sqlite3.Error, ValueError), closing(sqlite3.connect(address, uri=True)) as file:
         for (token,) in file.execute("SELECT value FROM about WHERE key = 'token'"):

@@ -44,7 +44,7 @@ def check_log(path: Path) -> None:
 
 
 def _stamp_of(path: Path) -> int | None:
-    """Return the stamp of a file without its log, or None without a stamp.
+    """Return the stamp in a file, ignoring its log, or None if the file cannot be read.
 
     SQLite reads it, because opening and closing the file here would release this process's locks.
     """

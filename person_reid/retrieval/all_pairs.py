@@ -35,7 +35,7 @@ class Shortlist:
         self.lock = Lock()
 
     def offer(self, block: Floats, first: int, farthest: bool) -> None:
-        """Take the similarities (B, C) to the images from number `first` on.
+        """Take into account the similarities (B, C) to the images from number `first` on.
 
         farthest: also track the lowest similarities.
         """

@@ -78,7 +78,7 @@ class People:
     measured: bool
 
     def count(self, places: Labels, cameras: int) -> tuple[int, int | None, int | None]:
-        """Return the number of people on some tracks, and its range: fewest and most.
+        """Return the number of people on the tracks at `places`, and its range: fewest and most.
 
         cameras: the number of cameras. A person whose tracks are not linked across cameras counts
         twice, so the number for several cameras tends to be too high. Two people who look alike in
@@ -128,9 +128,9 @@ def link_tracks(
 
     features: (T, D). cameras: (T,), numbers or names, "" if unknown. starts, ends: (T,), seconds of
     the first and of the last box; NaN if the time is unknown.
-    threshold: a cosine; by default, from `cosines` for the remaining number of groups.
+    threshold: a cosine; by default, it follows from `cosines` for the remaining number of groups.
     travel: {(camera, camera): the minimum seconds between leaving one and appearing in the other}.
-    cosines: the similarity of tracks with this network; by default, USUAL corrected by these
+    cosines: the similarity of tracks with this network; by default, USUAL corrected for these
         tracks.
     same, different: pairs of tracks that a user has linked or separated. A pair in `same` that
         cannot be one person, because of times or other pairs, is not linked.
@@ -195,7 +195,7 @@ def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
 
 
 def compare_tracks(features: Features) -> tuple[Floats, float]:
-    """Return similarities (T, T) of features of unit length, and the weight of neighbours in each.
+    """Return similarities (T, T) of features of unit length, and the weight w of neighbours.
 
         s(i, j) = (1 − w) cos(i, j) + w (1 − d(i, j)),   w = T² / 2 (T² + 200²)
 
@@ -322,7 +322,7 @@ def _means(similar: Floats, labels: Labels) -> tuple[Floats, Floats]:
 def _margins(
     similar: Floats, labels: Labels, apart: Apart, threshold: float
 ) -> tuple[Floats, Labels]:
-    """Return the margins (T,) and the nearest people (T,), see People."""
+    """Return the margins (T,) and the nearest people (T,); see People."""
     own, others = _means(similar, labels)
     order = np.argsort(labels, kind="stable")
     begins = np.searchsorted(labels[order], np.arange(labels.max() + 1))
@@ -340,11 +340,11 @@ class Stay:
     person: from 0; -1 if the track does not show a person. first, last: seconds since the start.
     name, times: descriptions of the track, and of its beginning and end. boxes: the number of
     boxes. margin: see People; None for a track without an image, or without another possible
-    person. nearest: another possible person, or -1 without one. images: the indices of its images
-    among the images of a page. rows: the cells of its images in a list. known: the name that a user
-    gave the person, or "". given: whether a user has identified the track. twice: other tracks that
-    overlap with it in time and may show the same person. apart: other tracks that overlap and
-    cannot.
+    person. nearest: another possible person, or -1 if there is none. images: the indices of its
+    images among the images of a page. rows: the cells of its images in a list. known: the name that
+    a user gave the person, or "". given: whether a user has identified the track. twice: other
+    tracks that overlap with it in time and may show the same person. apart: other tracks that
+    overlap with it and cannot show the same person.
     """
 
     person: int

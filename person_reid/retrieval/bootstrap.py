@@ -45,7 +45,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How much higher a metric of the second ranking is, with its interval and p-value.
+    """How much higher a metric is for the second ranking, with its interval and p-value.
 
     value, low and high lie between -1 and 1.
     """
@@ -108,7 +108,7 @@ def paired_differences(
     Both rankings have the same queries in the same order, such as the rankings of two networks. The
     interval is as in confidence_intervals, with the same draws for both. The p-value comes from a
     sign-flip test: if the rankings were equally good, an identity's sum of differences D_i could
-    equally have the opposite sign.
+    just as well have the opposite sign.
 
         p = (1 + #{draws: |sum_i s_i D_i| >= |sum_i D_i|}) / (1 + draws),   s_i = 1 or -1
 
@@ -175,7 +175,7 @@ def _times_drawn(random: np.random.Generator, shape: tuple[int, int]) -> Integer
 
 
 def _sign_flip(sums: IdentitySums, draws: int, seed: int) -> IdentitySums:
-    """Return the p-value (F,) of differences, from their sums over each identity (K, F)."""
+    """Return the p-values (F,) of differences, from their sums over each identity (K, F)."""
     random = np.random.default_rng(seed)
     least = np.abs(sums.sum(axis=0)) * (1 - SUMMATION)
     reached = np.zeros(sums.shape[1], np.int64)

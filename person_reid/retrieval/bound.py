@@ -47,7 +47,8 @@ class Bound:
     """A threshold with a bound on its false-match rate.
 
     rate, confidence: as requested. people: the number of people in the test set. gallery_size: 1
-    for pairs. ignore_cameras: whether images from one camera count, which often look more alike.
+    for pairs. ignore_cameras: whether pairs from one camera count, whose images often look more
+    alike.
     """
 
     threshold: float
@@ -87,7 +88,7 @@ def bounded_threshold(
     """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
 
     gallery_size: 1 bounds the rate for pairs of images, N the rate for searches among N images of
-    strangers. Junk and distractors are skipped because their identity is unknown, see people_of.
+    strangers. Junk and distractors are skipped because their identity is unknown; see people_of.
     ignore_cameras: also count pairs from one camera. Raises UserError for too few people; the
     message gives the number needed.
     """
@@ -118,7 +119,7 @@ def bounded_threshold(
 def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
     """Return two sets without junk (label -1) and distractors (0).
 
-    A query with the label 0 is kept as a person; results of other programs contain such queries.
+    A query with the label 0 is kept as a person; results from other programs contain such queries.
     """
     nobody = [-1] if 0 in query.labels else [-1, 0]
     kept = (each.select(np.flatnonzero(~np.isin(each.labels, nobody))) for each in (query, gallery))
@@ -126,7 +127,7 @@ def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, Featu
 
 
 def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int | None, float]:
-    """Return the lowest threshold whose bound is within the rate, and the bound at the highest.
+    """Return the lowest threshold whose bound is within the rate, and the bound at similarity 1.
 
     The threshold is an index from 0 to THRESHOLD_STEPS, or None if even the bound at the highest
     similarity exceeds the rate. counts: (n, THRESHOLD_STEPS + 1), from false_matches.

@@ -123,7 +123,7 @@ def camera_proxies(labels: Labels, cameras: Labels) -> tuple[Labels, Labels, Lab
 
 
 def cluster_means(features: Features, labels: Labels) -> Features:
-    """Return the mean feature of each cluster at unit length, (C, D); outliers belong to none."""
+    """Return the mean feature (C, D) of each cluster at unit length; outliers are in no cluster."""
     members = np.flatnonzero(labels >= 0)
     ones = np.ones(len(members), np.float32)
     sums = (
@@ -154,9 +154,9 @@ def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
 def agreement(labels: Labels, others: Labels) -> float:
     """Return the adjusted Rand index of two clusterings (N,) of the same images.
 
-    It is 1 if they are equal and about 0 by chance. Only images that both put into a cluster count;
-    without such images, the index is 0. Hubert and Arabie, Comparing Partitions, Journal of
-    Classification 1985.
+    It is 1 if they are equal and about 0 by chance. Only images that both clusterings put into a
+    cluster count; without such images, the index is 0. Hubert and Arabie, Comparing Partitions,
+    Journal of Classification 1985.
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -209,7 +209,7 @@ def group_people(
 ) -> list[str]:
     """Return the person in each of N images, by clusters of their features; "" for outliers.
 
-    An image with a known identity keeps it. The other images get the name that most named images of
+    An image with a known identity keeps it. The other images get the name that most named images in
     their cluster have if they resemble that person, and otherwise a new name: "person 0001" for the
     largest cluster, and so on. If fewer than min_samples images do not resemble the person, they
     get no name.

@@ -72,7 +72,7 @@ class _Embedding(torch.nn.Module):
 
 
 class _Called(torch.nn.Module):
-    """Call a module from another program."""
+    """Call a module from another program, and check its features."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def extract_features(
     dtype: torch.float16 or torch.bfloat16 for autocast; None computes in float32.
     unit: L2-normalise the features; otherwise they keep the length that the network gives them.
     prepare: (B, H, W, 3) → what `embed` takes.
-    sides: (N,), the rows of the network's side information, see side_rows.
+    sides: (N,), the rows of the network's side information; see side_rows.
 
         feature = Σ_{image, mirrored} embed(image), divided by its length
     """
@@ -181,11 +181,10 @@ def extractor(
 
 
 def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | None:
-    """Return the rows (N,) of a network's side information for images; it covers `sides` cameras.
+    """Return the row (N,) of side information for each image, in a network with `sides` cameras.
 
-    cameras: (N,) as written in the names, from 1. Returns None, which means the average of all
-    cameras, if the cameras are unknown or are not the cameras of the training; the log reports
-    this.
+    cameras: (N,) as written in the file names, from 1. Returns None, which means the average of all
+    cameras, if the cameras are unknown or are not the training cameras; the log reports this.
     """
     if not sides:
         return None

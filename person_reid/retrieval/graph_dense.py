@@ -1,6 +1,6 @@
 """Graph re-ranking with dense matrices on an accelerator, if they fit.
 
-It computes the formula of graph.py literally.
+This computes the formula in graph.py literally.
 """
 
 import numpy as np
@@ -59,5 +59,5 @@ class DenseGraphScores(Scores):
 
 
 def matrix_fits(num_images: int, device: torch.device) -> bool:
-    """Return whether the two (N, N) float32 matrices of N images fit into the free memory."""
+    """Return whether the two (N, N) float32 matrices for N images fit into the free memory."""
     return 2 * 4 * num_images**2 < 0.9 * torch.cuda.mem_get_info(device)[0]

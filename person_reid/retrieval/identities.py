@@ -45,7 +45,7 @@ def identity_f1(
 
     people: (N,), the people in the true boxes of all cameras, as numbers or names. found: (M,), the
         identities of the computed boxes.
-    pairs: (P, 2), the indices of true and computed boxes that match, see matching_boxes. By
+    pairs: (P, 2), the indices of true and computed boxes that match; see matching_boxes. By
         default, as for images, N = M and the i-th box matches the i-th.
     Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking,
     ECCV Workshops 2016, section 4.
@@ -74,9 +74,9 @@ def matching_boxes(
     others: Boxes,
     least: float = 0.5,
 ) -> Integers:
-    """Return the indices (P, 2) of boxes of the same frame that overlap.
+    """Return the indices (P, 2) of boxes in the same frame that overlap.
 
-    Two boxes overlap if their intersection is at least `least` of their union.
+    Two boxes overlap if their intersection is at least the share `least` of their union.
 
     frames: (N,), numbers or names that distinguish the frames of all cameras. boxes: (N, 4), left,
     top, right, bottom. others_frames (M,), others (M, 4): the same for the other boxes.
@@ -142,12 +142,12 @@ def _contingency(
 
 
 def _score(right: int, found: int, wanted: int) -> Score:
-    """Return the score of `right` answers among `found`, where `wanted` answers exist."""
+    """Return the score of `right` answers among `found`, where `wanted` right answers exist."""
     return Score(2 * right / max(found + wanted, 1), right / max(found, 1), right / max(wanted, 1))
 
 
 class Hota(NamedTuple):
-    """Numbers from 0 to 1, means over the OVERLAP_LEVELS of DetA, AssA and √(DetA AssA)."""
+    """Means of DetA, AssA and √(DetA AssA) over the OVERLAP_LEVELS, from 0 to 1."""
 
     hota: float
     detection: float
@@ -167,12 +167,12 @@ def hota_score(
         DetA = TP / (TP + FN + FP)      AssA = Σ_TP A(p, t) / TP      HOTA = √(DetA AssA)
         A(p, t) = TP(p, t) / (boxes of p + boxes of t − TP(p, t))
 
-    TP counts the true and computed boxes that match in a frame; TP(p, t) counts the matches of
-    person p and track t. In each frame, boxes are matched one to one, so that the sum of IoU times
-    the alignment of p and t over the whole video is greatest. A pair counts at the levels that its
-    IoU reaches.
+    TP counts the pairs of true and computed boxes that match in a frame; TP(p, t) counts the
+    matches of person p and track t. In each frame, boxes are matched one to one, so that the sum of
+    IoU times the alignment of p and t over the whole video is greatest. A pair counts at the levels
+    that its IoU reaches.
 
-    frames, people, boxes: the N true boxes, see matching_boxes. others_frames, found, others: the
+    frames, people, boxes: the N true boxes; see matching_boxes. others_frames, found, others: the
     M computed boxes.
     Luiten et al., HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking, IJCV 2021.
     """

@@ -104,7 +104,7 @@ def _weighted(pattern: Any, found: Neighbours, features: Features, farthest: Flo
 def pair_cosines(
     rows: Integers, columns: Integers, found: Neighbours, features: Features
 ) -> Floats:
-    """Return the cosines (P,) of pairs of images, mostly neighbours, whose cosines `found` has.
+    """Return the cosines (P,) of pairs of images, most of which are neighbours listed in `found`.
 
     rows, columns: (P,), row by row, ascending. found: the neighbours of all images. features: (N,
     D), of unit length.

@@ -8,7 +8,7 @@ The evidence that image i shows person c is the similarity to the images of c, w
     e_ic = log( Σ_{j of c} exp((cos_ij − 1) / TEMPERATURE) / √n_c )
 
 Features are first centred per camera. The doubt about a label is the evidence for the best other
-person minus the evidence for the labelled one.
+person minus the evidence for the labelled person.
 
 retrieval.belief gives the probability of a proposal to move an image. It learns from all labels how
 reliable this evidence is: if a network cannot separate these people, no probability is high. The
@@ -102,7 +102,7 @@ class Proposal(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The people in N images by their labels.
+    """The people in N images, according to their labels.
 
     names: (P,), the identities. people: (N,) in 0..P-1, NOBODY for a distractor. groups: (N,), see
     _evidence.
@@ -119,7 +119,7 @@ class Listed(NamedTuple):
 
 
 class Across(NamedTuple):
-    """The appearance of G groups in the other cameras, by their trusted images.
+    """How G groups appear to the other cameras, judging by their trusted images.
 
     evidence: (G, P). person: (G,), the person of each group. sizes: (G,), the number of its trusted
     images.
@@ -235,7 +235,7 @@ def _somebody(listed: Listed, evidence: Floats, own: Floats, belief: Belief) -> 
 
 
 def _across(listed: Listed, others: Floats, trusted: Labels, random: np.random.Generator) -> Across:
-    """Return how the groups appear to the other cameras, by their trusted images.
+    """Return how the groups appear to the other cameras, judging by their trusted images.
 
     others: (n, P), the evidence of the other cameras for the trusted images (n,).
     """
@@ -287,7 +287,7 @@ def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floa
     The evidence is (N, P); the group of each image is (N,).
 
     features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group contains all images
-    of a person by one camera; groups are numbered by person, and NOBODY is in no group. The
+    of a person from one camera; groups are numbered by person, and NOBODY is in no group. The
     evidence for a person without another image is −∞.
     """
     voters = np.flatnonzero(people != NOBODY)
@@ -363,8 +363,8 @@ def _rivals(
 def _probability(scores: Floats, *kinds: Floats) -> Floats:
     """Return the probability (N,) that each score belongs to one of the `kinds` of compared scores.
 
-    The first kind is as frequent as the scores allow, the second LOOK_ALIKES times as frequent.
-    Infinite scores and comparisons mean missing evidence and do not count.
+    The first kind is as frequent as the scores allow, the second LOOK_ALIKES times as frequent as
+    they allow. Infinite scores and comparisons mean missing evidence and do not count.
     """
     probability, usable = np.zeros(len(scores), np.float32), np.flatnonzero(np.isfinite(scores))
     scores = scores[usable]

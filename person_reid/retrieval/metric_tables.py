@@ -137,7 +137,7 @@ def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
     """Write a CSV file with one line per query, and return a description of the worst ones.
 
     first_match counts from 1; it is empty without a match. If identities and cameras have names
-    besides their numbers, two more columns hold these.
+    besides their numbers, two more columns hold the names.
     """
     names = [printable(path) for path in query.paths or [""] * len(query)]
     words = words_beside(query.paths[0]) if query.paths else NUMBERS
@@ -172,7 +172,7 @@ def _as_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _as_latex(head: Sequence[str], rows: Sequence[Sequence[str]], own: Sequence[str]) -> str:
-    r"""Return a tabular for a document that has \usepackage{booktabs}.
+    r"""Return a LaTeX tabular for a document that has \usepackage{booktabs}.
 
     own: the user's cells, in which $…$ is mathematics.
     """

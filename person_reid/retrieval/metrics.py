@@ -212,10 +212,10 @@ def evaluate(
         unless it is a view of another NumPy array, which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
-    clothes: those in the images of query (Q,) and gallery (G,), numbered within an identity.
+    clothes: those worn in the images of query (Q,) and gallery (G,), numbered within an identity.
         Matches in the query's clothes are then junk, as in LTCC: Qian et al., Long-Term
         Cloth-Changing Person Re-Identification, ACCV 2020. Queries without another match are
-        skipped and counted, as by Gu et al., Clothes-Changing Person Re-identification with RGB
+        skipped and counted, as in Gu et al., Clothes-Changing Person Re-identification with RGB
         Modality Only, CVPR 2022.
     distances: a matrix (Q, G) in place of scores; lower means nearer.
     same_clothes: with `clothes`, matches in other clothes are junk instead.
@@ -417,7 +417,7 @@ def rank_matches(
     never: (G,), the gallery images that are junk for all queries.
     remarks: checks a few rows of the scores.
 
-    Raises UserError, which names the query, for scores that are NaN.
+    Raises a UserError that names the query for scores that are NaN.
     """
     ranks = np.zeros(len(matches[0]), np.int64)
     always_junk = never.nonzero()[0]

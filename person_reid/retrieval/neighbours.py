@@ -3,7 +3,7 @@
 found = ExactNeighbours().search(features, features, k=20, itself=True)
 found.indices, found.similarities            # (N, 20) each, nearest first
 
-For galleries with millions of images, FaissNeighbours finds most of the neighbours.
+For galleries with millions of images, FaissNeighbours is faster, and finds most neighbours.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ExactNeighbours:
 
     On a CPU, images are compared among themselves once per pair (all_pairs.py).
 
-    device: an accelerator's torch.device, or None for NumPy. budget: bytes of one chunk of
+    device: an accelerator's torch.device, or None for NumPy. budget: the most bytes of one chunk of
     similarities.
     """
 
@@ -124,7 +124,7 @@ class ExactNeighbours:
         return Neighbours(indices, similarities, lowest if farthest else None)
 
     def _search_all(self, features: Features, k: int, farthest: bool) -> Neighbours:
-        """Search the images for their own neighbours, as `search` does with `itself`.
+        """Find each image's neighbours among all images, as `search` does with `itself`.
 
         Identical images get the same similarities.
         """

@@ -19,18 +19,19 @@ LEAST_VARIANCE = 1e-30
 
 
 class CameraNorm:
-    """Move the features of every camera to a common mean, fitted on one set and applied to others.
+    """Move the features of every camera to a common mean.
 
         g = (f − m_c) / ‖·‖,   m_c = (n_c b · mean of camera c + w · mean of all) / (n_c b + w)
 
-    w is the variance within cameras and b the variance between them, summed over the dimensions:
-    n_c images reveal little about their camera if people differ more than cameras do. Both are
-    estimates from a one-way analysis of variance with random effects (Searle, Casella, McCulloch:
-    Variance Components, 1992, chapter 3).
+    The statistics come from one set of images and apply to others. w is the variance within cameras
+    and b the variance between them, summed over the dimensions: n_c images reveal little about
+    their camera if people differ more than cameras do. Both are estimates from a one-way analysis
+    of variance with random effects (Searle, Casella, McCulloch: Variance Components, 1992, chapter
+    3).
 
     features: (N, D). cameras: (N,), numbers or names. scale: also divide each dimension by its
-    standard deviation, averaged like the mean. A camera without images gets the statistics of all.
-    Raises UserError for anything else.
+    standard deviation, averaged like the mean. A camera without images gets the statistics of all
+    images. Raises UserError for other shapes or types.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class CameraNorm:
         return np.stack([mean, features.std(axis=0) if self.scale else np.ones_like(mean)])
 
     def __call__(self, features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
-        """Return features (N, D) normalised to unit length; one equal to the mean does not change.
+        """Return normalised features (N, D) of unit length; a feature at the mean does not change.
 
         Raises UserError if their dimension differs from that of the fitted features.
         """
@@ -83,7 +84,7 @@ def level_cameras(features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
 
     m_c is the mean of the n_c tracks of a camera, m the mean of all tracks. A few tracks may show
     people whom no other camera sees, so their mean is unreliable. Unlike CameraNorm, this does not
-    subtract m, so cosines stay comparable with cosines measured elsewhere.
+    subtract m, so cosines stay comparable with cosines measured on other images.
 
     cameras: (T,), numbers or names. Tracks whose camera is unknown, "", do not change.
     """

@@ -1,4 +1,4 @@
-"""Link each track to the most similar person as soon as it appears, and revise the links later.
+"""Link each track to the most similar person when the track appears, and revise the links later.
 
     links = OnlineLinks(threshold=0.6)
     links.add("door 12", "door", 3.0, 4.5, feature)
@@ -35,7 +35,7 @@ Changes = dict[Any, tuple[int, int]]  # {track: (the previous person, the new pe
 
 @dataclass
 class OnlineTrack:
-    """A track: its camera and times (NaN if unknown), the features of its images, and its person.
+    """A track: its camera, times (NaN if unknown), the features of its images, and its person.
 
     images: n features (D,) of unit length. known: whether a user has identified the track, which
     then never changes its person.
@@ -50,7 +50,7 @@ class OnlineTrack:
 
     @property
     def total(self) -> Features:
-        """The sum of its features, (D,)."""
+        """The sum of the track's features, (D,)."""
         return np.asarray(np.sum(self.images, axis=0))
 
 
@@ -88,7 +88,7 @@ class OnlineLinks:
             raise UserError(f"most: expected 1 track or more, found {self.most}.")
 
     def know(self, track: Hashable, person: int, camera: str, feature: Features) -> None:
-        """Remember a person who is known, or who already has a number.
+        """Remember a person who already has a number, such as one whom a user has named.
 
         feature: (D,) of unit length, the mean of the person's images in a camera.
         """
@@ -111,7 +111,7 @@ class OnlineLinks:
         return found
 
     def seen(self, track: Hashable, end: float) -> None:
-        """Record that a track continues, if it is remembered."""
+        """Record that a track continues until `end`, if the track is remembered."""
         if track in self.tracks:
             self.tracks[track].end = end
 
@@ -223,7 +223,7 @@ class OnlineLinks:
 
 
 def _known_pairs(rows: list[OnlineTrack]) -> tuple[TrackPairs, TrackPairs]:
-    """Return pairs of tracks, by index, that show one known person, and pairs that show two."""
+    """Return the pairs of tracks, by index, that show one known person, and those that show two."""
     first: dict[int, int] = {}
     same = [
         (first.setdefault(row.person, place), place) for place, row in enumerate(rows) if row.known

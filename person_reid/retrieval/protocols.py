@@ -116,7 +116,7 @@ def by_protocol(
 
 
 def _by_distance(metrics: Metrics, ranked: RankingOptions) -> Metrics:
-    """Return metrics whose protocol names the distance, unless it is the usual one."""
+    """Return metrics whose protocol names the distance, unless it is the usual distance."""
     words = {
         distance_words(ranked.distance): ranked.distance != "cosine",
         f"scores of {ranked.scores}": ranked.scores,
@@ -168,11 +168,11 @@ def by_cameras(
 def read_multi_query(
     result: str | Path, query: FeatureSet, path: str | Path | None = None
 ) -> FeatureSet | None:
-    """Return the queries of a result with their multiple-query features, or None without any.
+    """Return the queries of a result with their multiple-query features, or None if it has none.
 
-    path: the file of these features, by default the one beside the result, if it exists. That file
-    is skipped with a warning if it belongs to other queries, because another network was
-    tested since or because it shows other people.
+    path: the file of these features; by default, the file beside the result, if it exists. The
+    default file is skipped with a warning if it belongs to other queries, because another network
+    was tested since or because it shows other people.
 
     Raises UserError if `path` is missing or belongs to other queries.
     """
@@ -200,7 +200,8 @@ def _misfit(
 ) -> str:
     """Return why the images do not belong to the queries, or "" if they do.
 
-    images: None if their file names other queries. says_nothing: whether it names no queries.
+    images: None if their file belongs to other queries. says_nothing: whether the file does not
+    state to which queries it belongs.
     """
     if images is None:
         return f"belongs to other features than those of {result}"
@@ -254,8 +255,8 @@ def evaluate_single_shot(
     ignore_cameras: draw from all cameras, for all queries at once.
     trials: the number of random galleries.
     seed: seeds the random draws.
-    clothes: what query (Q,) and gallery (G,) wear. Only queries whose drawn match wears other
-    clothes are then measured, or with same_clothes, the same clothes.
+    clothes: what the people in query (Q,) and gallery (G,) wear. Only queries whose drawn match
+    wears other clothes are then measured, or with same_clothes, the same clothes.
 
     Raises UserError under the same conditions as evaluate, and if no image can be drawn.
     """

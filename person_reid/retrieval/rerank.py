@@ -1,4 +1,4 @@
-"""Methods of re-ranking a gallery, their memory, and the expansion of features.
+"""Methods for re-ranking a gallery, their memory, and the expansion of features.
 
 Query expansion and database augmentation add weighted neighbours to each feature:
 
@@ -114,9 +114,9 @@ def _add(
 
 
 class Method(NamedTuple):
-    """A method of re-ranking: its Scores, its options and its memory.
+    """A method for re-ranking: its Scores, its options and its memory.
 
-    The options have the published values; the memory is the number of bytes stored per image.
+    The options default to the published values; the memory is the number of bytes per image.
     """
 
     scores: Callable[..., Scores]

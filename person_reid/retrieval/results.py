@@ -3,9 +3,10 @@
 The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), and the
 same for query_ and, in multi_query.mat, for mquery_. The suite adds gallery_path and query_path,
 one image per row; `network`, the network that computed the features; `flags`, the options of
-test.py on which they depend ("plain" without any); and in multi_query.mat query_digest, a digest of
-the queries' features. MATLAB's format cannot hold features above 2 GB or image names that are not
-UTF-8. Such results are written in NumPy's .npz format, with the same keys and under the same name.
+test.py on which they depend ("plain" if there are none); and, in multi_query.mat, query_digest, a
+digest of the queries' features. MATLAB's format cannot hold features above 2 GB or image names that
+are not UTF-8. Such results are written in NumPy's .npz format, with the same keys and under the
+same name.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -166,7 +167,7 @@ def check_same_images(
 
     Only such results can be compared.
 
-    sets, others: the (query, gallery) of each, with paths if the files have them.
+    sets, others: the (query, gallery) of each result, with paths if the files have them.
 
     source, other_source: names of the results, for the message.
     """

@@ -170,7 +170,7 @@ class CosineScores(Scores):
 
     @classmethod
     def prepared(cls, gallery: Features) -> PreparedGallery:
-        """Return the PreparedGallery of features (G, D), which all scores of it can share."""
+        """Return the PreparedGallery of features (G, D), shared by all scores for this gallery."""
         factor = cls.gallery_factor(gallery)
         return PreparedGallery(factor, *twins(factor))
 
@@ -212,7 +212,7 @@ class EuclideanScores(CosineScores):
 
 
 class OwnScores(Scores):
-    """Scores by your own function: compare(queries (B, D), gallery (G, D)) → (B, G)."""
+    """Scores from your own function: compare(queries (B, D), gallery (G, D)) → (B, G)."""
 
     def __init__(
         self,

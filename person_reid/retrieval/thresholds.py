@@ -65,8 +65,8 @@ def pair_similarities(
 
     Junk (label -1) is skipped; distractors count as impostors.
 
-    ignore_cameras: also count pairs from one camera. Raises UserError without a genuine or without
-    an impostor pair.
+    ignore_cameras: also count pairs from one camera. Raises UserError if there is no genuine pair
+    or no impostor pair.
     """
     matches, _ = find_pairs(query, gallery, ignore_cameras)
     scores = CosineScores(query.features, gallery.features)
@@ -215,7 +215,7 @@ def load_threshold(
     score: str = "pair",
     camera_norm: bool = False,
 ) -> float:
-    """Read a threshold: a cosine, a file of tools/threshold.py, or a folder of save_pretrained.
+    """Read a threshold: a cosine, a file from tools/threshold.py, or a folder from save_pretrained.
 
     network, flags: the network and flags of the features, from their result file, or "" if unknown.
     score: what is compared with the threshold, a key of COMPARED_WORDS. camera_norm: whether the

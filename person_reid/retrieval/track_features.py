@@ -89,7 +89,7 @@ class TrackCosines(NamedTuple):
 
     @classmethod
     def of(cls, pairs: PairSimilarities) -> "TrackCosines":
-        """Return the TrackCosines of histograms, see track_similarities."""
+        """Return the TrackCosines from histograms; see track_similarities."""
         return cls(_mean_and_deviation(pairs.impostor), _mean_and_deviation(pairs.genuine))
 
     @classmethod
@@ -103,7 +103,7 @@ class TrackCosines(NamedTuple):
         return cls(strangers, same)
 
     def corrected(self, features: Features) -> "TrackCosines":
-        """Return the cosines corrected for a place by its T tracks, (T, D) of unit length.
+        """Return the cosines, corrected for the scene of these T tracks, (T, D) of unit length.
 
         The mean of the strangers moves down towards the median cosine of all pairs, by T / (T + 50)
         of the distance. It never moves up, because with few people, many pairs show one person.
@@ -119,7 +119,7 @@ class TrackCosines(NamedTuple):
         return TrackCosines((mean, self.strangers[1]), self.same)
 
     def threshold(self, people: int) -> float:
-        """Return the cosine at which two tracks are equally likely to be one person or two.
+        """Return the cosine at which two tracks are equally likely to show one person or two.
 
             t = (μ_d + μ_s) / 2 + σ² ln(people − 1) / (μ_s − μ_d) + 0.02
 

@@ -1,7 +1,7 @@
-"""Cut tracks where their images begin to show another person, because the tracker confused two.
+"""Cut tracks where they begin to show another person, because the tracker confused two people.
 
     pieces = split_tracks(features, times, cameras)       # T arrays: 0, 0, 0, 1, 1
-    limit = change_threshold(features, times, cameras)    # None if too little is known
+    limit = change_threshold(features, times, cameras)    # None for too few tracks
 
 A track is divided into its two most different consecutive groups of images. It shows two people if
 the images of the two groups are less similar than those within a group:

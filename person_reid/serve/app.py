@@ -86,7 +86,7 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
 
 
 def _by_method(responds: Mapping[str, Respond]) -> Respond:
-    """Return the endpoint of an address; its GET operation also answers HEAD."""
+    """Return the endpoint for an address; its GET operation also answers HEAD."""
 
     async def respond(request: Request) -> Response:
         return await responds["GET" if request.method == "HEAD" else request.method](request)
@@ -95,7 +95,7 @@ def _by_method(responds: Mapping[str, Respond]) -> Respond:
 
 
 def _respond(service: Service, operation: Operation) -> Respond:
-    """Return the endpoint of an operation."""
+    """Return the endpoint for an operation."""
 
     async def respond(request: Request) -> Response:
         began = time.perf_counter()

@@ -23,10 +23,11 @@ class Audit:
 
     @contextmanager
     def line(self, who: str, action: str, **details: Any) -> Iterator[dict[str, Any]]:
-        """Write a line about a block, which can add details; a failed block leaves no line.
+        """Write a line about the change that a block makes; the block can add details to the line.
 
-        The line is written before the block, so that a full disk prevents the change, and completed
-        afterwards. A kill in between leaves the line without these details.
+        The line is written before the block runs, so that a full disk prevents the change, and
+        completed afterwards. A kill in between leaves the line without these details; a failed
+        block leaves no line.
         """
         said = {"time": stored(datetime.now()), "token": who, "action": action, **details}
         if self._file is None:

@@ -1,4 +1,4 @@
-"""The page of the service: a few files that call /v1 like any other client."""
+"""The web page of the service: a few files whose scripts call /v1 like any other client."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

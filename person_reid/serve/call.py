@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call:
-    """An authorised request: the caller, and the parameters of its address."""
+    """An authorised request: the caller, and the parameters in the request's address."""
 
     service: Service
     request: Request
@@ -51,7 +51,7 @@ class Call:
         return await self.service.decode(contents, keep)
 
     async def features(self) -> Features:
-        """Return the features (N, D) of the images in the request, or those in its JSON."""
+        """Return the features (N, D) of the images in the request, or the features in its JSON."""
         if not self.request.headers.get("content-type", "").startswith("application/json"):
             return await self.service.embed(await self.images())
         body = await body_of(self.request, MOST_JSON)
@@ -81,7 +81,7 @@ class Call:
         return {name: self.parameters[name] for name in names if name in self.parameters}
 
     async def said(self) -> About:
-        """Return the facts about images that the request gives; an empty text clears a fact."""
+        """Return the facts about images that the request states; an empty text clears a fact."""
         values = await self.values(*CLIENT_FACTS)
         return About(**{name: client_text(name, value) for name, value in values.items()})
 
@@ -90,7 +90,7 @@ class Call:
         return {"id": self.service.ids.of(path)} | about.facts()
 
     def which(self, all_of_them: bool = True) -> Filter:
-        """Return the filter in the parameters. Raises Problem if one is required and missing."""
+        """Return the filter in the parameters. Raises Problem if it is required and missing."""
         if not (all_of_them or self.parameters.keys() & {*FILTER_NAMES}):
             raise Problem(400, f"Say which images: {', '.join(FILTER_NAMES)}.")
         return Filter(**self.given(*FILTER_NAMES))
@@ -141,7 +141,7 @@ def one_page(
     key: Callable[[T], str],
     shown: Callable[[T], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return {name: the requested page of answers, "next": the key to request the next page}.
+    """Return {name: the requested page of answers, "next": the key for requesting the next page}.
 
     key: returns a text that identifies an answer. shown: returns the answer as JSON.
     """
@@ -160,9 +160,9 @@ def not_listed() -> Problem:
 
 
 async def listed(call: Call) -> tuple[Path, About]:
-    """Return the image in an address. Raises Problem if it is not in the gallery.
+    """Return the image that an address names. Raises Problem if it is not in the gallery.
 
-    Its path comes from the gallery, never from a client.
+    The image's path comes from the gallery, never from a client.
     """
     if (path := call.service.ids.path(call.request.path_params["id"])) is None:
         raise not_listed()

@@ -47,8 +47,8 @@ class Trouble(NamedTuple):
 class LiveCameras:
     """The streams of a service, and their detector.
 
-    options: how their tracks are linked. Raises UserError for a threshold of another network, or a
-    travel file of other cameras.
+    options: how tracks are linked. Raises UserError for a threshold measured on another network, or
+    a travel file for other cameras.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class LiveCameras:
         self._streams.stop()
 
     def _look(self) -> None:
-        """Process frames, in the thread."""
+        """Process frames; this runs in the thread."""
         with self._streams:
             for looked in self._kept.follow(self._streams, self._write, self._look_at):
                 self._tell(looked)

@@ -1,4 +1,4 @@
-"""Embed images of simultaneous requests in one batch."""
+"""Embed images from simultaneous requests in one batch."""
 
 import asyncio
 from collections import deque

@@ -63,7 +63,7 @@ class Feed:
 
 
 async def begun(parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Return a follower's stream after reading its first part, which counts the follower."""
+    """Return a follower's stream after reading its first part, so that the follower is counted."""
     await anext(parts)
     return parts
 
@@ -80,7 +80,7 @@ class Events(Feed):
         self._last = 0
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Send an event, its kind and its data, to all listeners."""
+        """Send an event of this kind, with its data, to all listeners."""
         self._last += 1
         text = json.dumps(data, ensure_ascii=False)  # without line breaks
         self._kept.append(
@@ -89,7 +89,7 @@ class Events(Feed):
         self._wake()
 
     async def listen(self, after: str | None = None) -> AsyncGenerator[bytes, None]:
-        """Return the text of the events after the one with the id `after`, by default of new ones.
+        """Return the text of the events after the id `after`, by default of new events.
 
         If the id is from before a restart, all stored events count as new.
         Raises Problem if there are too many listeners.

@@ -55,7 +55,7 @@ class Galleries:
         return await self._run(self._readers, ask)
 
     async def write(self, act: Callable[[Gallery], T]) -> T:
-        """Return act(gallery), called in the writer thread; its changes are then on the disk."""
+        """Return act(gallery), called in the writer thread; its changes are then on disk."""
 
         def acted(gallery: Gallery) -> T:
             try:
@@ -120,7 +120,7 @@ class Galleries:
     def _called(self, call: Callable[[Gallery], Any]) -> Any:
         """Call a function with the gallery of this thread.
 
-        After an error of the gallery, it is opened again, because its file may have been replaced.
+        After a gallery error, the gallery is opened again, because its file may have been replaced.
         """
         if not hasattr(self._opened, "gallery"):
             self._opened.gallery = self._open()
@@ -143,6 +143,6 @@ def in_every_thread(pool: ThreadPoolExecutor, count: int, act: Callable[[], None
 
 
 def first_search(gallery: Gallery) -> None:
-    """Run a search, so that the next one finds its data in memory."""
+    """Run a search, so that the next search finds its data in memory."""
     if width := gallery.width():
         gallery.search(np.eye(1, width, dtype=np.float32), 1)

@@ -103,7 +103,7 @@ def _answer(call: Call, found: Sequence[Found], threshold: float | None) -> dict
     answers="Identifications",
 )
 async def identify(call: Call) -> Answer:
-    """Return the person in each image, or in all of them together."""
+    """Return the person in each image, or in all images together."""
     features, which = await call.features(), call.which()
     people = [features] if call.parameters.get("together") else list(features)
     threshold = call.parameters.get("threshold")
@@ -204,7 +204,7 @@ async def list_cameras(call: Call) -> Answer:
     answers="Images",
 )
 async def add_images(call: Call) -> Answer:
-    """Add images with facts about them; the same image is added once."""
+    """Add images with facts about them; an image that is sent twice is added once."""
     more = call.parameters.get("where")
     about = stored_facts(About(**call.given(*CLIENT_FACTS), source=SOURCE, more=more))
     images = await call.images(keep=True)

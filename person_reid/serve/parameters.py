@@ -100,7 +100,7 @@ def number(kind: Callable[[str], Any], least: float, most: float) -> Callable[[s
 
 
 def yes_or_no(text: str) -> bool:
-    """Read true or false."""
+    """Return True for the text `true`, and False for `false`."""
     if text not in ("true", "false"):
         raise ValueError(f"expected true or false, found {text!r}")
     return text == "true"
@@ -113,7 +113,7 @@ def column(text: str) -> tuple[str, str]:
 
 
 def name_of(text: str) -> str:
-    """Read a non-empty name."""
+    """Return a name after checking that it is not empty."""
     if not text.strip():
         raise ValueError("expected a name")
     return text

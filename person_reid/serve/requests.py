@@ -96,7 +96,7 @@ def decoded(
     most_megapixels: int,
     keep: bool = False,
 ) -> list[SentImage]:
-    """Return the images in image files; only one at a time is in memory, and decoded if it fits.
+    """Return the images in image files, decoded one at a time while they fit within the limit.
 
     fit: turns an image into the network's input. keep: also return the files that store the images.
     Raises a Problem that lists the files that are not images, and a Problem for too many pixels in

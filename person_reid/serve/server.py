@@ -17,8 +17,8 @@ LENGTHS = {b"content-length", b"transfer-encoding"}  # a request may have only o
 class Connection(H11Protocol):
     """A connection that is closed if no complete request arrives, or to make room for others.
 
-    uvicorn alone waits forever for a head, and accepts no connection once it has no file handles
-    left.
+    uvicorn alone waits forever for a request's head, and accepts no connection once it has no file
+    handles left.
     """
 
     since = 0.0  # when the connection was last used, by the clock of the event loop
@@ -78,7 +78,7 @@ class Connection(H11Protocol):
         self.waiting, self.since = None, self.loop.time()
 
     def _wait_for_reader(self, before: float) -> None:
-        """Close the connection if the client has read nothing since."""
+        """Close the connection if the client has read nothing since the last check."""
         left = self.transport.get_write_buffer_size()
         if left >= before:
             self.transport.abort()

@@ -1,6 +1,6 @@
 """Operations on sightings, the tracks of an index, and people across cameras.
 
-People are linked as by tools/across.py.
+People are linked as in tools/across.py.
 """
 
 from collections import Counter
@@ -157,7 +157,7 @@ async def link_tracks(call: Call) -> Answer:
 
 @operation("PUT /v1/across", role="write", takes=LINKING, answers="LinkedTracks")
 async def record_links(call: Call) -> Answer:
-    """Link the tracks into people, and record the person of each image, as --apply does."""
+    """Link the tracks into people, and record the person in each image, as --apply does."""
 
     def record(gallery: Gallery) -> Response:
         with call.service.audit.line(call.who, "across") as line:

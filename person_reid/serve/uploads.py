@@ -55,7 +55,7 @@ def store(content: bytes, path: Path) -> None:
 def remove_unlisted(index: Gallery) -> int:
     """Delete images that a killed service had stored but not acknowledged. Return their number.
 
-    The newest ones stay, because another service may be adding them.
+    The newest images are kept, because another service may be adding them.
     """
     folder = folder_beside(index.file, SOURCE) if index.file else Path()
     names = [path for path in folder.glob("*.png") if UPLOAD_NAME.fullmatch(path.name)]

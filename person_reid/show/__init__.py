@@ -1,1 +1,1 @@
-"""Draw curves, rankings, heat maps, histograms, feature maps, and a report of them all."""
+"""Draw curves, rankings, heat maps, histograms, feature maps, and a report with all of them."""

@@ -99,7 +99,7 @@ def draw_cmc(
 
 
 def _shortest(names: Sequence[str]) -> dict[str, str]:
-    """Return {name: at most MOST_NAME_LETTERS of it}, or more if names would become equal."""
+    """Return {name: short name}, of at most MOST_NAME_LETTERS unless names would become equal."""
     longest = max([MOST_NAME_LETTERS, *map(len, names)])
     return next(
         short
@@ -110,7 +110,7 @@ def _shortest(names: Sequence[str]) -> dict[str, str]:
 
 
 def _label(name: str, seeds: Seeds, look: Look) -> str:
-    """Return `resnet50: Rank@1 91.2, mAP 75.0`, for several seeds with their deviation and n."""
+    """Return `resnet50: Rank@1 91.2, mAP 75.0`, for several seeds with deviations and n."""
     first = with_deviation([100 * metrics.rank(1) for metrics in seeds], 1)
     figures = f"Rank@1 {first}, mAP {with_deviation([100 * metrics.mAP for metrics in seeds], 1)}"
     if len(seeds) > 1:

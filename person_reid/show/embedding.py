@@ -132,8 +132,8 @@ def draw_embedding(
 ) -> None:
     """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
 
-    Up to MOST_NAMED identities have their number or name beside them, in their colour. Colours
-    repeat after ten identities, and shapes after twelve cameras.
+    Up to MOST_NAMED identities have their number or name beside their points, in their colour.
+    Colours repeat after ten identities, and shapes after twelve cameras.
 
     words: the names for the numbers of labels and cameras.
     """

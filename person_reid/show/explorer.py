@@ -3,7 +3,7 @@
     views = describe_result(query, gallery, [rank("cosine", query, gallery)])
     write_explorer("look", images_of(query, gallery), "market.mat", views)
 
-Browsers do not let a page on the disk read other files, except as scripts and images. Numbers are
+Browsers do not let a page on disk read other files, except as scripts and images. Numbers are
 therefore in scripts, data/*.js, which pass base64 or JSON to a function of the page
 (templates/explorer/data.js), and photographs are tiles of large JPEG files, sheets/*.jpg.
 """
@@ -74,12 +74,12 @@ def write_explorer(
     An older explorer is replaced.
 
     title: the page's title.
-    views: the result of describe_result, without which the page shows no metrics, and under
-    "labels" that of describe_proposals.
+    views: the result of describe_result, without which the page shows no metrics; under "labels",
+    the result of describe_proposals.
     test_dir: the folder that holds query and gallery, if the images have moved.
 
     Returns a line for each image that cannot be read and becomes a grey tile. Raises UserError if
-    no image can be read, if `save` is a folder of something else, or if there are too many images
+    no image can be read, if `save` is a folder with other content, or if there are too many images
     for one file.
     """
     views = {"rankings": [{"name": printable(title), "width": LISTED}]} | dict(views or {})
@@ -209,7 +209,7 @@ def describe_ranking(ranking: RankedGallery) -> dict[str, Any]:
 def describe_thresholds(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> dict[str, Any]:
-    """Return how many pairs each threshold accepts, and the thresholds of tools/threshold.py."""
+    """Return how many pairs each threshold accepts, and the thresholds from tools/threshold.py."""
     pairs = pair_similarities(query, gallery, ignore_cameras)
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
@@ -251,14 +251,14 @@ def to_square(points: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
 
 
 def packed_array(values: npt.NDArray[Any]) -> dict[str, str]:
-    """Return an array as the name of JavaScript's type and base64, little-endian."""
+    """Return the name of an array's JavaScript type, and its values in base64, little-endian."""
     kind = f"{values.dtype.kind}{values.dtype.itemsize}"
     content = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
     return {"type": TYPES[kind], "base64": base64.b64encode(content).decode("ascii")}
 
 
 def write_script(path: Path, name: str, content: object) -> None:
-    """Write `receive("name", …);`.
+    """Write a script with the call `receive("name", …);`.
 
     The content cannot end the script or a comment in it, because < is escaped.
     """
@@ -267,7 +267,7 @@ def write_script(path: Path, name: str, content: object) -> None:
 
 
 def is_one_file(save: str | Path) -> bool:
-    """Return whether an explorer is a single file, by the ending of its name."""
+    """Return whether an explorer is a single file, judging by the ending of its name."""
     return Path(save).suffix.lower() in ONE_FILE
 
 

@@ -36,8 +36,9 @@ class ExplorerImages:
     features: (N, D). paths: N file names. people, cameras: N names; NO_NAME if nothing is known.
     queries: how many of them are queries; if there are none, any image can be a query. listed: N
     names for a list that other commands read; by default, short_paths. commands: terminal commands
-    that search these images with another picture. further: {column: value} of the further columns
-    of each of the N images, if known. words: the names for the numbers of people and cameras.
+    that search these images with another picture. further: for each of the N images, {column:
+    value} for its further columns, if known. words: the names for the numbers of people and
+    cameras.
     """
 
     features: Features

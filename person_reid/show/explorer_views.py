@@ -69,7 +69,7 @@ def rank(
     scores: Callable[[int, int], Any] | None = None,
     ignore_cameras: bool = False,
 ) -> RankedGallery:
-    """Return the RankedGallery by these scores, by default by the cosines of the features.
+    """Return the RankedGallery for these scores; by default, they are the features' cosines.
 
     scores, ignore_cameras: see metrics.evaluate. Raises UserError as metrics.evaluate does.
     """
@@ -115,7 +115,7 @@ def cosines(
 
 
 def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
-    """Return the proposals of a list of tools/label_errors.py, each with strips of images.
+    """Return the proposals in a list from tools/label_errors.py, each with strips of images.
 
     Strips show the proposal's images and the IMAGES_OF_STRIP nearest of all other images, of the
     images with the same label, of the images with the proposed identity, and of the images that the

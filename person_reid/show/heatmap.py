@@ -82,8 +82,8 @@ def activations(
 
     bank: uint8 (N, H, W, 3).
 
-    A network with branches has a map for each; any other network has one, named "". The heat at a
-    position is
+    A network with branches has a map for each; any other network has one map, named "". The heat at
+    a position is
 
         Σ_c A_c², the energy of the feature map A there,
 
@@ -150,7 +150,8 @@ def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) 
     A map is returned unchanged.
 
     size: (height, width) of the images. prefix: the number of tokens before the patch tokens, None
-    if unknown. The grid is the one with N square patches. Raises UserError if there is none.
+    if unknown. The grid is the one with N square patches. Raises UserError if there is no such
+    grid.
     """
     count = maps.shape[2]
     if maps.shape[3] != 1 or count <= 1:

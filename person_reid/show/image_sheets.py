@@ -1,4 +1,4 @@
-"""Sheets of images: the answers of a search, doubtful labels, and clusters of unlabelled images.
+"""Sheets of images: the answers to a search, doubtful labels, and clusters of unlabelled images.
 
 draw_found(queries, answers, "found.png", threshold=0.7)
 """
@@ -88,7 +88,7 @@ def draw_doubtful(
     save: str | Path,
     look: Look = SCREEN,
 ) -> None:
-    """Draw the images `shown`, positions among N, to an image file, one row each.
+    """Draw the images `shown`, positions among N, to an image file, each in its own row.
 
     paths, features, labels, cameras: of N images. found: their LabelErrors. Red frames mark the
     nearest images with the label, and green frames the nearest images with the proposed identity.

@@ -46,7 +46,8 @@ def label_points(
 ) -> None:
     """Place labels near their points where they cover the least, after everything else is drawn.
 
-    dots: (N, 2), in the axes' own coordinates. lines: (L, 2), points on lines, which matter less.
+    dots: (N, 2), in the axes' own coordinates. lines: (L, 2), points on lines, which matter less
+    than dots.
     """
     size = matplotlib.rcParams["legend.fontsize"]
     figure.draw_without_rendering()  # determines the positions of the axes
@@ -95,7 +96,7 @@ def label_points(
 
 
 def _faults(axes: Axes, boxes: Points, dots: Points, lines: Points, point: float) -> Points:
-    """Return how bad each of the boxes (K, 4) is for a label, ignoring other labels: (K,)."""
+    """Return penalties (K,) for a label in each of the boxes (K, 4), ignoring other labels."""
     borders = axes.get_window_extent()
     outside = ((boxes[:, :2] < borders.p0) | (boxes[:, 2:] > borders.p1)).any(axis=1)
     faults = OUTSIDE * outside + np.arange(len(boxes)) // len(DIRECTIONS) * 0.3

@@ -236,7 +236,7 @@ def _of(stays: Sequence[Stay], camera: str) -> list[Stay]:
 
 
 def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float, after: float) -> None:
-    """Draw a bar with the number of its person inside, or beside it if there is room.
+    """Draw a bar with the number of its person inside it or beside it, wherever it fits.
 
     inch: how many seconds an inch shows. after: when the next bar begins.
     """

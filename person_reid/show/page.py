@@ -41,7 +41,7 @@ def html_section(title: str, *content: Markup, remark: str = "") -> Markup:
 def chart(
     draw: Callable[..., Any], description: str, widest: float = 68, wide: bool = False
 ) -> Markup:
-    """Return a drawing in both themes; the reader's screen picks one.
+    """Return a drawing in both themes; the reader's settings choose one of them.
 
     draw(path, look=…): writes an SVG.
     description: text for people who cannot see the drawing.

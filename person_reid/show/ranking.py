@@ -1,4 +1,4 @@
-"""Rank the gallery for a query, and draw it: right images are green with ✓, wrong ones red with ✗.
+"""Rank the gallery for a query, and draw the ranking: right images green (✓), wrong images red (✗).
 
 query, gallery = load_result("pytorch_result.mat", paths=True)
 path, matches, _ = look_up(query, gallery, 777)
@@ -31,7 +31,7 @@ Folder = str | Path | None  # the folder of query and gallery; None if images ha
 
 @dataclass(frozen=True)
 class Match:
-    """One gallery image of a ranking.
+    """One gallery image in a ranking.
 
     index: its position in the gallery; similarity: the cosine, -1 to 1; rank: from 1.
     accepted: whether it is similar enough to count as the same person. words: the names for the

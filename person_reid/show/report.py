@@ -113,7 +113,7 @@ def thresholds_section(tested: Tested) -> Markup:
 
 
 def map_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
-    """Return a map of the features of the people with the most images."""
+    """Return a map of features for the people with the most images."""
     images = choose(tested.query, tested.gallery)
     points, method = project(images.features)
     people = counted(len(np.unique(images.labels)), "person", "people")

@@ -122,7 +122,7 @@ def picture(
 
     save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: see Figure.
 
-    A text of --labels may contain mathematics, such as OSNet$_{0.25}$. Other texts are drawn
+    A text from --labels may contain mathematics, such as OSNet$_{0.25}$. Other texts are drawn
     literally, because file names may contain dollar signs. Letters that FONT lacks are drawn in
     other fonts of this computer, or as boxes, and the log reports them.
 
@@ -180,7 +180,7 @@ def panels(
     narrowest: float = NARROWEST,
     below: float = 0,
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Yield a figure and the axes of its panels, and write it after the block, see picture.
+    """Yield a figure and the axes of its panels, and write it after the block; see picture.
 
     size: width and height of a panel on a screen, in inches. columns: by default, all panels are
     side by side.
@@ -263,7 +263,7 @@ def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
 
 
 def relabel(figure: Figure, look: Look) -> None:
-    """Replace the texts in all legends of a figure with the texts of --labels, see own_or."""
+    """Replace the texts in all legends of a figure with those from --labels; see own_or."""
     texts = [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
     names = list(dict.fromkeys(text.get_text() for text in texts))
     own = dict(zip(names, own_or(names, look.labels), strict=True))
@@ -297,9 +297,9 @@ def decimals(value: float) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return text of at most `most` characters, where `most` is at least three.
+    """Return a text with at most `most` characters, where `most` is at least three.
 
-    Longer text loses its middle, as in `resnet50…lr_0.05`.
+    A longer text loses its middle, as in `resnet50…lr_0.05`.
     """
     return (
         text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
@@ -370,7 +370,7 @@ def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
 
 @cache
 def _family(letter: str) -> str | None:
-    """Return a font that has a letter: FONT, else one of this computer, else None.
+    """Return a font that has a letter: FONT, or else a font on this computer, or else None.
 
     A font that was installed after matplotlib listed the fonts is added to its list.
     """

@@ -57,11 +57,11 @@ class OpenedDetector(NamedTuple):
 class DetectorFile:
     """A detector in a file.
 
-    device: where ONNX Runtime runs it. form: a key of FORMATS_OF_DETECTORS that fits the shapes of
-    the outputs; by default, the outputs decide, and the format is logged. person: the class of
-    people.
-    least: the lowest score of a box to return; the thousands of weaker ones are never compared.
-    Raises UserError if the file is not a detector, or has an unknown format.
+    device: the device on which ONNX Runtime runs it. form: a key of FORMATS_OF_DETECTORS that fits
+    the shapes of the outputs; by default, the outputs decide, and the format is logged. person: the
+    class of people.
+    least: the lowest score of a box to return; boxes with lower scores, often thousands, are never
+    compared. Raises UserError if the file is not a detector, or has an unknown format.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class DetectorFile:
         return width or free[0], height or free[1]
 
     def _fitted(self, frame: Frame) -> tuple[Values, Values, Values]:
-        """Return a frame as a picture (h, w, 3), with its scale (2,) and offset (2,) in it."""
+        """Return a picture (h, w, 3) of a frame; the frame's scale (2,) and offset (2,) in it."""
         whole = np.array(size_of(frame))
         if not self.form.letterbox:
             free = np.maximum(np.round(whole * max(FREE_SIZE) / whole.max() / 32), 1) * 32

@@ -3,7 +3,8 @@
 Most formats are tables of boxes with scores. The shapes show how a table can be read, and the
 values show which of these readings is right.
 
-To add a format, add an entry to the table, and its name to DETECTOR_FORMATS in config/detector.py.
+To add a format, add an entry to FORMATS_OF_DETECTORS, and its name to DETECTOR_FORMATS in
+config/detector.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,8 +40,8 @@ class DetectorFormat:
     the class of people. letterbox: where a frame that keeps its shape is padded: "end", "both", or
     "" for a stretched frame. bgr: whether the colours are in the order blue, green, red. scale: the
     divisor of a picture's values.
-    normalize: whether ImageNet's mean and deviation are then removed. overlapping: whether several
-    boxes of one person still have to be suppressed.
+    normalize: whether the values are then normalised by ImageNet's mean and deviation. overlapping:
+    whether several boxes of one person still have to be suppressed.
     """
 
     fits: Callable[[Outputs, Size], bool]
@@ -105,12 +106,12 @@ def _are_shares(values: Values) -> bool:
 
 
 def _beyond_cells(values: Values, size: Size) -> bool:
-    """Return whether values are pixels, since an offset never spans so many cells."""
+    """Return whether values must be pixels: an offset never spans so many cells."""
     return bool(np.abs(values).max() > max(size) / STRIDES[0])
 
 
 def table_of(outputs: Outputs, size: Size) -> Table | None:
-    """Return the table in outputs, or None if they hold none."""
+    """Return the table in outputs, or None if they contain no table."""
     if len(outputs) == 2:
         return _table_of_two(outputs)
     values = next(iter(outputs.values()))
@@ -172,8 +173,9 @@ def _table(
 ) -> DetectorFormat:
     """Return the format of a table.
 
-    laid, boxes_are, rest_is: see Table; "object, scores" looks like "scores". only: a further test,
-    which excludes formats with similar values. how: further arguments of DetectorFormat.
+    laid, boxes_are, rest_is: see Table; the values of "object, scores" and "scores" look alike.
+    only: a further test, which excludes formats with similar values. how: further arguments of
+    DetectorFormat.
     """
     paired = laid[0].startswith("boxes")
 

@@ -1,4 +1,4 @@
-"""Find people in frames with detectors: by name, from files, or custom.
+"""Find people in frames with a detector: a published one, a file, or a custom function.
 
 detector = open_detector(DetectorOptions(detector="people.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)                        # uint8 (H, W, 3), RGB
@@ -54,9 +54,9 @@ BoxScores = npt.NDArray[np.float32]  # (N,), from 0 to 1
 
 
 def open_yolox(name: str, device: torch.device) -> DetectorFile:
-    """Return a detector of YOLOX_DETECTORS; its file is downloaded at first use.
+    """Return a detector from YOLOX_DETECTORS; its file is downloaded at first use.
 
-    Raises a UserError that names the file and its place if it cannot be downloaded, or if a
+    Raises a UserError that names the file and its folder if it cannot be downloaded, or if a
     different file has its name.
     Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430.
     """
@@ -80,10 +80,10 @@ def open_yolox(name: str, device: torch.device) -> DetectorFile:
 
 
 class TorchvisionDetector:
-    """A detector of torchvision; its weights are downloaded at first use.
+    """A detector from torchvision; its weights are downloaded at first use.
 
-    name: a key of TORCHVISION_DETECTORS. Raises a UserError that names the file and its place if it
-    cannot be downloaded.
+    name: a key of TORCHVISION_DETECTORS. Raises a UserError that names the file and its folder if
+    it cannot be downloaded.
 
     Howard et al., Searching for MobileNetV3, ICCV 2019; Ren et al., Faster R-CNN, NeurIPS 2015; Li
     et al., Benchmarking Detection Transfer Learning with Vision Transformers, 2021.
@@ -166,8 +166,8 @@ def register_detector(name: str, open_one: OpenDetector) -> None:
 def open_detector(options: DetectorOptions, device: torch.device) -> CheckedDetector:
     """Return the detector that the options name.
 
-    Raises UserError for an unknown name, for missing weights or a missing file, and for options of
-    a detector file without such a file.
+    Raises UserError for an unknown name, for missing weights or a missing file, and for options
+    that only a detector file accepts.
     """
     detector, least = _opened(options, device), options.detector_score
     if isinstance(detector, DetectorFile):
@@ -196,10 +196,10 @@ def _opened(options: DetectorOptions, device: torch.device) -> Detector:
 class CheckedDetector:
     """A detector whose boxes a tracker can use: finite, within the frame, not too many.
 
-    detector: the detector to check. name: its name, for messages. least: the lowest score of a box
-    that counts.
+    detector: the detector to check. name: its name, for messages. least: the lowest score of the
+    boxes to return.
 
-    tiles: see whole_and_tiles; 0 for the whole frame alone.
+    tiles: see whole_and_tiles; 0 to use only the whole frame.
     found, covering: how many boxes are usable, and how many of these cover the frame. unusable,
     surplus: how many boxes were skipped because they are unusable or too many.
     """

@@ -68,12 +68,12 @@ class TrackImage:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The people in a frame, and news of their tracks.
+    """The people in a frame, and news about their tracks.
 
     began: the time of the camera's first frame. boxes: (N, 4). scores: (N,).
-    tracks: (N,), -1 for a box without a track. people: (N,), 0 for a person not yet known. images:
-    the images that were embedded. said: what is new, also about tracks in other cameras. ended: the
-    tracks that have ended.
+    tracks: (N,), -1 for a box without a track. people: (N,), 0 for a person not yet identified.
+    images: the images that were embedded. said: new and corrected identifications, also of tracks
+    in other cameras. ended: the tracks that have ended.
     """
 
     camera: str

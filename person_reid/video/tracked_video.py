@@ -53,9 +53,9 @@ class TrackedVideo:
     """The people found in a video.
 
     frames: the number of processed frames. boxes, tracks: how many the track file holds. broken:
-    the numbers of frames that cannot be decoded. left_out: a description of irregular boxes. whole:
-    whether each packet of a video held one frame, so that a later call can count the frames without
-    decoding them.
+    the numbers of the frames that cannot be decoded. left_out: a description of irregular boxes.
+    whole: whether each packet of a video held one frame, so that a later call can count the frames
+    without decoding them.
     """
 
     frames: int
@@ -106,7 +106,7 @@ def track_video(
 
 
 def check_replaced(place: Path, path: Path) -> None:
-    """Raise UserError if the content of a video has changed since it was tracked beside `path`."""
+    """Raise UserError if a video has changed since it was tracked into the folder of `path`."""
     for file in sorted(path.parent.glob("*.json")):
         record = _record(file)
         if record["place"] == str(real(place)) and file != path.with_suffix(".json"):
@@ -149,7 +149,7 @@ def _known(path: Path, made_of: Mapping[str, Any]) -> TrackedVideo | None:
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """Return the record of a track file. Raises UserError for anything else."""
+    """Return the record of a track file from its JSON file. Raises UserError if it is damaged."""
     try:
         record: dict[str, Any] = parse_json(text_of(file, SETTINGS_BYTES, "the notes of tracks"))
         TrackedVideo(**record["found"])
@@ -223,7 +223,7 @@ def _write(
     boxes: FoundBoxes,
     scores: BoxScores,
 ) -> int:
-    """Write the boxes of a frame that belong to confirmed tracks, and return their number."""
+    """Write those boxes of a frame that belong to confirmed tracks, and return their number."""
     lines = [
         line_of_track(frame, identities[track], box, score)
         for track, box, score in zip(tracks.tolist(), boxes, scores, strict=True)
@@ -236,7 +236,7 @@ def _write(
 def features_of_boxes(
     embed: EmbedCrops, frame: Frame, boxes: FoundBoxes, scores: BoxScores, tracker: Tracker
 ) -> Features | None:
-    """Return the features (N, D) of boxes, zeros for low scores, or None if all are low."""
+    """Return the features (N, D) of boxes, zeros for low scores, or None if all scores are low."""
     some = np.flatnonzero(scores >= min(tracker.options.track_score, tracker.options.new_score))
     if not len(some):
         return None

@@ -5,8 +5,8 @@
         identities = tracker.update(*detect(frame), seconds=1 / 25)     # (N,), or -1 for no track
 
 Boxes with a high score are linked first, to the tracks predicted there. The remaining tracks can
-continue with a box of low score. A half-hidden person has one; so does the background, but seldom
-where a track is expected. An unlinked box with a high score begins a track.
+continue with a box of low score. A half-hidden person gets such a box; so does the background, but
+seldom where a track is expected. An unlinked box with a high score begins a track.
 
 If the boxes have features, a track and a box that overlap are linked first by the sum of their
 overlap and their similarity. The similarity is the cosine c of their features on the camera's own
@@ -60,7 +60,7 @@ class Tracks:
 
     @classmethod
     def begun(cls, boxes: Array, features: Array, before: int = 0) -> "Tracks":
-        """Return new tracks, each with one box of (T, 4) and its feature of (T, D).
+        """Return new tracks, one for each of the boxes (T, 4), with their features (T, D).
 
         before: how many tracks began earlier.
         """
@@ -186,7 +186,7 @@ class Tracker:
             self._cosines[kind] += found.sum(), len(found)
 
     def _has_scale(self) -> bool:
-        """Return whether there are enough pairs, and strangers look less alike than one person."""
+        """Return whether there are enough pairs, with a lower mean cosine for strangers."""
         enough = bool((self._cosines[:, 1] >= LEAST_PAIRS).all())
         return enough and np.diff(self._cosines[:, 0] / self._cosines[:, 1]).item() > LEAST_APART
 

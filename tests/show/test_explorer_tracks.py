@@ -191,7 +191,7 @@ def test_links_are_cut_joined_and_exported_in_a_browser(shared_browser, page, tm
     assert [text[:11] for text in browser.texts(names)][:2] == ["person 0001", "person 0005"]
     browser.choose("#walkers article:nth-of-type(2) input", 2)
     browser.click('#walkers article:nth-of-type(2) [data-act="join"]')
-    assert "c1 track 1 and c0 track 2 share a moment" in browser.texts("#walkers .twice")[0]
+    assert "c1 track 1 and c0 track 2 overlap in time" in browser.texts("#walkers .twice")[0]
     browser.click("#walkers .twice button")
     assert "person 0005" not in [text[:11] for text in browser.texts(names)]
     assert browser.texts("#walked") == ["4 people, 2 checked, 1 track moved"]

@@ -101,7 +101,7 @@ class Default:
 
 
 def examples() -> list[tuple[str, set[str]]]:
-    """Return a link to each section of the guides, and the words of its code.
+    """Return a link to each section of the guides, and the words in its code.
 
     Sections that use a name in blocks of Python precede those that mention it in their text.
     """

@@ -106,7 +106,7 @@ class Browser:
         return self.page.locator(selector).all_text_contents()
 
     def saved(self, selector: str, folder: Path) -> Path:
-        """Return the file that a click on an element downloads, in a folder."""
+        """Click on an element, and return the file that it downloads into a folder."""
         with self.page.expect_download() as download:
             self.click(selector)
         path = folder / download.value.suggested_filename

@@ -48,7 +48,7 @@ FOREIGN_NETWORKS = [
 def costs(
     recipes: Iterable[Recipe], records: list[dict[str, Any]], lines: Iterable[dict[str, Any]]
 ) -> list[Cost]:
-    """Return the networks that have a cost and an accuracy, by their multiply-adds.
+    """Return the networks that have a cost and an accuracy, sorted by their multiply-adds.
 
     lines: the lines of docs/costs.jsonl. The accuracy is the mean over the seeds of a recipe's last
     runs, or the published accuracy if the recipe was never run.
@@ -111,7 +111,7 @@ def _point(row: Cost, cost: float) -> Point:
 def short_name(name: str) -> str:
     """Return the name of a network in a picture whose colours show the families.
 
-    `x0.25, ImageNet` for `OSNet x0.25, from ImageNet`.
+    For example, `OSNet x0.25, from ImageNet` becomes `x0.25, ImageNet`.
     """
     name = re.sub(r"^(OSNet |Intel's person-reidentification-)", "", name)
     name = re.sub(r" from random weights| without a GPU|(?<=distilled) on a laptop", "", name)

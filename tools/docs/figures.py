@@ -20,7 +20,7 @@
     <!-- = results.md: Accuracy and cost: ResNet-50: mAP -->71.6<!-- / -->
         the cell of a table below a heading of a page in docs/: its row, its column
 
-The runs of a recipe that count are those with the same flags and changes as its last run.
+Of a recipe's runs, only those with the same flags and changes as its last run are used.
 """
 
 import json

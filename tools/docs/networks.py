@@ -1,7 +1,7 @@
 """Write the list of networks, and the tables of published networks for docs.
 
 The list is person_reid/models/networks.txt, which `python model.py` prints. The tables are in
-docs/published-networks.md. Every network of the list is built to count its parameters and
+docs/published-networks.md. Every network in the list is built to count its parameters and
 multiply-adds.
 
 python tools/docs/networks.py

@@ -87,7 +87,7 @@ def _pieces(page: str) -> Iterator[tuple[str, str]]:
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the cells of a piece of text, a new one at each heading.
+    """Yield the cells of a piece of text, a new cell at each heading.
 
     SET_UP comes before the first section.
     """

@@ -161,7 +161,7 @@ def table(options: list[DeclaredOption]) -> list[str]:
 
 
 def row(each: DeclaredOption) -> str:
-    """Return the table row of an option."""
+    """Return the table row for an option."""
     flag = (each.about.flags or (f"--{each.name}",))[0]
     if each.about.positional:
         flag = each.about.metavar or each.name

@@ -61,7 +61,7 @@ def update(records: list[dict[str, Any]]) -> None:
 
 
 def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> str:
-    """Return the table of the README: our networks beside published ones, sorted by mAP.
+    """Return the table for the README: our networks beside published ones, sorted by mAP.
 
     Numbers of parameters are from docs/costs.jsonl, without the classifier. The minutes are for the
     first seed.

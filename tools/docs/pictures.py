@@ -168,7 +168,7 @@ def mislabelled(place: Path) -> Path:
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Return one picture of pictures of equal height, side by side and together WIDTH wide."""
+    """Return a picture that shows pictures of equal height side by side, WIDTH wide in total."""
     shapes = [picture.width / picture.height for picture in pictures]
     height = (WIDTH - PICTURE_GAP * (len(pictures) - 1)) / sum(shapes)
     row = Image.new("RGB", (WIDTH, round(height)), "white")
@@ -180,7 +180,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def stacked(rows: Sequence[Image.Image]) -> Image.Image:
-    """Return one picture of the rows, of equal width, below one another."""
+    """Return a picture that shows the rows, of equal width, below one another."""
     height = sum(row.height for row in rows) + PICTURE_GAP * (len(rows) - 1)
     sheet = Image.new("RGB", (WIDTH, height), "white")
     top = 0

@@ -59,7 +59,7 @@ def results_table(
 ) -> str:
     """Return a row for each recipe that was run, and for each set of changes to it.
 
-    The record of a recipe that has changed since does not count. Empty columns are omitted.
+    Records of earlier versions of a recipe are ignored. Empty columns are omitted.
     """
     rows = [row for recipe in recipes for row in recipe_rows(recipe, records, linked)]
     if not rows:

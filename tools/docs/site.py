@@ -1,4 +1,4 @@
-"""Hooks of mkdocs.yml: the repository's pages at their paths, and the API from docstrings.
+"""Hooks for mkdocs.yml: the repository's pages at their paths, and the API from docstrings.
 
 `make site` builds the site. The pages keep their places in the repository, so a link between
 README.md, docs/, recipes/ and benchmarks/ leads to the same place in both.

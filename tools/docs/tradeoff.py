@@ -104,7 +104,7 @@ def _front(points: Sequence[Point]) -> Any:
 
 
 def _along(front: Any) -> Any:
-    """Return points on the steps between those of a front."""
+    """Return points along the steps between the points of a front."""
     steps = np.repeat(front, 2, axis=0)
     steps = np.stack([steps[1:, 0], steps[:-1, 1]], axis=1)  # right, then up
     shares = np.linspace(0, 1, 30)[:, None, None]

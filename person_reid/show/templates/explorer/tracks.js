@@ -126,7 +126,7 @@ function askTwice(button, both) {
   button.closest("article").querySelector(".twice")?.remove();
   const sure = actButton("Same person twice", { ...button.dataset, twice: "yes" });
   button.parentElement.after(element("p", { className: "buttons twice" },
-    `${both.map(nameOfTrack).join(" and ")} share a moment, and their boxes touch. If a detector saw one person twice:`, sure));
+    `${both.map(nameOfTrack).join(" and ")} overlap in time, and their boxes touch. If a detector saw one person twice:`, sure));
 }
 
 function actButton(textContent, data, title = "") {
