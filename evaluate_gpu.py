@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compute the same as evaluate.py, on an accelerator if there is one.
+"""Compute the same metrics as evaluate.py, on an accelerator if there is one.
 
     python evaluate_gpu.py
     torchrun --nproc_per_node 2 evaluate_gpu.py             # two processes share the queries

@@ -92,7 +92,7 @@ class World:
         return select_device(self.gpu(gpu_ids))
 
     def sum(self, values: Values) -> Values:
-        """Return the sum of a tensor or a NumPy array over all processes, the same on each."""
+        """Return the sum of a tensor or an array over all processes, the same on each process."""
         if self.size == 1:
             return values
         total = torch.as_tensor(values).clone()

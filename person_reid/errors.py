@@ -1,4 +1,4 @@
-"""Errors that a user can fix, and the messages of all others."""
+"""Errors that a user can fix, and the messages of all other errors."""
 
 import errno
 import re

@@ -112,7 +112,7 @@ def real(path: str | Path) -> Path:
 
 
 def check_way(folder: str | Path) -> None:
-    """Raise NotADirectoryError, naming the file, if one stands where a folder is needed.
+    """Raise NotADirectoryError, naming the file, if a file is where a folder is needed.
 
     It writes nothing, so it can be called before the work. make_folder calls it, as do the commands
     that make their folder only after images have been decoded or drawn.
@@ -314,7 +314,7 @@ def _written_at(path: str | Path) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file in UTF-8, whole or not at all; names of files in it keep their bytes."""
+    """Write a file in UTF-8, whole or not at all; file names in it keep their bytes."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
@@ -325,7 +325,7 @@ def write_json(path: str | Path, content: object) -> None:
 
 
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file in UTF-8, whole or not at all; names of files in it keep their bytes."""
+    """Write a CSV file in UTF-8, whole or not at all; file names in it keep their bytes."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(csv_text([header, *rows]).encode("utf-8", "surrogateescape"))
 

@@ -148,7 +148,7 @@ def figures(linked, truth, fps):
 
 
 def counts_of(linked, fps):
-    """Return the number of people in all cameras and in each camera, with its range, if any."""
+    """Return the numbers of people in all cameras and in each, with the numbers' ranges, if any."""
     cells = defaultdict(lambda: "0")
     for each in count_people(linked):
         ends = [each.fewest, each.most]

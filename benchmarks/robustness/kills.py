@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill processes while they write, and compare their output with that of undisturbed ones.
+"""Kill processes while they write, and compare their output with an undisturbed process's.
 
     python benchmarks/robustness/kills.py
     python benchmarks/robustness/kills.py --what trainings forgetting --kills 20 --seed 1

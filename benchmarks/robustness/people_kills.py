@@ -73,7 +73,7 @@ def main(argv=None):
 
 
 def state_of(folder):
-    """Return {name: content} of a folder, with the images of its gallery instead of its files."""
+    """Return {name: content} of a folder, with the gallery's images in place of its files."""
     state: dict[object, object] = {
         name: content for name, content in contents(folder).items() if ".index" not in name
     }

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the service when it is idle, and while cameras add images and old ones are forgotten.
+"""Measure the service when idle, and while cameras add images and old images are forgotten.
 
     python benchmarks/speed/busy_service.py
     python benchmarks/speed/busy_service.py --images 20000 --minutes 0.2          # a short try

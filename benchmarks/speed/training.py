@@ -119,7 +119,7 @@ def suite_step(config):
 
 
 def unfused_loop(options, flags):
-    """Return what suite_loop returns, with PyTorch's layers instead of fused ones."""
+    """Return what suite_loop returns, with PyTorch's layers instead of fused layers."""
     with patch("person_reid.training.step.fuse", lambda *_: False):
         return suite_loop(options, flags)
 

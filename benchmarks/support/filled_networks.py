@@ -47,7 +47,7 @@ def authors_weights(record: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def family_entry(record: dict[str, Any]) -> str:
-    """Add a shrunken network to the table of families if the record has one; return its name."""
+    """Return the network's name; a shrunken network is first added to the table of families."""
     changes = dict(record["changes"])
     if not changes:
         return record["backbone"]

@@ -25,7 +25,7 @@ CAMERAS = 6
 
 
 def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
-    """Write a result file of synthetic people, who vary as much as real ones.
+    """Write a result file of synthetic people, who vary as much as real people.
 
     Identity sizes follow a power law, some identities are tight and some loose, and cameras shift
     every feature. A fifth of the gallery is junk and a seventh are distractors, as in Market-1501.
@@ -135,7 +135,7 @@ def best_and_result(work, times=3):
 
 
 def machine():
-    """Return a line for the docs: on what machine this was measured, when, and how busy it was."""
+    """Return a line for the docs: the machine, the date and the load of this measurement."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
         f"{date.today()}, {os.cpu_count()} cores of {platform.machine()}{load}, "

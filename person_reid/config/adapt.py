@@ -106,5 +106,5 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
 
     @property
     def learning_rates(self) -> tuple[float, float, float]:
-        """A single rate for the whole network, because it has no new head."""
+        """A single rate for the whole network, because the network has no new head."""
         return self.lr, self.lr, self.lr

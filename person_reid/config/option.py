@@ -282,7 +282,7 @@ class Options:
         del cls.__setattr__, cls.__delattr__
 
     def __new__(cls, *_: Any, **values: Any) -> "Self":
-        """Reject a mistyped name, and suggest the right one, which Python's own error would not."""
+        """Reject a mistyped name, and suggest the right name, unlike Python's own error."""
         known = [each.name for each in fields(cls)]  # type: ignore[arg-type]
         for name in values:
             if name not in known:

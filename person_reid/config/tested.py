@@ -98,7 +98,7 @@ class Description(
     title="description of a weight file's network; for a run, it must agree with opts.yaml",
     declare=declare_layers,
 ):
-    """The layers of the network: the training options that describe it.
+    """The layers of the network: the training options that describe them.
 
     A run is described by its opts.yaml, with which these options must agree. For a weight file, the
     feature follows the neck if neck, head or linear_num is given, and is otherwise the backbone's.

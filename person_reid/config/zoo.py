@@ -123,7 +123,7 @@ class Published:
 
     @property
     def file_names(self) -> list[str]:
-        """Return the possible local names of its file, the preferred one first."""
+        """Return the possible local names of its file, the preferred name first."""
         known = PurePosixPath(self.file).name
         ending = known[known.find(".pth") :] if ".pth" in known else PurePosixPath(known).suffix
         alone = sum(PurePosixPath(other.file).name == known for other in zoo().values()) == 1

@@ -53,7 +53,7 @@ def _tracklet(name: str) -> str | None:
 
 
 def names_in(paths: Sequence[str] | None) -> Sequence[str]:
-    """Return the paths of a result's images. Raises UserError if its file has none."""
+    """Return the paths of a result's images. Raises UserError if the result's file has no paths."""
     if paths is None:
         raise UserError("the result has no names of images. Extract them again with test.py.")
     return paths

@@ -82,7 +82,7 @@ def parse_names(
 def read_split(
     data_dir: str | Path, split: str, cameras_required: bool = True, with_junk: bool = True
 ) -> Split:
-    """List the images of a split of a layout with their identities and cameras.
+    """List the images in a split of a layout, with their identities and cameras.
 
     They are in `<data_dir>/<split>/<identity>/`.
     split: a folder that prepare.py makes: train, val, train_all, query, gallery or multi-query.

@@ -241,7 +241,7 @@ def numbers_of(splits: PicturesBySplit) -> Numbers:
 
 
 def _numbers(labels: set[str], fixed: Mapping[str, int]) -> dict[str, int]:
-    """Return {label: number}; labels in `fixed` keep their numbers, whatever the others are."""
+    """Return {label: number}; labels in `fixed` keep their numbers in any case."""
     rest = sorted(labels - fixed.keys())
     known = {label: number for label, number in fixed.items() if label in labels}
     if not all(map(NUMBER.fullmatch, rest)):

@@ -63,7 +63,7 @@ class Picture:
 
     @property
     def view(self) -> str | Source:
-        """The camera. An image without one gets its own camera."""
+        """The camera. An image without a camera gets its own camera."""
         return self.camera or self.source
 
 

@@ -1,1 +1,1 @@
-"""The parts of a network, and the functions that build one."""
+"""The parts of a network, and the functions that build networks."""

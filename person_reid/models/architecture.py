@@ -145,7 +145,7 @@ class Architecture:
         keep_last_resolution(module, self.feature_map, size)
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of its authors' file under the names of the module."""
+        """Return the tensors in the authors' file under the module's names."""
         return state_dict
 
     def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:

@@ -86,7 +86,7 @@ class TimmArchitecture(Architecture):
         return module.forward_head(pooled)
 
     def converted(self, module: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Convert its authors' file with timm's own filter for the module.
+        """Convert the authors' file with timm's own filter for the module.
 
         The names in the file may begin with `model.`, as in our checkpoints.
         """

@@ -213,7 +213,7 @@ def frozen_bias_norm(dim: int) -> nn.BatchNorm1d:
 
 
 def _neck(neck: str, dim: int, linear_num: int, droprate: float) -> list[nn.Module]:
-    """Build the layers of a neck; the initial values of `linear` are the published ones."""
+    """Build the layers of a neck; the initial values of `linear` are as published."""
     if neck == "none":
         return []
     if neck == "bnneck":

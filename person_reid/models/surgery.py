@@ -1,4 +1,4 @@
-"""Inspect a network, find its layers, and change some in place; all names are kept."""
+"""Inspect a network, find its layers, and change some of them in place; all keep their names."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,7 +53,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Remove hooks from layers after a with block, even if it raises.
+    """Remove hooks from layers after a with block, even if the block raises.
 
     hooks: what register_forward_hook and similar methods return.
     """

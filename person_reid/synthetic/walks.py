@@ -295,7 +295,7 @@ def tracked(
 
 
 def write_clocks(root: Path, cameras: int) -> None:
-    """Write when each camera starts, and how long people take between them."""
+    """Write when each camera starts, and how long people take from camera to camera."""
     numbers = range(1, cameras + 1)
     starts = [(BEGIN + timedelta(seconds=start_of(number))).isoformat() for number in numbers]
     clocks = [(f"cam{number}", FPS, start) for number, start in zip(numbers, starts, strict=True)]

@@ -1,4 +1,4 @@
-"""Check a network between the epochs of its training: its loss on `val`, and that it is finite."""
+"""Check a network between epochs: its loss on `val`, and whether it is finite."""
 
 from typing import Any
 

@@ -80,7 +80,7 @@ def chosen_writers(config: TrainConfig) -> dict[str, OpenWriter]:
 
 
 def check_writers(config: TrainConfig) -> None:
-    """Raise UserError for an unknown writer, and for one whose package is not installed."""
+    """Raise UserError for an unknown writer, and for a writer whose package is not installed."""
     for name in chosen_writers(config).keys() & METRIC_WRITERS:
         try:
             module = importlib.import_module(name)
@@ -184,6 +184,6 @@ def log_line(record: dict[str, float], total: int) -> str:
 
 
 def summands(losses: Mapping[str, float]) -> str:
-    """Return the summands of a loss, after a space, or an empty string for a single one."""
+    """Return the summands of a loss, after a space, or an empty string if there is only one."""
     listed = ", ".join(f"{name} {loss:.3g}" for name, loss in losses.items())
     return f" ({listed})" if len(losses) > 1 else ""

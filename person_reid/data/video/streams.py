@@ -69,7 +69,7 @@ def is_stream(place: str) -> bool:
 
 
 def check_address(place: str) -> None:
-    """Raise UserError for a stream's address that lacks a host or one of its brackets."""
+    """Raise UserError for a stream's address that lacks a host, or one bracket of a pair."""
     try:
         malformed = _scheme(place) in STREAM_SCHEMES and not urlsplit(place).hostname
     except ValueError:  # whose message may contain a password
@@ -212,7 +212,7 @@ class Streams:
         return all(each.ended and not each.waiting for each in self._cameras.values())
 
     def _next_ones(self) -> list[_Camera]:
-        """Wait for a frame, and return the cameras that have one."""
+        """Wait for a frame, and return the cameras that have a frame."""
         with self._changed:
             while not self._stopped.is_set():
                 found = [each for each in self._cameras.values() if each.waiting]
@@ -281,7 +281,7 @@ class Streams:
             return now
 
     def _offer(self, camera: _Camera, frame: Frame, seconds: float) -> None:
-        """Queue a frame, replacing the oldest one if too many wait."""
+        """Queue a frame, replacing the oldest frame if too many wait."""
         if camera.trouble:
             log.warning("camera %s: its frames come again.", camera.name)
             camera.trouble, camera.refusals = "", 0

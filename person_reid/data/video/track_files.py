@@ -217,7 +217,7 @@ def register_track_format(
 
 
 def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None) -> list[Format]:
-    """Return the format of each file, given by name or recognised from one file for all of them.
+    """Return the format of each file, given by name or recognised for all files from one of them.
 
     Only world coordinates and CVAT's list of classes may differ from file to file.
     Raises UserError if a folder has a file's format, or vice versa.

@@ -222,7 +222,7 @@ def shown_times(stamps: Times) -> Times:
 
 
 def _rate(times: Times, noted: float | None) -> float | None:
-    """Return the frames per second of a stream where it has no gap.
+    """Return the frames per second of a stream, in the parts without a gap.
 
     times: the frames' times in seconds, ascending. noted: the rate in the file, which is exact if
     it agrees with them.
@@ -236,7 +236,7 @@ def _rate(times: Times, noted: float | None) -> float | None:
 
 
 def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
-    """Yield the packets of a container as far as it can be read."""
+    """Yield the packets of a container until one cannot be read."""
     with suppress(Exception):  # PyAV fails in many ways
         yield from packets
 
@@ -244,7 +244,7 @@ def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
 def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[Any]:
     """Yield the frames of a video that can be decoded.
 
-    failed: called with the time of each packet that cannot be decoded.
+    failed: a list, to which the time of each packet that cannot be decoded is appended.
     """
     stream = videos_of(container)[0]
     stream.thread_type = "AUTO"

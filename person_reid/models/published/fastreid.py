@@ -182,7 +182,7 @@ class FastReIDMGN(nn.Module):
 
 
 def _stripes(maps: Tensor, count: int) -> tuple[Tensor, ...]:
-    """Cut a map (B, C, h, w) into stripes of ⌈h / count⌉ rows; the last one may have fewer."""
+    """Cut a map (B, C, h, w) into stripes of ⌈h / count⌉ rows; the last stripe may have fewer."""
     return torch.split(maps, -(-maps.shape[2] // count), dim=2)
 
 
@@ -204,7 +204,7 @@ class PooledBottleneck(Bottleneck):  # type: ignore[misc, unused-ignore]  # torc
 
 
 class AttentionPool(nn.Module):
-    """Let the mean of a map (B, C, h, w) attend to it and its positions: (B, dim)."""
+    """Let the mean of a map (B, C, h, w) attend to itself and to all positions: (B, dim)."""
 
     def __init__(self, positions: int, channels: int, dim: int) -> None:
         super().__init__()

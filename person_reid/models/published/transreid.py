@@ -162,7 +162,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         return tokens[:, self.num_prefix_tokens :].mT.unflatten(2, self.patch_embed.grid_size)
 
     def _jigsaw(self, tokens: Tensor) -> Tensor:
-        """Compute the features of TransReID from the tokens before its last block: (B, 5D)."""
+        """Compute TransReID's features from the tokens before the last block: (B, 5D)."""
         token, patches = tokens[:, :1], tokens[:, 1:]
         size = patches.shape[1] // JIGSAW_PARTS
         shuffled = _shuffled(patches)
