@@ -28,9 +28,8 @@ HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1") 
 NOT_READ = frozenset((".heic", ".heif"))  # from phones; Pillow needs a package for them
 # In pixels. Larger images are decoded one at a time, and such JPEGs at a fraction of their size.
 LARGE = 4_000_000
-MOST_DECODED_PIXELS = (
-    8192 * 6144
-)  # larger ones are rejected: this is the "50 megapixels" of phones, 150 MB
+# Larger images are rejected. These are the "50 megapixels" of phones, 150 MB when decoded.
+MOST_DECODED_PIXELS = 8192 * 6144
 
 Pixels = npt.NDArray[np.uint8]
 DEEP = "IF"  # first letters of Pillow's modes with values beyond 0 to 255
