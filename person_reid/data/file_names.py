@@ -45,7 +45,7 @@ def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
 
 
 def _tracklet(name: str) -> str | None:
-    """Return the beginning of a name that contains its tracklet, or a person's sequence."""
+    """Return a name up to its tracklet or, for a person, its sequence; None if it has neither."""
     marks = MARKS.match(name)
     if marks and (marks["track"] or (marks["sequence"] and int(marks["who"]) > 0)):
         return marks[0]

@@ -51,7 +51,7 @@ STATISTICS_BATCH = 64  # images per batch; the statistics are means over the bat
 
 
 def own_threshold(options: TrainedNetwork) -> str | None:
-    """Return the folder's configuration file if it holds a threshold for images of this size."""
+    """Return the folder's configuration file if it has a threshold for this image size, or None."""
     if not options.from_run or run_of(options) or options.height or options.width:
         return None
     with suppress(UserError):

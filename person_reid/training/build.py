@@ -187,7 +187,7 @@ def create_criterion(
 
 
 def weight_averaging(options: FitOptions) -> Averaging | None:
-    """Return the moving average of --wa.
+    """Return the moving average of --wa, or None without --wa.
 
     --DG also needs it, because its teacher is the average.
     """

@@ -130,7 +130,7 @@ def _check_names(file: Path, names: Sequence[str], known: Sequence[str]) -> None
 
 
 def _meant(name: str, lacking: Sequence[str]) -> str | None:
-    """Return the missing column that a name misspells or abbreviates, such as camera for cam_id."""
+    """Return the missing column that a name misspells, such as camera for cam_id, or None."""
     short = ADDED.sub("", name)
     abbreviated = [each for each in lacking if len(short) > 2 and each.startswith(short)]
     near = difflib.get_close_matches(name, lacking, n=1, cutoff=0.8)

@@ -41,7 +41,7 @@ SPLIT_NAMES = {
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a folder or a cell names in any spelling, such as Train."""
+    """Return the split that a folder or a cell names in any spelling, such as Train, or None."""
     return WRITTEN.get(_plain(name))
 
 

@@ -242,7 +242,7 @@ def _numbers_in(files: Sequence[Path]) -> list[int] | None:
 
 
 def _noted_rate(folder: Path) -> float | None:
-    """Return the rate in the seqinfo.ini of a folder of frames, or of the folder above it."""
+    """Return the rate in the seqinfo.ini of a folder of frames or the folder above it, or None."""
     found = ConfigParser()
     files = (place / "seqinfo.ini" for place in (folder, folder.parent))
     texts = [
