@@ -23,7 +23,7 @@ class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
 
 
 class Scripts(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]
-    """Put the scripts into a wheel; an editable installation uses the checkout's."""
+    """Put the scripts into a wheel; an editable installation uses those in the checkout."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Tell hatchling which files to include; version: "standard" or "editable"."""

@@ -120,7 +120,7 @@ def agreement(features, reference):
 
 
 def script(name, options, old=False):
-    """Time one of our scripts or, if `old`, of the baseline's, which reads the current folder."""
+    """Time our script `name` or, if `old`, the baseline's, which reads the current folder."""
     if old:
         folder, baseline = str(options.result.parent), str(options.baseline.resolve())
         code = OLD_SCRIPT.format(folder=folder, baseline=baseline, name=Path(name).stem)

@@ -119,7 +119,7 @@ def kill_layouts(workspace, kills):
 
 
 def kill_additions(workspace, kills):
-    """Kill additions to an index, four images in a transaction."""
+    """Kill additions to an index, of four images per transaction."""
     indexing.FIRST_CHUNK = indexing.LARGEST_CHUNK = 4
     crops = sorted((workspace / "people").rglob("*.png"))
     acknowledged = [0]
@@ -205,7 +205,7 @@ def kill_reindexing(workspace, kills):
 
 
 def kill_forgetting(workspace, kills):
-    """Kill a process that forgets a track, with its crops."""
+    """Kill a process that forgets a track and its crops."""
 
     def change(file):
         with closing(SearchIndex(file)) as index:

@@ -53,7 +53,7 @@ def main(argv=None):
 
 
 def write_street(path, frames, count):
-    """Write a video of the first frames of a folder, of size SIZE."""
+    """Write the first frames of a folder as a video of size SIZE."""
     import av
 
     folder = FrameFolder(frames)

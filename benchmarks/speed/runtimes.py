@@ -72,7 +72,7 @@ class ChannelsFirst(torch.nn.Module):
 
 @contextmanager
 def eager():
-    """Leave networks unchanged when features are computed."""
+    """Compute features with unfused networks, channels first, in a with block."""
     with patch("person_reid.retrieval.features.fuse", ChannelsFirst):
         yield
 

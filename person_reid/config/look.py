@@ -61,7 +61,7 @@ class ShownFiles(Options, title="files"):
 
 
 class ShownRanking(Options, title="ranking"):
-    """The options of each ranking's picture."""
+    """How the picture of a ranking is drawn."""
 
     top: int = option(10, "number of gallery images")
     missed: bool = option(False, "below each ranking, the right images that it misses")

@@ -1,4 +1,4 @@
-"""The options of prepare.py, and their incompatibilities."""
+"""The options of prepare.py, and which of them conflict."""
 
 from typing import Any
 

@@ -254,7 +254,7 @@ class QueryConfig(Look, AnswerOptions, title="answers"):
     )
 
     def fault(self) -> str:
-        """Return why options would be ignored if no sheet is drawn, or an empty string."""
+        """Return which options are ignored because no sheet is drawn, or an empty string."""
         return "" if self.save else self.ignored_without("save")
 
 
@@ -281,7 +281,7 @@ class PeopleConfig(Look, FilterOptions, title="groups"):
     )
 
     def fault(self) -> str:
-        """Return why options would be ignored if no sheet is drawn, or an empty string."""
+        """Return which options are ignored because no sheet is drawn, or an empty string."""
         return "" if self.sheet else self.ignored_without("sheet")
 
 
@@ -339,7 +339,7 @@ class ReindexConfig(NetworkOfIndex):
     """Replace the features of an index with another network's, and keep everything else."""
 
     def fault(self) -> str:
-        """Return an error if no network is named, or an empty string."""
+        """Return a message if no network is named, or else an empty string."""
         named = self.name or self.weights or self.from_run or self.engine
         return "" if named else "Name the network: name, weights, from_run or engine."
 

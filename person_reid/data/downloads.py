@@ -25,7 +25,7 @@ PATIENCE = 30  # seconds that a server may be silent
 
 
 def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
-    """Download a data set by name, unless it is already there, and return its folder.
+    """Download a data set by name, unless it is already on disk, and return its folder.
 
     folder: where to put it; by default, where find_data_set looks. Logs its size and terms first.
     The checksums in the archive are verified; prepare.py checks the number of images.

@@ -104,7 +104,7 @@ def _frame(name: str) -> tuple[str, int]:
 def _check_known(
     paths: Sequence[str], labels: npt.ArrayLike, known: npt.NDArray[np.bool_], what: str
 ) -> None:
-    """Raise a UserError that lists the images of people whose names lack a part, `what`."""
+    """Raise a UserError that lists the images of people whose names do not contain `what`."""
     lacking = np.flatnonzero((np.asarray(labels) > 0) & ~known).tolist()
     wrong = [paths[index] for index in lacking]
     if wrong:

@@ -64,7 +64,7 @@ def describe_layout(data_set: KnownDataSet, save_dir: str | Path) -> list[str]:
 
 
 def _in_both(splits: Mapping[str, Split]) -> list[str]:
-    """Return a line if people in the test set are also in the training set."""
+    """Return a warning if people in the test set are also in the training set."""
     tested = [splits[name].labels.tolist() for name in (QUERY, GALLERY) if name in splits]
     people = {*chain(*tested)} - {JUNK, DISTRACTOR}
     both = people & {*splits[TRAIN].labels.tolist()} if TRAIN in splits else ()

@@ -62,7 +62,7 @@ def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) 
 
 
 def openvino_model(path: Path) -> tuple[Any, Any]:
-    """Return OpenVINO's Core, and the model in a file for it to compile."""
+    """Return OpenVINO's Core, and the model from a file, which the Core can compile."""
     core = import_runtime("openvino").Core()
     with open_for_library(path) as source:
         return core, core.read_model(source)

@@ -341,11 +341,11 @@ class _Block(nn.Module):
 
 
 class FusedOmniScaleBlock(_Block, osnet.OmniScaleBlock):
-    """The block of OSNet."""
+    """OSNet's block, with fused layers."""
 
 
 class FusedAdaptiveBlock(_Block, osnet.AdaptiveBlock):
-    """The block of OSNet-AIN."""
+    """OSNet-AIN's block, with fused layers."""
 
 
 FUSED: dict[type[nn.Module], type[nn.Module]] = {

@@ -52,7 +52,7 @@ register_loss(
 
 
 class LiftedLoss(FeatureLoss):
-    """Generalised lifted structure loss: an image against all positives and negatives at once.
+    """Generalised lifted structure loss: compare an image with all other images at once.
 
         L = mean over i of [ log Σₚ exp(d(i, p) − m₊) + log Σₙ exp(m₋ − d(i, n)) ]₊
 

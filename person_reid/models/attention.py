@@ -98,7 +98,7 @@ class USAM(nn.Module):
 
 
 def of_timm(module: str, name: str, channels: int, **settings: Any) -> nn.Module:
-    """Build one of timm's attention modules, with a sixteenth of the channels inside.
+    """Build one of timm's attention modules, whose inner layers have a sixteenth of the channels.
 
     timm is imported only when needed, because it loads torchvision and PyTorch's compiler, which
     takes seconds.

@@ -134,7 +134,7 @@ def _renamed(
 
 
 def _folder(place: str) -> str:
-    """Return the folder of the layout that an image is in."""
+    """Return the layout's folder that holds an image."""
     return place.partition("/")[0]
 
 

@@ -52,7 +52,7 @@ class Candidate(NamedTuple):
 
 
 def within(tracks: Sequence[Track], frames: FrameFolder | Video) -> list[Track]:
-    """Return the tracks without their boxes after the last frame.
+    """Return the tracks without the boxes that come after the last frame.
 
     The log counts these, and warns if tracks and frames hardly match.
     Raises UserError if no box is left.
@@ -196,7 +196,7 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
 
 
 def crop_name(track: int, frame: int) -> str:
-    """Return the file name of a track's image from a frame; CROP_NAME matches it."""
+    """Return the file name for a track's image from a frame; CROP_NAME matches such names."""
     return f"{track:06d}_{frame:06d}.jpg"
 
 
