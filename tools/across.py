@@ -81,7 +81,7 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read tracks and features, link them, and write the people."""
+    """Read tracks and features, link the tracks, and write the people."""
     config = parse(AcrossConfig, argv, __doc__)
     check_places(config)
     index = open_gallery(config.index, new=False)
@@ -121,7 +121,7 @@ def check_places(config: AcrossConfig) -> None:
 
 
 def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None:
-    """Print the scores of the links, of the tracks without links, and of each camera."""
+    """Print the scores of the links, of the tracks before linking, and of each camera."""
     people = linked.found.labels.tolist()
     both = people, range(len(linked.tracks))
     f1, alone = (score_people(linked.tracks, each, truth).f1 for each in both)

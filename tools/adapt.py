@@ -13,7 +13,7 @@
 
 --data_dir is any folder of person crops, or a folder laid out by prepare.py, whose train_all is
 used. Each epoch clusters the images by their current features and learns to distinguish the
-clusters. The result is a run like those of train.py: test.py, export and search take its --name.
+clusters. The result is a run like the runs of train.py: test.py, export and search take its --name.
 Labels are not used, except by --report_labels.
 """
 

@@ -150,7 +150,7 @@ def of_results(files: Sequence[str]) -> tuple[list[Row], list[Rankings]]:
 
 
 def named_here(texts: Sequence[str]) -> list[str]:
-    """Return the networks of --networks, with `published` expanded."""
+    """Return the networks in --networks, with `published` expanded."""
     found = on_disk() if PUBLISHED_COLUMN in texts else []
     if PUBLISHED_COLUMN in texts and not found:
         raise reid.UserError(
@@ -162,7 +162,7 @@ def named_here(texts: Sequence[str]) -> list[str]:
 
 
 def short_names(texts: Sequence[str]) -> list[str]:
-    """Return names for the networks of --networks, without folders, endings and flags.
+    """Return names for the networks in --networks, without folders, endings and flags.
 
     Names that would become equal are not shortened.
     """

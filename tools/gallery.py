@@ -117,7 +117,7 @@ def prune(config: PruneConfig) -> None:
 
 
 def reindex(config: ReindexConfig) -> None:
-    """Replace the features of an index with those of another network."""
+    """Replace the features in an index with features from another network."""
     index = open_file(config.index)
     count = reindex_images(index, config)
     print(f"{config.index}: {counted(count, 'image')} with features of {known_network(index)}")

@@ -15,7 +15,7 @@ which proposals are right, in the column accept or in the browser, then apply th
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
 
 The network must not have been trained on these labels, because it would have memorised their
-errors. Use one that was trained on other people.
+errors. Use a network that was trained on other people.
 """
 
 import re
@@ -49,7 +49,7 @@ PRINTED = 10  # images to print
 
 
 class LabelErrorOptions(Options, title="labels"):
-    """The labels to check, the ones to list, and the files to write."""
+    """The labels to check, the labels to list, and the files to write."""
 
     data_dir: str = option(
         "../Market/pytorch", "folder laid out by prepare.py", metavar="DIR", common=True

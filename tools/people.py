@@ -21,8 +21,8 @@ Two tracks of one camera that overlap in time are two people. With --travel, so 
 two cameras with less time between them than the walk takes.
 
 Streams and webcams are live: a line reports who appears as soon as a few images show it, and
-another line follows if later images correct it. Ctrl-C ends them and writes the files. --live plays
-videos in the same way.
+another line follows if later images correct it. Ctrl-C ends the streams and writes the files.
+--live plays videos in the same way.
 """
 
 import signal
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
-    """Adapt the network of a gallery to the images of its tracks, unless this was done before."""
+    """Adapt the network of a gallery to the images of its tracks, unless it is adapted already."""
     from person_reid.training.adaptation import started  # loads torch
 
     if options := adaptation_of(index, config, config.save):
@@ -155,7 +155,7 @@ def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
 
 
 def named_videos(config: VideosConfig) -> list[tuple[str, str]]:
-    """Return (camera, place) of each video or stream."""
+    """Return (camera, path or address) of each video or stream."""
     named = [(name_of_frames(Path(video)), video) for video in config.videos]
     return named + [(name, video) for name, _, video in (e.partition("=") for e in config.camera)]
 

@@ -93,7 +93,7 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
 
 
 def described(run: reid.RunFolder) -> dict[str, Any]:
-    """Return the options of a run. Raises UserError if one of them needs a plugin."""
+    """Return the options of a run. Raises UserError if an option needs a plugin."""
     config = run.config()
     try:
         reid.check_training(config)

@@ -420,7 +420,7 @@ def write_list(path: Path, rows: dict[str, reid.About]) -> None:
 
 
 def apply(config: ApplyConfig) -> None:
-    """Record the facts in a list of images; an image without a name there loses its identity."""
+    """Record the facts in a list of images; images without a name in it lose their identity."""
     listed = read_abouts(Path(config.table), ("path", "identity"))
     index = open_gallery(config.index, new=False)
     names = {about.identity for about in listed.values() if about.identity}

@@ -76,7 +76,7 @@ def parse_words(
 
 
 def load_plugins(argv: Sequence[str] | None = None) -> None:
-    """Load the plugins of installed packages, and those that a command line names."""
+    """Load the plugins of installed packages, and the plugins that a command line names."""
     load_installed()
     for name in plugins_named(sys.argv[1:] if argv is None else argv):
         load_plugin(name)
@@ -122,7 +122,7 @@ def parse_known(
 ) -> tuple[Config, list[str]]:
     """Return a configuration, and the words of the command line that belong to another script.
 
-    Flags are not abbreviated, since the other script may have longer ones.
+    Flags are not abbreviated, since the other script may have longer flags.
     """
     load_plugins(argv)
     parser = build(kind, text)

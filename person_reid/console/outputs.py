@@ -1,4 +1,4 @@
-"""Check that the files a command writes differ from one another and from those it reads."""
+"""Check that the files a command writes differ from one another and from the files it reads."""
 
 import re
 from collections.abc import Iterable, Iterator

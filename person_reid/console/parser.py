@@ -116,8 +116,8 @@ class Parser(argparse.ArgumentParser):
 
     text: the docstring of the script, whose paragraphs of commands go to the end of the help,
         except those that a colon introduces; python -OO leaves None.
-    examples: lines to show there instead, such as example_lines(text, word) returns for one of
-        several commands.
+    examples: lines to show there instead, such as the result of example_lines(text, word) for one
+        of several commands.
     settings: for argparse.ArgumentParser.
 
     If argcomplete is installed and the shell asks for completions (see README.md), parsing answers
@@ -174,7 +174,7 @@ class Parser(argparse.ArgumentParser):
         super().error(message + self._dashed(message))
 
     def _dashed(self, message: str) -> str:
-        """Return how to write a value that begins with a dash, if the message is about one."""
+        """Return how to write a value that begins with a dash, if the message reports it."""
         for flag, value in pairwise(self.words):
             name = value.partition("=")[0]
             if f"argument {flag}: " in message and name[:1] == "-" and name not in self._flags():

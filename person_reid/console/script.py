@@ -76,8 +76,8 @@ def run_script(main: Callable[[], object]) -> None:
 def said_before(message: str) -> bool:
     """Return whether another process that torchrun started on this machine also has this error.
 
-    The first one creates a file beside torchrun's error files, and prints the message. The others
-    wait, since torchrun ends all of them as soon as one has ended.
+    The first process creates a file beside torchrun's error files, and prints the message. The
+    others wait, since torchrun ends all processes as soon as one has ended.
     """
     if not (error_file := os.environ.get("TORCHELASTIC_ERROR_FILE")):
         return False

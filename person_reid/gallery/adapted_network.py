@@ -46,8 +46,8 @@ def with_adapted(index: Gallery, config: Config) -> Config:
 def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptConfig | None:
     """Return how to adapt the network of an index to the images that were cut from its tracks.
 
-    Returns None if this was done before. folder: where to write the run and the network. Raises
-    UserError for a network that cannot be trained.
+    Returns None if the network has been adapted to them before. folder: where to write the run and
+    the network. Raises UserError for a network that cannot be trained.
     """
     images = sorted(path for some in index.images() for path, about in some if about.track)
     digest = fingerprint(images, times=False)[:8]

@@ -38,7 +38,7 @@ class ReadGallery(Protocol):
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[Image]]:
-        """Yield the images in chunks, without features, beginning behind the image `after`."""
+        """Yield the images that follow the image `after`, in chunks and without features."""
         found = after is None
         for images, _ in self.entries(which):
             places = [place for place, (path, _) in enumerate(images, 1) if path == after]
@@ -84,7 +84,7 @@ class Gallery(ReadGallery, Protocol):
         """Add or replace N images: see SearchIndex.add."""
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record facts about images in the gallery, and return their number."""
+        """Record facts about images in the gallery, and return the number of images."""
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
         """Return the paths that are not in the gallery, or whose files have changed."""

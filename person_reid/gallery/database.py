@@ -258,7 +258,7 @@ class Database:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn SQLite's errors in a block into a StoreError with a remedy."""
+        """Turn SQLite's errors in a block into a StoreError that names a remedy."""
         try:
             yield
         # A UnicodeDecodeError comes from a message that quotes a damaged schema.

@@ -42,7 +42,7 @@ class FeatureBlocks:
             return self._blocks
 
     def _renewed(self, table: ImageTable, count: int) -> list[Block]:
-        """Return the blocks, with deleted images removed and new ones added."""
+        """Return the blocks, with deleted images removed and new images added."""
         known, last = self._blocks, last_of(self._blocks, self._after)
         older = count - table.count_after(last)
         if counted(known) != older:
@@ -76,7 +76,7 @@ def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
 
 
 def joined(blocks: list[Block]) -> list[Block]:
-    """Merge blocks that are much smaller than the next one, so that there are few."""
+    """Merge blocks that are much smaller than the next block, so that few blocks remain."""
     found: list[Block] = []
     for block in blocks:
         found.append(block)

@@ -32,7 +32,7 @@ def scheme_of(place: str) -> str:
 
 
 def file_at(place: str) -> Path | None:
-    """Return the file that an address names, or None if an engine keeps the gallery elsewhere."""
+    """Return the file that an address names, or None if an engine keeps the gallery."""
     return None if scheme_of(place) else Path(place)
 
 

@@ -98,7 +98,7 @@ class SearchIndex:
         returns.
 
         abouts: facts about some images. Other images keep their facts, but lose identity and track
-        if the file now shows another picture. states: the files' states before they were read, see
+        if the file now shows another picture. states: the files' states before they were read; see
         state_of; by default, the present states. Raises UserError for features that are not finite
         or are all zero, if their dimension differs from the index's, or if the numbers of features
         and paths differ.
@@ -198,9 +198,9 @@ class SearchIndex:
     def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
         """Replace all features with those of the same files in another index.
 
-        notes: keys of the facts about the other index's network, which are also taken over.
-        Processes that have this index open get an error. Returns False, and changes nothing, if the
-        other index lacks an image.
+        notes: keys of the facts about the other index's network, which are also copied. Processes
+        that have this index open get an error. Returns False, and changes nothing, if the other
+        index lacks an image.
         """
         db = self.store.db
         token = secrets.token_hex(8)
@@ -321,7 +321,7 @@ class SearchIndex:
     def prepare(self) -> None:
         """Bring the inverted lists up to date if there are enough images to need them.
 
-        Without this call, the next search does so.
+        Without this call, the next search updates them.
         """
         if self._is_large() and faiss_is_installed() and not self._fit(self._lists):
             self._lists = InvertedLists(self.store)
@@ -331,7 +331,7 @@ class SearchIndex:
         return len(self.store) > MOST_COMPARED
 
     def lists(self) -> InvertedLists | None:
-        """Return up-to-date InvertedLists, or the newest existing ones if searches prepare none.
+        """Return up-to-date InvertedLists, or the newest lists on disk if searches prepare none.
 
         Returns None if there are none yet.
         """
@@ -341,7 +341,7 @@ class SearchIndex:
         return self._lists
 
     def _are_newest(self, lists: InvertedLists | None) -> bool:
-        """Return whether a search keeps outdated lists because there are no newer ones yet."""
+        """Return whether a search keeps outdated lists because there are no newer lists yet."""
         return (
             lists is not None
             and not self.search_prepares

@@ -80,7 +80,7 @@ class NetworkRef:
         return {self.kind: self.place, **dict(self.options)}
 
     def config(self) -> TestConfig:
-        """Return the options of test.py; unknown ones are skipped."""
+        """Return the options of test.py; unknown options are skipped."""
         values = self.to_json()
         values["from_run"] = values.pop("from", None)
         known = {name: value for name, value in values.items() if name in TestConfig.declared()}
@@ -113,7 +113,7 @@ def open_network(
     >>> embed = open_network(SearchIndex("people.index"))
 
     Raises UserError if the options name a network other than the one that the index remembers, or
-    if its features have changed since.
+    if that network's features have changed since.
     """
     from person_reid.deploy.find import open_embedder  # loads torch
 
@@ -206,7 +206,7 @@ def check_same_embedder(index: Gallery, embedder: "Embedder") -> None:
 
 
 def network_options(index: Gallery) -> TestConfig:
-    """Return the network that an index remembers, or the default one."""
+    """Return the network that an index remembers, or the default network."""
     return network_ref(index).config()
 
 

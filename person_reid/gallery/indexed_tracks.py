@@ -79,7 +79,7 @@ class IndexedTrack:
         return f"track {self.track.number}" + (f", piece {self.piece}" if self.piece else "")
 
     def frames(self) -> list[int]:
-        """Return the frame of each image, or the track's first frame for an image without one."""
+        """Return the frame of each image; if it is unknown, the track's first frame."""
         return [
             number_and_frame(path)[1]
             if CROP_NAME.fullmatch(path.name)
@@ -258,7 +258,7 @@ def score_people(
     people: Iterable[int],
     truth: Sequence[NamedTrack],
 ) -> Score:
-    """Return the IDF1 of the people (T,) of tracks, over the boxes of all cameras.
+    """Return the IDF1 of the people (T,) assigned to tracks, over the boxes of all cameras.
 
     truth: see read_truth.
     """
@@ -269,7 +269,7 @@ def score_people(
 def hota_of_people(
     tracks: Sequence[IndexedTrack], people: Iterable[int], truth: Sequence[NamedTrack]
 ) -> Hota:
-    """Return the HOTA of the people (T,) of tracks, with the arguments of score_people."""
+    """Return the HOTA of the people (T,) assigned to tracks; for arguments, see score_people."""
     found = _named(tracks, people)
     (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (truth, found))
     return hota_score(frames, who, boxes, others, numbers, sides)

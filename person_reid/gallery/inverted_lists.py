@@ -44,7 +44,7 @@ MOST_NEWER, MOST_REPLACED = 10_000, 1000
 
 
 def faiss_is_installed() -> bool:
-    """Return whether FAISS can be imported; without it a search is exact."""
+    """Return whether FAISS can be imported; without FAISS, every search is exact."""
     return find_spec("faiss") is not None
 
 
@@ -88,7 +88,7 @@ class InvertedLists:
     """The lists of an ImageTable, brought up to date unless `renew` is False.
 
     They are read from `NAME.TOKEN-ADDITION.lists` beside the index, where ADDITION is the token of
-    the last addition in them. Outdated lists get the newer images and lose the replaced ones; if
+    the last addition in them. Outdated lists get the newer images and lose the replaced images; if
     the index has outgrown them, they are rebuilt. Either way, the file is replaced. If the index
     does not know the addition, the file belongs to another state of the index, such as the state
     before it was restored from a copy.
@@ -227,7 +227,7 @@ def list_files(source: ImageTable) -> list[Path]:
 
 
 def delete_lists(source: ImageTable) -> None:
-    """Delete the lists of an ImageTable, including unfinished ones.
+    """Delete the lists of an ImageTable, including unfinished lists.
 
     The next search rebuilds them.
     """
@@ -330,7 +330,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
 
 
 def _write(index: Any, source: ImageTable, token: str) -> Path | None:
-    """Write lists, replacing older ones. Return the file, or None if it cannot be written."""
+    """Write lists, replacing older lists. Return the file, or None if it cannot be written."""
     import faiss
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{token}.lists")

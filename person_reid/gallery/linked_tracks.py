@@ -227,7 +227,7 @@ def _describe(
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
     """Return the stays on a page, and its images as (track number, position in the track).
 
-    Tracks beyond those in `found` do not show people. numbers: one for each person of `found`.
+    Tracks beyond those in `found` do not show people. numbers: a number for each person in `found`.
     recognized: {person of `found`: the name that photographs give}.
     """
     nobody = len(tracks) - len(found.labels)

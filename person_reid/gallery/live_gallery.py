@@ -246,7 +246,7 @@ class LiveGallery:
         return record, zero
 
     def _appeared(self, gallery: Gallery, said: Identified) -> Appeared:
-        """Record the identity of a track's images, unless a user has named them."""
+        """Record the identity of a track's images, unless a user has named these images."""
         identity = self._identity(said.person)
         images = gallery.abouts(self._paths.get((said.camera, said.track), []))
         gallery.describe(

@@ -55,14 +55,14 @@ FACT_NAMES = About._fields[:5]  # facts that every image can have; `more` holds 
 
 
 def fact_name(name: str) -> str:
-    """Return the name of a column of About. Raises UserError for any other name."""
+    """Return a name after checking that it is a column of About. Raises UserError otherwise."""
     if name in FACT_NAMES:
         return name
     raise UserError(f"no column {name!r}; there are {', '.join(FACT_NAMES)}.")
 
 
 def merged_about(old: About, new: About) -> About:
-    """Return the new facts, with the old ones where the new are None."""
+    """Return the new facts, with the old value where a new value is None."""
     both = zip(old, new, strict=True)
     merged = About(*(before if now is None else now for before, now in both))
     return merged._replace(more={**old.more, **new.more}) if old.more and new.more else merged
@@ -117,7 +117,7 @@ def _bound(value: Any, name: str) -> str:
 
 
 def _instant(value: Any, name: str) -> datetime:
-    """Return the instant of a date, a datetime, or a text."""
+    """Return the instant that a date, a datetime or a text denotes."""
     if isinstance(value, str | date):
         return parsed(value if isinstance(value, str) else value.isoformat())
     raise UserError(f"{name}: expected a datetime, or a text such as 2026-11-01, found {value!r}.")
@@ -244,8 +244,8 @@ def about_images(
 ) -> dict[Path, About]:
     """Find the facts about images: in a CSV file, in their names, in EXIF, or in the file's time.
 
-    csv: has the column path (relative to the file), columns of About, and further ones. pattern: a
-    regular expression with some of the groups id, camera, track and source. It is searched in a
+    csv: has the column path (relative to the file), columns of About, and further columns. pattern:
+    a regular expression with some of the groups id, camera, track and source. It is searched in a
     file's name, then in its path below one of `folders`, then in its whole path. dated: images that
     get the time from EXIF or the file if the list gives none; by default, all. Raises UserError for
     an invalid time or pattern, or a list of other images. The log warns if a pattern matches no

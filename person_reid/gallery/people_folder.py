@@ -299,7 +299,7 @@ def _lines_of_named(linked: LinkedTracks) -> list[str]:
 
 
 def _when(both: tuple[IndexedTrack, Stay]) -> str:
-    """Return the camera and the span of a stay: "hall 2026-11-01 09:30:00 to 09:30:04"."""
+    """Return the camera and the time span of a stay: "hall 2026-11-01 09:30:00 to 09:30:04"."""
     track, stay = both
     first, last = stay.times
     if not track.date():

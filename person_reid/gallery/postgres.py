@@ -284,7 +284,7 @@ class PostgresGallery(Gallery):
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks, without features, beginning behind the image `after`."""
+        """Yield the images that follow the image `after`, in chunks and without features."""
         return ([*map(self._entry, rows)] for rows in self._read(which, after=after))
 
     def values(self, name: str) -> list[str]:
@@ -325,7 +325,7 @@ class PostgresGallery(Gallery):
         log_stripped(self.path, stripped)
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record facts about images in the gallery, and return their number."""
+        """Record facts about images in the gallery, and return the number of images."""
         keys = map(self.folder.stored, checked_paths([*abouts], self.path))
         rows = sorted(zip(keys, known_of(abouts, abouts), strict=True), key=itemgetter(0))
         if self.width() is None:

@@ -1,4 +1,4 @@
-"""Records of the track files of an index, which give the sources and times of its images.
+"""Records of an index's track files, which give the sources and times of its images.
 
 index = open_gallery("people.index", new=False)
 for record in recorded_tracks(index):

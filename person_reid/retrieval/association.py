@@ -129,11 +129,12 @@ def link_tracks(
     features: (T, D). cameras: (T,), numbers or names, "" if unknown. starts, ends: (T,), seconds of
     the first and of the last box; NaN if the time is unknown.
     threshold: a cosine; by default, it follows from `cosines` for the remaining number of groups.
-    travel: {(camera, camera): the minimum seconds between leaving one and appearing in the other}.
+    travel: {(camera, camera): the minimum seconds between leaving one camera and appearing in the
+        other}.
     cosines: the similarity of tracks with this network; by default, USUAL corrected for these
         tracks.
-    same, different: pairs of tracks that a user has linked or separated. A pair in `same` that
-        cannot be one person, because of times or other pairs, is not linked.
+    same, different: pairs of tracks that a user has linked or separated. A pair in `same` is not
+        linked if times or other pairs show that it cannot be one person.
     twice: pairs that may be one person although they overlap in time.
 
     Sokal and Michener, A Statistical Method for Evaluating Systematic Relationships, 1958;
@@ -187,7 +188,7 @@ def link_tracks(
 
 
 def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
-    """Return seconds (T,), NaN where a time is unknown. Raises UserError for infinite ones."""
+    """Return seconds (T,), NaN where a time is unknown. Raises UserError for infinite values."""
     times = in_a_row(as_array(values, name).astype(np.float64, copy=False), name)
     if np.isinf(times).any():
         raise UserError(f"{name}: expected seconds, or NaN for an unknown time, found infinity.")
@@ -339,12 +340,12 @@ class Stay:
 
     person: from 0; -1 if the track does not show a person. first, last: seconds since the start.
     name, times: descriptions of the track, and of its beginning and end. boxes: the number of
-    boxes. margin: see People; None for a track without an image, or without another possible
-    person. nearest: another possible person, or -1 if there is none. images: the indices of its
-    images among the images of a page. rows: the cells of its images in a list. known: the name that
-    a user gave the person, or "". given: whether a user has identified the track. twice: other
-    tracks that overlap with it in time and may show the same person. apart: other tracks that
-    overlap with it and cannot show the same person.
+    boxes. margin: see People; None if the track has no image, or if no other person is possible.
+    nearest: another possible person, or -1 if there is none. images: the indices of its images
+    among the images of a page. rows: the cells of its images in a list. known: the name that a user
+    gave the person, or "". given: whether a user has identified the track. twice: other tracks that
+    overlap with it in time and may show the same person. apart: other tracks that overlap with it
+    and cannot show the same person.
     """
 
     person: int

@@ -89,7 +89,7 @@ def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
 
 
 def clusters_of_tracks(labels: Labels, tracks: Labels, apart: npt.NDArray[np.bool_]) -> Labels:
-    """Give all images of a track (N,) the cluster of the majority of its images, ignoring outliers.
+    """Give all images of a track the cluster that most of its images have, ignoring outliers.
 
     Of two tracks that are `apart`, (T, T), only the track with more images in a cluster stays in
     it. Returns new labels.

@@ -134,10 +134,10 @@ def with_deviation(values: Sequence[float], digits: int = 2) -> str:
 
 
 def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
-    """Write a CSV file with one line per query, and return a description of the worst ones.
+    """Write a CSV file with one line per query, and return a description of the worst queries.
 
-    first_match counts from 1; it is empty without a match. If identities and cameras have names
-    besides their numbers, two more columns hold the names.
+    first_match counts from 1; it is empty if there is no match. If identities and cameras have
+    names besides their numbers, two more columns hold the names.
     """
     names = [printable(path) for path in query.paths or [""] * len(query)]
     words = words_beside(query.paths[0]) if query.paths else NUMBERS

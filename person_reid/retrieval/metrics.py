@@ -62,7 +62,8 @@ class Metrics:
 
     average_precision: in [0, 1].
     inverse_negative_penalty: in [0, 1].
-    first_match: the 0-based rank of the first match among the valid gallery, or -1 without a match.
+    first_match: the 0-based rank of the first match among the valid gallery, or -1 if there is
+        none.
     num_matches: the number of matches in the gallery.
     identities: the labels of the queries.
     gallery_size: the number of gallery images.
@@ -211,7 +212,8 @@ def evaluate(
         by default, the cosines of the features. The array that a function returns is overwritten,
         unless it is a view of another NumPy array, which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
-    world: the processes that share the queries (see distributed.World); a single one by default.
+    world: the processes that share the queries (see distributed.World); by default, a single
+        process.
     clothes: those worn in the images of query (Q,) and gallery (G,), numbered within an identity.
         Matches in the query's clothes are then junk, as in LTCC: Qian et al., Long-Term
         Cloth-Changing Person Re-Identification, ACCV 2020. Queries without another match are
@@ -315,7 +317,7 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
 
 
 def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> None:
-    """Log how many queries have no match; if no query has one, `evaluate` reports that.
+    """Log how many queries have no match; if none has a match, `evaluate` reports that.
 
     test.py, evaluate*.py, report.py, compare_networks.py, save_pretrained.py and train.py with
     --eval_every call it once for their queries.

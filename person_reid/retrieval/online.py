@@ -116,7 +116,7 @@ class OnlineLinks:
             self.tracks[track].end = end
 
     def person(self, track: Hashable) -> int:
-        """Return a track's person; a track without one gets the most similar or a new person."""
+        """Return a track's person; an unlinked track gets the most similar or a new person."""
         found = self.tracks[track]
         if not found.person:
             found.person = self._nearest(track) or self.last + 1
@@ -126,7 +126,7 @@ class OnlineLinks:
     def relink(self, asked: Collection[Hashable] = ()) -> Changes:
         """Link all tracks anew, and return the tracks whose person has changed.
 
-        Tracks whose person was never requested do not get one, except tracks in `asked`; their
+        Tracks whose person was never requested do not get a person, except tracks in `asked`; their
         previous person is 0.
         """
         rows = [*self.tracks.values()]

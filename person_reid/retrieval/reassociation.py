@@ -35,8 +35,8 @@ def evaluate_reassociation(
 ) -> Metrics:
     """Return the Metrics of finding every person again among the people `gap` frames later.
 
-    A person's image in frame t of a video is a query if frame t + gap of that video shows the
-    person and at least one other. Exactly the images of that frame are ranked for the query.
+    A person's image in frame t of a video is a query if frame t + gap of that video shows that
+    person and at least one other person. Exactly the images of that frame are ranked for the query.
 
         MRR = mean over queries of 1 / rank of the person's first image, which counts from 1
 

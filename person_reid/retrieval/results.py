@@ -1,12 +1,12 @@
 """Result files: the features that test.py writes and all later steps read.
 
-The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), and the
-same for query_ and, in multi_query.mat, for mquery_. The suite adds gallery_path and query_path,
-one image per row; `network`, the network that computed the features; `flags`, the options of
-test.py on which they depend ("plain" if there are none); and, in multi_query.mat, query_digest, a
-digest of the queries' features. MATLAB's format cannot hold features above 2 GB or image names that
-are not UTF-8. Such results are written in NumPy's .npz format, with the same keys and under the
-same name.
+The keys are those of the published code: gallery_f (N, D), gallery_label and gallery_cam (1, N),
+and the same for query_ and, in multi_query.mat, for mquery_. The suite adds gallery_path and
+query_path, one image per row; `network`, the network that computed the features; `flags`, the
+options of test.py on which they depend ("plain" if there are none); and, in multi_query.mat,
+query_digest, a digest of the queries' features. MATLAB's format cannot hold features above 2 GB or
+image names that are not UTF-8. Such results are written in NumPy's .npz format, with the same keys
+and under the same name.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -57,7 +57,7 @@ class FeatureSet:
     paths: N file names, or None if not requested.
 
     Raises UserError for features that are not real numbers, for labels or cameras that are not
-    whole numbers, or if there is not one of each for every image.
+    whole numbers, or if the numbers of features, labels, cameras and paths differ.
     """
 
     features: npt.NDArray[Any]
@@ -204,7 +204,7 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_notes(path: str | Path, *keys: str) -> list[str]:
-    """Return entries of NOTES in a file as text, "" for missing ones, as in published files."""
+    """Return entries of NOTES in a file as text, "" for missing entries, as in published files."""
     found = _read(Path(path), list(keys))
     return [str(np.ravel(found[key])[0]).rstrip(" ") if key in found else "" for key in keys]
 

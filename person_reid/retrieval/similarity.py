@@ -120,7 +120,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class PreparedGallery:
-    """A gallery's factor of the scores, and its duplicates, reused for one query after another.
+    """A gallery's factor of the scores, and its duplicates, reused for each query.
 
     Finding the duplicates takes several times as long as multiplying by a single query.
     """
@@ -181,7 +181,7 @@ class CosineScores(Scores):
 
     @staticmethod
     def gallery_factor(gallery: Features) -> Features:
-        """Return the gallery's array, see query_factor."""
+        """Return the gallery's array; see query_factor."""
         return unit_rows(gallery)
 
     def __call__(self, start: int, stop: int) -> Any:

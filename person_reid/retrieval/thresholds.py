@@ -167,7 +167,8 @@ def error_rates(
     """Return rates and thresholds for all pairs and for the hardest pairs.
 
     They are plain numbers for a JSON file.
-    false_positive_rates: {name: rate} of thresholds to return besides the one with equal errors.
+    false_positive_rates: {name: rate} of thresholds to return besides the threshold with equal
+    errors.
     """
 
     def rates(genuine: Counts, impostor: Counts) -> dict[str, Any]:
@@ -289,8 +290,8 @@ def measured_flags(text: str | Path) -> str:
 def load_bound(text: str | Path | None) -> Bound | None:
     """Read the bound of a threshold that load_threshold reads.
 
-    Returns None without a bound, or if the bound belongs to another threshold. Raises UserError for
-    a malformed bound.
+    Returns None if there is no bound, or if the bound belongs to another threshold. Raises
+    UserError for a malformed bound.
     """
     report = {} if text is None else _facts(text)
     if (said := report.get("promise")) is None:

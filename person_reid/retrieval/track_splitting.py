@@ -117,7 +117,7 @@ def _in_order(
 
 
 def _spliced(first: Features, second: Features) -> Features:
-    """Return the first half of the images of one track, and the second half of another's."""
+    """Return the first half of one track's images, and the second half of another track's."""
     return np.concatenate([first[: len(first) // 2], second[len(second) // 2 :]])
 
 

@@ -49,7 +49,7 @@ class EmbeddingQueue:
         self._thread.shutdown()
 
     async def _work(self) -> None:
-        """Embed until nothing waits."""
+        """Embed images until none wait."""
         while self._queue:
             batch = [self._queue.popleft()]
             while self._queue and self._fits(batch):
@@ -62,7 +62,7 @@ class EmbeddingQueue:
         return size + len(self._queue[0][0]) <= self._batch_size
 
     async def _answer(self, batch: list[Waiting]) -> None:
-        """Embed a batch; if that fails, embed each request alone, to isolate the faulty one."""
+        """Embed a batch; if that fails, embed each request alone, to isolate the faulty request."""
         images = [image for some, _ in batch for image in some]
         loop = asyncio.get_running_loop()
         try:

@@ -1,4 +1,4 @@
-"""Report what happens to listeners, as server-sent events.
+"""Report news to listeners, as server-sent events.
 
     events = Events(32)                                 # at most 32 listeners
     events.tell("appeared", {"camera": "door"})

@@ -1,4 +1,4 @@
-"""The gallery of a service: several threads read, each with its own connection, and one writes.
+"""The gallery of a service: several threads read, each on its own connection; one writes.
 
 Another thread prepares what searches read, such as inverted lists, after each change. Searches do
 not wait for it: meanwhile they compare the images one by one.
@@ -84,7 +84,7 @@ class Galleries:
             self.waiting -= 1
 
     def _prepare(self) -> None:
-        """Prepare what the next searches of an index read. Answers report faults of the gallery."""
+        """Prepare what the next searches in an index read. Answers report faults of the gallery."""
 
         def prepared(gallery: Gallery) -> None:
             if isinstance(gallery, SearchIndex):

@@ -66,7 +66,7 @@ class ImageIds:
 
 
 def secret_of(gallery: Gallery) -> str:
-    """Return the secret of a gallery, or a temporary one if none can be read or stored."""
+    """Return the secret of a gallery, or a temporary secret if none can be read or stored."""
     secret = secrets.token_hex(32)
     try:
         return str(gallery.remember({ID_SECRET: secret})[ID_SECRET])

@@ -4,8 +4,8 @@
     pictures.show("door", draw)                         # with each frame; draw() → PIL image
     StreamingResponse(await pictures.watch("door", 640), media_type=MOTION)
 
-A picture is drawn and encoded once for all viewers, and not at all without viewers. A slow viewer
-gets the newest picture next, and misses the pictures in between.
+A picture is drawn and encoded once for all viewers, and not at all if there are no viewers. A slow
+viewer gets the newest picture next, and misses the pictures in between.
 """
 
 import asyncio

@@ -247,7 +247,7 @@ async def add_images(call: Call) -> Answer:
 
 
 def check_new_name(gallery: Gallery, name: str, renamed: str | None = None) -> None:
-    """Raise Problem if a person other than the renamed one has nearly this name."""
+    """Raise Problem if anybody but the renamed person has nearly this name."""
     others = [other for other in gallery.values("identity") if other != renamed]
     for _, other in near_names([name], others):
         raise Problem(409, f"Somebody is called {other!r} already. Use that name, or another one.")
@@ -302,7 +302,7 @@ def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) ->
 
 @operation("POST /v1/people/rename", role="write", sends=RENAMING, answers="Count")
 async def rename_person(call: Call) -> Answer:
-    """Rename a person in all images; `merge` makes two people one."""
+    """Rename a person in all images; `merge` allows a name that another person has."""
     values = await call.values("identity", "to", "merge")
     old, new, merge = values.get("identity"), values.get("to"), values.get("merge", False)
     if not (isinstance(old, str) and isinstance(new, str) and old and new.strip()):

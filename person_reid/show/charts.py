@@ -67,8 +67,8 @@ def draw_cmc(
 ) -> None:
     """Draw the CMC curve of each run up to rank `ranks`, best Rank@1 first, to an image file.
 
-    runs: {name: the Metrics of a run, or a list with those of its seeds}. Seeds are drawn as their
-    mean, with a band that shows their deviation.
+    runs: {name: the Metrics of a run, or a list with the Metrics of its seeds}. Seeds are drawn as
+    their mean, with a band that shows their deviation.
 
     Names of more than MOST_NAME_LETTERS characters lose their middle, unless they differ only
     there.

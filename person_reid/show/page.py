@@ -1,7 +1,7 @@
 """Build a self-contained HTML page, with styles and images inside, in a light and a dark theme.
 
 `heading`, `numbers`, `table`, `details`, `tiles` and `halves` are the macros of
-templates/blocks.html. Every block is Markup; a str passed to one is escaped.
+templates/blocks.html. Every block is Markup; a str passed to a macro is escaped.
 """
 
 import base64

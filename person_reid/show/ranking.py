@@ -144,7 +144,7 @@ def chosen_queries(
     indices: the queries, in this order; the other arguments are then ignored.
     best, worst: how many queries to take with the highest AP, highest first, and with the lowest
     AP, lowest first. Queries without a match in the gallery do not count.
-    camera: only queries of this camera.
+    camera: take only queries from this camera.
 
     Raises UserError if no query is left.
     """

@@ -124,7 +124,7 @@ def picture(
 
     A text from --labels may contain mathematics, such as OSNet$_{0.25}$. Other texts are drawn
     literally, because file names may contain dollar signs. Letters that FONT lacks are drawn in
-    other fonts of this computer, or as boxes, and the log reports them.
+    other fonts on this computer, or as boxes, and the log reports them.
 
     Raises UserError, before drawing, for a file type or size that matplotlib cannot write, or
     mathematics that it cannot read.
@@ -184,8 +184,8 @@ def panels(
 
     size: width and height of a panel on a screen, in inches. columns: by default, all panels are
     side by side.
-    narrowest: the minimum width of a panel on paper, in inches; panels that would be narrower go
-    below one another.
+    narrowest: the minimum width of a panel on paper, in inches; panels that would be narrower are
+    placed below one another.
     below: inches to leave for a legend below the panels.
     """
     columns, (width, height) = columns or count, size
@@ -237,7 +237,7 @@ def _columns(names: Sequence[str], width: float, size: float) -> int:
 
 
 def share_legend(figure: Figure) -> None:
-    """Replace the legends of the panels with a single one below them."""
+    """Replace the legends of the panels with a single legend below them."""
     keys: dict[str, Artist] = {}
     for axes in figure.axes:
         if legend := axes.get_legend():

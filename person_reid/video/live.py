@@ -7,7 +7,7 @@
     live.people()                                        # people seen, the latest first
 
 A tracker follows the people in each camera. From time to time, one image of a track is embedded:
-the recent one that shows most of the person. After a few images, the track is linked to a person
+the recent image that shows most of the person. After a few images, the track is linked to a person
 (retrieval/online.py). At intervals, all tracks are linked again, and a track whose person changes
 is reported as corrected.
 """
@@ -208,7 +208,7 @@ class LivePeople:
         scores: BoxScores,
         tracks: Integers,
     ) -> FrameResult:
-        """Embed the images that are due, and report who is there.
+        """Embed the images that are due, and report who is in view.
 
         gone: tracks that were last seen before this time end.
         """

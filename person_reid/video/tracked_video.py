@@ -84,7 +84,7 @@ def track_video(
     embed: EmbedCrops | None = None,
     among: tuple[int, int] | None = None,
 ) -> TrackedVideo:
-    """Write the tracks of a video in MOTChallenge format, unless this was done before.
+    """Write the tracks of a video in MOTChallenge format, unless they have been written before.
 
     open_detector: returns the detector, which an already tracked video does not need.
     made_of: everything that determines the tracks, such as the hash of the video and options. It is

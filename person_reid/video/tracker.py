@@ -223,7 +223,7 @@ def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Ar
     """Assign boxes to the most similar tracks, in `rows`, in place.
 
     similar: (T, N). least: pairs below it are never linked. tracks, boxes: (T,) and (N,) booleans
-    that select those to link.
+    that select the tracks and boxes to link.
     """
     i, j = np.flatnonzero(tracks), np.flatnonzero(boxes)
     part = similar[np.ix_(i, j)]

@@ -103,7 +103,7 @@ class Default:
 def examples() -> list[tuple[str, set[str]]]:
     """Return a link to each section of the guides, and the words in its code.
 
-    Sections that use a name in blocks of Python precede those that mention it in their text.
+    Sections that use a name in blocks of Python precede sections that mention it in their text.
     """
     found = []
     for guide in GUIDES:

@@ -185,7 +185,7 @@ RESULTS_RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """Return the records of finished runs, or an empty list without a file.
+    """Return the records of finished runs, or an empty list if there is no file.
 
     Raises UserError if a record does not have the form that `reproduce` writes.
     """
@@ -211,7 +211,7 @@ def are_figures(figures: Any) -> bool:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Return the records of a results file, or an empty list without a file."""
+    """Return the records in a results file, or an empty list if there is no file."""
     return read_json_lines(path) if Path(path).exists() else []
 
 

@@ -1,7 +1,7 @@
 """Hooks for mkdocs.yml: the repository's pages at their paths, and the API from docstrings.
 
 `make site` builds the site. The pages keep their places in the repository, so a link between
-README.md, docs/, recipes/ and benchmarks/ leads to the same place in both.
+README.md, docs/, recipes/ and benchmarks/ works on GitHub and on the site.
 """
 
 import re
