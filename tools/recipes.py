@@ -68,7 +68,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> PlannedRun:
-    """Return the PlannedRun of a recipe's file with a seed.
+    """Return the PlannedRun for a recipe's file and a seed.
 
     further: flags of train.py, which override the recipe's options.
     """

@@ -63,7 +63,7 @@ SAME_FLAGS = {  # guesses that mean the same as another
 def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
     """Return a command line in which aliases and hyphenated names are the flags of a parser.
 
-    flags: the parser's, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and
+    flags: the parser's flags, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and
     `--device cpu` becomes `--gpu_ids -1`.
     """
     found: list[str] = []

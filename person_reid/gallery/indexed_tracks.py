@@ -112,9 +112,9 @@ class IndexedTrack:
 class Corrections:
     """A user's statements about tracks, which are given by number.
 
-    same: pairs of tracks that show one person. different: pairs that show two. twice: the pairs of
-    `same` that overlap in time, as a detector may see somebody twice. names: {track: the name of
-    its person}.
+    same: pairs of tracks that show one person. different: pairs that show two people. twice: the
+    pairs of `same` that overlap in time, as a detector may see somebody twice. names: {track: the
+    name of its person}.
     """
 
     same: TrackPairs = ()

@@ -55,8 +55,8 @@ MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already i
 class Appeared:
     """The news that a person appeared, or that a track turned out to show another person.
 
-    person: the identity in the gallery. name: the same if a user gave it, else None. time: as
-    stored.
+    person: the identity in the gallery. name: the identity if a user gave it, else None. time: in
+    the stored form.
     image: the newest image of the track. corrected_from: the identity reported before.
     """
 

@@ -187,7 +187,7 @@ class Filter:
         return [*found, *somebody * self.has_identity]
 
     def admits(self, path: str | os.PathLike[str], about: About) -> bool:
-        """Return whether an image passes; for galleries without a query language."""
+        """Return whether an image passes the filter; for galleries without a query language."""
         known = about._asdict() | {"path": os.fsencode(path)}
         if not {*(self.where or ())} <= {*(about.more or {}).items()}:
             return False

@@ -467,7 +467,7 @@ class PostgresGallery(Gallery):
     ) -> list[Any]:
         """Return (id, path, facts..., more, distance) of the k images nearest to a query.
 
-        effort: how many images of the graph to visit, or 0 to compare all images.
+        effort: how many images in the graph to visit, or 0 to compare all images.
         """
         words, values = self._condition(among)
         # With a filter, the search visits more images than it returns: the nearest come late.

@@ -74,7 +74,7 @@ async def embed(call: Call) -> Answer:
     answers="Answers",
 )
 async def search(call: Call) -> Answer:
-    """Return the images of the gallery most similar to each image."""
+    """Return the images in the gallery that are most similar to each image."""
     features, which = await call.features(), call.which()
     k, threshold = call.parameters.get("k", 10), call.parameters.get("threshold")
 
@@ -119,7 +119,7 @@ async def identify(call: Call) -> Answer:
 
 @operation("GET /v1/images", role="read", takes=("limit", "start", *FILTER_NAMES), answers="Page")
 async def list_images(call: Call) -> Answer:
-    """Return a page of the images."""
+    """Return a page of the images in the gallery."""
     which, limit = call.which(), call.parameters.get("limit", 100)
     last = call.service.ids.path(start) if (start := call.parameters.get("start")) else None
 
@@ -166,7 +166,7 @@ async def show_picture(call: Call) -> Answer:
     answers="Answer",
 )
 async def similar_images(call: Call) -> Answer:
-    """Return the images most similar to an image of the gallery, except that image."""
+    """Return the images most similar to an image in the gallery, except that image."""
     (path, _), which = await listed(call), call.which()
     k, threshold = call.parameters.get("k", 10), call.parameters.get("threshold")
 

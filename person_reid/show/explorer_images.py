@@ -80,7 +80,7 @@ def images_of(
 def person_name(identity: int | str | None, words: Words = NUMBERS) -> str:
     """Return an identity's name: its word if it has one, "0012" for 12 and "12", JUNK_NAME for -1.
 
-    Other text is its own name.
+    Any other text is its own name.
     """
     if identity is None:
         return NO_NAME

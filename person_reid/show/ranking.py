@@ -246,7 +246,7 @@ def _place(path: str | Path, test_dir: Folder) -> Path:
 
 
 def find_image(path: str | Path, test_dir: Folder = None) -> Path:
-    """Return the current path of an image of a result file: below `test_dir`, or the old path.
+    """Return the current path of an image in a result file: below `test_dir`, or the old path.
 
     path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if the image is
     missing.

@@ -102,7 +102,7 @@ class Motion:
         return np.concatenate([centre - half, centre + half], axis=1)
 
     def select(self, rows: Array) -> Motion:
-        """Return the state of the tracks in `rows`: their indices, or (T,) booleans."""
+        """Return the state of the tracks that `rows` selects, by indices or (T,) booleans."""
         return Motion(*(each[rows] for each in self._arrays()))
 
     def joined(self, other: Motion) -> Motion:

@@ -93,7 +93,7 @@ class Tracks:
         return replace(self, motion=motion, counts=counts, missed=missed, features=looks)
 
     def select(self, rows: Array) -> "Tracks":
-        """Return the tracks in `rows`: their indices, or (T,) booleans."""
+        """Return the tracks that `rows` selects, by indices or (T,) booleans."""
         arrays = self.numbers, self.identities, self.counts, self.missed, self.features
         return Tracks(self.motion.select(rows), *(each[rows] for each in arrays))
 
