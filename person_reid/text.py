@@ -86,7 +86,7 @@ def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str,
 
 
 def _bare(name: str) -> str:
-    """Return a name without case, spaces and accents."""
+    """Return a name without case, spaces or accents."""
     letters = unicodedata.normalize("NFKD", name).casefold()
     return "".join(each for each in letters if not each.isspace() and not combining(each)) or name
 

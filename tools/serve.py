@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -> "LiveCameras":
-    """Open the cameras of the options, and a detector. Raises UserError if they cannot work."""
+    """Open the cameras in the options, and a detector. Raises UserError if they cannot work."""
     if not find_spec("torch"):
         raise reid.UserError("Live cameras need PyTorch: python -m pip install torch")
     from person_reid.serve.cameras import LiveCameras
@@ -115,7 +115,7 @@ def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -
 
 
 def most_connections(wanted: int) -> int:
-    """Return the number of wanted connections, or fewer if the limit of open files is low."""
+    """Return the wanted number of connections, or fewer if the limit on open files is low."""
     if not find_spec("resource"):  # Windows
         return wanted
     import resource

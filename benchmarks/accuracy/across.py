@@ -102,7 +102,7 @@ def main(argv=None):
 
 
 def rows(scene):
-    """Yield rows for the tracker alone, all parts, all but one part, and the best threshold."""
+    """Yield rows for the tracker alone, linking, linking without a part, and the best threshold."""
     names = list(scene.spans)
     yield row("each track alone", scene, names, names)
     variants: dict[str, dict] = {

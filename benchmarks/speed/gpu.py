@@ -164,7 +164,7 @@ def ranking(options, device):
 
 
 def prepared(rescore, query, gallery, device):
-    """Return the scores of a re-ranking once the device has prepared them."""
+    """Return the scores of a re-ranking once the device has computed them."""
     scores = rescore(query.features, gallery.features, device if device.type == "cuda" else None)
     synchronise(device)
     return scores

@@ -256,7 +256,7 @@ def features_of(rows):
 
 
 def words(which):
-    """Return a filter in Milvus's words. Further columns are read as text, in any order."""
+    """Return a filter as a Milvus expression. Raises UserError if it names further columns."""
     if which.where:
         raise UserError("--where: this engine keeps further columns, and cannot search by them.")
     clauses = []

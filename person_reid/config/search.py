@@ -265,7 +265,7 @@ class IdentifyConfig(AnswerOptions, title="answers"):
 
 
 class PeopleConfig(Look, FilterOptions, title="groups"):
-    """Group the images of an index into people, in a list to correct and then apply."""
+    """Group the images of an index into people, and write a list to correct and then apply."""
 
     save: str = option("people.csv", "list to write", form=file_ending_in(".csv"), metavar="CSV")
     sheet: str | None = option(

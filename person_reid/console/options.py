@@ -211,7 +211,7 @@ def spellings(each: DeclaredOption) -> tuple[str, ...]:
 
 
 def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]:
-    """Return argparse's settings for an option, without a default.
+    """Return argparse's settings for an option, except its default.
 
     everything: whether the help shows an option that is not common.
     """

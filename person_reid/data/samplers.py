@@ -74,7 +74,7 @@ class ShuffleSampler(BatchSampler):
         return self.count // self.step_size
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of each step, LongTensor (batch_size,), values in [0, count)."""
+        """Yield each step's indices, a LongTensor (batch_size,) of values in [0, count)."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
         for step in range(len(self)):
             indices = order[step * self.step_size : (step + 1) * self.step_size]

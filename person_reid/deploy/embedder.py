@@ -235,7 +235,7 @@ class Embedder:
         description: str = "features",
         cameras: Cameras | None = None,
     ) -> Features:
-        """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3).
+        """Return the features, float32 (N, D), of an image bank, uint8 (N, *size, 3).
 
         load_bank creates such a bank; an array also works. cameras: (N,) from 1, for a network with
         side information. The features have unit length unless `unit_length` is False.

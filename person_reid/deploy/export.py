@@ -342,7 +342,7 @@ class _Batches:
 
 
 def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the images for the ranges, and held-out images to measure the result.
+    """Return the images for activation ranges, and held-out images for measuring the result.
 
     If there are few images, the ranges are measured on all of them.
     """

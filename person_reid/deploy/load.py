@@ -83,7 +83,7 @@ def network_of_run(
 
 
 def options_of_run(run: RunFolder, otherwise: Mapping[str, Any] | None = None) -> NetworkOptions:
-    """Return the resolved options of the network of a run.
+    """Return the resolved network options of a run.
 
     otherwise: see RunFolder.config. Raises UserError if they need a plugin that is not loaded.
     """

@@ -244,7 +244,7 @@ Mixture = structure(
 def mixture(
     streams: Sequence[Tensor], gate: nn.Module, weights: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Compute Σ_t weights(averages)_t x_t of T streams x_t (B, C, H, W), which layers_fit accepts.
+    """Compute Σ_t weights(averages)_t x_t for T streams x_t (B, C, H, W) that layers_fit accepts.
 
     weights: makes weights (T, B, C) from the averages over the pixels, (T, B, C), with the
     parameters of `gate`.

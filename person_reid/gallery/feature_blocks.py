@@ -76,7 +76,7 @@ def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
 
 
 def joined(blocks: list[Block]) -> list[Block]:
-    """Merge blocks that are much smaller than the next block, so that few blocks remain."""
+    """Merge a block with the next unless it is twice as large, so that few blocks remain."""
     found: list[Block] = []
     for block in blocks:
         found.append(block)

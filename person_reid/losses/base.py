@@ -94,7 +94,7 @@ def unit_length(features: Tensor) -> Tensor:
 
 
 def euclidean_distances(similarities: Tensor) -> Tensor:
-    """Return the distances between unit vectors, √(2 − 2·cos), in [0, 2], from their cosines.
+    """Return the distances √(2 − 2·cos), in [0, 2], between unit vectors with these cosines.
 
     float32 resolves the square to about 1e-6. A smaller square counts as distance zero, with zero
     gradient, so that two copies of an image do not cause a division by zero.

@@ -122,7 +122,7 @@ class ArcFaceSoftmaxLoss(SoftmaxHead):
 
 
 class CircleSoftmaxLoss(SoftmaxHead):
-    """Compute the circle loss by class. margin: m, the relaxation, in cosines."""
+    """Compute the circle loss with class labels. margin: m, the relaxation, in cosines."""
 
     def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         push = F.relu(cosines.detach() + self.margin) * (cosines - self.margin)

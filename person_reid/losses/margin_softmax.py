@@ -50,7 +50,7 @@ def multiplied_angle(cosines: Tensor, factor: int) -> Tensor:
 def replace_at_labels(
     cosines: Tensor, labels: Tensor, margin: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Apply `margin` to the cosine of each row of (N, C) at its label, and keep the others."""
+    """In the cosines (N, C), apply `margin` at each row's label, and keep the others."""
     labels = labels[:, None]
     return cosines.scatter(1, labels, margin(cosines.gather(1, labels)))
 

@@ -71,7 +71,7 @@ def with_instance_norms(network: ResNet) -> ResNet:
 
 
 def ibn_b(depth: int) -> ResNet:
-    """Build IBN-Net-b of 50 or 101 layers.
+    """Build IBN-Net-b with 50 or 101 layers.
 
     Instance norms follow the stem and the last sum of stages 1 and 2.
     """

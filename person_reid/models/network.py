@@ -191,7 +191,7 @@ class PlainNetwork(Network):
         return self.classifier(self.pooled(images), seen)
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of another program's network with a BNNeck to the names used here."""
+        """Return the tensors of another program's BNNeck network under the names used here."""
         state_dict = self.architecture.renamed(state_dict)
         names = next(
             (names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None

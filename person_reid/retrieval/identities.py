@@ -131,7 +131,7 @@ def assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
 def _contingency(
     people: npt.ArrayLike, found: npt.ArrayLike, pairs: Integers | None = None
 ) -> tuple[Integers, Integers, Integers]:
-    """Return the number of pairs for each person and identity, and the number of boxes of each."""
+    """Count the pairs of every person with every identity, and the boxes of both."""
     _, true, sizes = np.unique(people, return_inverse=True, return_counts=True)
     _, computed, others = np.unique(found, return_inverse=True, return_counts=True)
     if pairs is not None:

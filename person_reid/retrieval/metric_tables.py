@@ -128,7 +128,7 @@ def mean_and_deviation(values: Any) -> tuple[Any, Any]:
 
 
 def with_deviation(values: Sequence[float], digits: int = 2) -> str:
-    """Return the mean and deviation of values, such as `88.70 ± 0.15`, or the only value."""
+    """Return the mean and deviation of values, such as `88.70 ± 0.15`; a single value has none."""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.{digits}f}" + (f"{PLUS_MINUS}{deviation:.{digits}f}" if len(values) > 1 else "")
 

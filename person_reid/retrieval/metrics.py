@@ -464,7 +464,7 @@ class Remarks:
         self.below: list[bool] = []
 
     def look(self, scores: Any, start: int, rows: Integers, columns: Integers) -> None:
-        """Check scores (B, G) of the queries from `start` on; NaN marks junk.
+        """Collect evidence from scores (B, G) of the queries from `start` on; NaN marks junk.
 
         rows, columns: the matches of all rows, sorted by row.
         """

@@ -116,7 +116,7 @@ class OnlineLinks:
             self.tracks[track].end = end
 
     def person(self, track: Hashable) -> int:
-        """Return a track's person; an unlinked track gets the most similar or a new person."""
+        """Return a track's person; an unlinked track gets the most similar person or a new one."""
         found = self.tracks[track]
         if not found.person:
             found.person = self._nearest(track) or self.last + 1

@@ -1,4 +1,4 @@
-"""Report news to listeners, as server-sent events.
+"""Publish live events to listeners, as server-sent events.
 
     events = Events(32)                                 # at most 32 listeners
     events.tell("appeared", {"camera": "door"})

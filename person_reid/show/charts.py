@@ -262,7 +262,7 @@ def draw_accuracy_by_time(
 def draw_curves(
     history: Sequence[Mapping[str, Any]], path: str | Path, look: Look = SCREEN
 ) -> None:
-    """Draw the curves to an image file.
+    """Draw the training curves in an image file.
 
     history: one dict per epoch, with epoch, loss and error and, if available, loss_NAME of each
     loss, val_loss, val_error (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs may

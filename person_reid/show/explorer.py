@@ -272,7 +272,7 @@ def is_one_file(save: str | Path) -> bool:
 
 
 def one_file_size(images: int, dimension: int) -> float:
-    """Return the approximate size in bytes of an explorer in one file, as base64."""
+    """Return the approximate size in bytes of a single-file explorer, with its data in base64."""
     return images * (THUMBNAIL_BYTES + dimension) * 4 / 3
 
 

@@ -320,7 +320,7 @@ def fitted(text: str, width: float, size: float, weight: str = "normal", lines: 
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the width of the longest line of a text in inches. size: letter size in points."""
+    """Return the width in inches of the longest line of a text. size: letter size in points."""
     widths = [sum(_width(letter, weight) for letter in line) for line in text.split("\n")]
     return max(widths) * size / 72
 

@@ -300,7 +300,7 @@ def draw_walker(
     feet: tuple[float, float],
     scale: float,
 ) -> None:
-    """Draw a person who walks past a camera, mostly in the usual direction there.
+    """Draw a person who walks past a camera, mostly in that camera's usual direction.
 
     feet, scale: see cut.
     """

@@ -142,7 +142,7 @@ class DetectorFile:
         return width or free[0], height or free[1]
 
     def _fitted(self, frame: Frame) -> tuple[Values, Values, Values]:
-        """Return a frame as a picture (h, w, 3), with its scale (2,) and its offset (2,)."""
+        """Return a frame fitted to the input (h, w, 3), with its scale (2,) and offset (2,)."""
         whole = np.array(size_of(frame))
         if not self.form.letterbox:
             free = np.maximum(np.round(whole * max(FREE_SIZE) / whole.max() / 32), 1) * 32

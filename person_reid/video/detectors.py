@@ -140,7 +140,7 @@ class Detector(Protocol):
     """A function that finds people in a frame."""
 
     def __call__(self, frame: Frame, /) -> tuple[Any, Any]:
-        """Return boxes (N, 4), left, top, right, bottom in pixels, and scores (N,).
+        """Return boxes (N, 4) as left, top, right, bottom in pixels, and scores (N,).
 
         frame: uint8 (H, W, 3), RGB.
         """

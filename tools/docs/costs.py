@@ -109,7 +109,7 @@ def _point(row: Cost, cost: float) -> Point:
 
 
 def short_name(name: str) -> str:
-    """Return the name of a network in a picture whose colours show the families.
+    """Return a network's short name for a picture whose colours show the families.
 
     For example, `OSNet x0.25, from ImageNet` becomes `x0.25, ImageNet`.
     """

@@ -117,7 +117,7 @@ def keep_features() -> None:
 
 
 def ranking(result: Path, place: str) -> Image.Image:
-    """Return the ranking of the first query of a result."""
+    """Return a picture of the ranking of a result's first query."""
     words = ["--result", str(result), "--query_index", "0"]
     return scaled(draw(demo, words, place), WIDTH)
 

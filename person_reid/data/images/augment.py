@@ -157,7 +157,7 @@ def erase(images: Tensor, *box: Tensor) -> None:
 
 
 def turn_grey(images: Tensor, *box: Tensor) -> Tensor:
-    """Replace the colours in a box of each image (B, H, W, 3) by their grey value.
+    """Replace the colours in a box of each image (B, H, W, 3) with their grey values.
 
     All three channels have the same value.
 
