@@ -37,7 +37,8 @@ TABLES = (
     f"CREATE INDEX by_about ON images ({COLUMNS})",
     "CREATE TABLE forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
     # A token for each transaction that added images: once two copies of a file diverge, they share
-    # no further tokens. Inverted lists name the token up to which they hold all images.
+    # no further tokens. Inverted lists name the token up to which they hold all images. A negative
+    # `last` is of lists whose file was deleted, because images have been forgotten since.
     "CREATE TABLE additions (last INTEGER PRIMARY KEY, token TEXT UNIQUE NOT NULL)",
     "CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, "
     "name TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (kind, name))",

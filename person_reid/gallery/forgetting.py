@@ -23,7 +23,7 @@ from person_reid.gallery.contract import TRACK_RECORDS, Gallery
 from person_reid.gallery.database import BUSY, DAMAGED, Database
 from person_reid.gallery.image_table import ImageTable, next_file
 from person_reid.gallery.index_folder import IndexFolder, delete_crops
-from person_reid.gallery.inverted_lists import delete_lists
+from person_reid.gallery.inverted_lists import delete_lists, tokens_of_files
 from person_reid.gallery.metadata import Filter, filters_of
 from person_reid.text import counted
 
@@ -70,11 +70,12 @@ def forget(
     db.rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
     store.note(UNFINISHED, {UNFINISHED: True})
     with db.transaction():
+        tokens = tokens_of_files(store)
         delete_lists(store)
         rows = _identified(store, condition, values)
         number = db.connection.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
         _bar(store, rows)
-        db.rows("DELETE FROM additions")  # older lists no longer fit
+        store.outdate(tokens)
         store.mark()
         db.rows(
             "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, number)

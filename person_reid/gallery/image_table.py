@@ -328,16 +328,34 @@ class ImageTable:
         return (self._named(rows[0][0]), rows[0][1]) if rows else ("", 0)
 
     def reached(self, token: str) -> int:
-        """Return the last id of the addition with this token, or 0 if this file lacks it."""
+        """Return the last id of the addition with this token, or 0 if this file lacks it.
+
+        It is also 0 if images have been forgotten since: lists with this token still hold them.
+        """
         rows = self.db.rows("SELECT last FROM additions WHERE token = ?", (token,))
-        return int(rows[0][0]) if rows else 0
+        return max(0, int(rows[0][0])) if rows else 0
 
     def knows(self, token: str) -> bool:
-        """Return whether the token belongs to an addition to this file, or to its latest state."""
+        """Return whether lists with this token hold all images of this file up to their last id.
+
+        They may hold further images, which were replaced or forgotten.
+        """
         return self.db.kept(self._knows, token)
 
     def _knows(self, token: str) -> bool:
-        return token == self.latest()[0] or bool(self.reached(token))
+        same = "SELECT 1 FROM additions WHERE token = ?"
+        return token == self.latest()[0] or bool(self.db.rows(same, (token,)))
+
+    def outdate(self, tokens: Sequence[str]) -> None:
+        """Make lists with these tokens unfit to be read from a file, and all others unknown.
+
+        Lists that were outdated before stay known if there are none since.
+        """
+        if tokens:
+            self.db.rows("DELETE FROM additions WHERE last < 0")
+        marks = ", ".join("?" * len(tokens))
+        self.db.rows(f"DELETE FROM additions WHERE last >= 0 AND token NOT IN ({marks})", tokens)
+        self.db.rows("UPDATE additions SET last = -last WHERE last > 0")
 
     def mark(self) -> None:
         """Record a token for the changes in this transaction."""

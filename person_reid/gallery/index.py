@@ -12,7 +12,7 @@ the last addition in them.
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +25,14 @@ from person_reid.gallery.checks import check_count, checked_features
 from person_reid.gallery.feature_blocks import Block, FeatureBlocks, blocks_of
 from person_reid.gallery.image_table import REINDEXED, ImageTable
 from person_reid.gallery.inverted_lists import (
+    MOST_REPLACED,
     InvertedLists,
     codec_of,
     damaged_lists,
     delete_lists,
     faiss_is_installed,
-    latest_file,
     rescored,
+    tokens_of_files,
 )
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.metadata import Found as Found
@@ -69,7 +70,8 @@ class SearchIndex:
         self.store = ImageTable(path, codes)
         self.path = self.file = self.store.path
         self.new = self.store.db.new
-        self.search_prepares = True  # False: another thread calls `prepare`, and no search waits
+        # If set, searches do not wait for `prepare`, but call this to have another thread call it.
+        self.prepare_later: Callable[[], None] | None = None
         self._lists: InvertedLists | None = None
         self._blocks: FeatureBlocks | None = None
         if network is not None:
@@ -243,7 +245,7 @@ class SearchIndex:
         # other processes may add, replace and forget images at any moment
         with self.store.db.transaction("DEFERRED"):
             self.store.check_features()
-            # Forgetting makes tokens unknown: the remaining images are then compared one by one.
+            # With tokens of another state of the file, all images are compared one by one.
             if lists and self.store.knows(lists.token) and not self._admits_few(among):
                 similarities, ids = self._nearest(lists, queries, k, among)
             else:
@@ -272,8 +274,9 @@ class SearchIndex:
         replaced = lists.replaced(self.store)
         if replaced < 0:
             raise damaged_lists(self.store, f"{-replaced} images are missing")
-        allowed = self.store.allowed(among) if among != EVERYTHING else None
-        candidates = codec_of(self.store).candidates(k) + replaced
+        every = among == EVERYTHING and replaced <= MOST_REPLACED
+        candidates = codec_of(self.store).candidates(k) + (replaced if every else 0)
+        allowed = None if every else self.store.allowed(among)
         found = lists.search(queries, k, candidates, allowed)
         newer = nearest_of_chunks(queries, self.chunks_to_compare(among, lists.last), k)
         return merged(rescored(self.store, queries, found), newer, k)
@@ -331,26 +334,29 @@ class SearchIndex:
         return len(self.store) > MOST_COMPARED
 
     def lists(self) -> InvertedLists | None:
-        """Return up-to-date InvertedLists, or the newest lists on disk if searches prepare none.
+        """Return up-to-date InvertedLists, or the newest if another thread prepares them.
 
-        Returns None if there are none yet.
+        Those may hold images that have been forgotten since, which no search returns. Returns None
+        if there are none yet.
         """
         if not self._fit(self._lists) and not self._are_newest(self._lists):
-            lists = InvertedLists(self.store, renew=self.search_prepares)
-            self._lists = lists if lists.index is not None else None
+            lists = InvertedLists(self.store, renew=not self.prepare_later)
+            if lists.index is not None:
+                self._lists = lists
+            elif self._lists and not self.store.knows(self._lists.token):
+                self._lists = None
+        if self.prepare_later and not self._fit(self._lists):
+            self.prepare_later()
         return self._lists
 
     def _are_newest(self, lists: InvertedLists | None) -> bool:
         """Return whether a search keeps outdated lists because there are no newer lists yet."""
-        return (
-            lists is not None
-            and not self.search_prepares
-            and self.store.knows(lists.token)
-            and latest_file(self.store)[1] == lists.last
-        )
+        if lists is None or self.prepare_later is None:
+            return False
+        return lists.token in tokens_of_files(self.store)
 
     def _fit(self, lists: InvertedLists | None) -> bool:
         """Return whether lists belong to this state of the index and are not outdated."""
-        return (
-            lists is not None and self.store.knows(lists.token) and not lists.is_behind(self.store)
-        )
+        if lists is None or not self.store.reached(lists.token):
+            return False
+        return not lists.is_behind(self.store)

@@ -214,6 +214,11 @@ def _token(file: Path) -> str:
     return file.stem.rpartition("-")[2]
 
 
+def tokens_of_files(source: ImageTable) -> list[str]:
+    """Return the tokens of the lists beside an index that fit it."""
+    return [_token(file) for file in list_files(source)]
+
+
 def _files(source: ImageTable) -> Iterator[tuple[Path, int]]:
     """Yield each file of lists beside an index, with its last id, or 0 if it fits another state."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"

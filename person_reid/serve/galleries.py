@@ -1,7 +1,7 @@
 """The gallery of a service: several threads read, each on its own connection; one writes.
 
 Another thread prepares what searches read, such as inverted lists, after each change. Searches do
-not wait for it: meanwhile they compare the images one by one.
+not wait for it: meanwhile they use older lists, or compare the images one by one.
 """
 
 import asyncio
@@ -61,9 +61,7 @@ class Galleries:
             try:
                 return act(gallery)
             finally:  # even if the client has gone meanwhile
-                if not self._prepares:
-                    self._prepares = True
-                    self._preparer.submit(self._prepare)
+                self._prepare_later()
 
         return await self._run(self._writer, acted)
 
@@ -83,6 +81,12 @@ class Galleries:
         finally:
             self.waiting -= 1
 
+    def _prepare_later(self) -> None:
+        """Have the preparing thread call `prepare`, unless it is about to."""
+        if not self._prepares:
+            self._prepares = True
+            self._preparer.submit(self._prepare)
+
     def _prepare(self) -> None:
         """Prepare what the next searches in an index read. Answers report faults of the gallery."""
 
@@ -101,7 +105,7 @@ class Galleries:
         except UserError as error:
             raise StoreError(str(error)) from error.__cause__
         if isinstance(gallery, SearchIndex):
-            gallery.search_prepares = False
+            gallery.prepare_later = self._prepare_later
         probe = gallery.recall("probe")
         self._probe = probe if self._probe is None else self._probe
         if probe != self._probe:

@@ -200,19 +200,19 @@ def test_no_search_waits_for_inverted_lists(tmp_path, monkeypatch):
 
     def lists(gallery):
         assert isinstance(gallery, SearchIndex)
-        return gallery.lists()
+        return gallery.lists().token
 
     async def ask():
         galleries = Galleries(str(tmp_path / "people.index"), 2, 10)
         await galleries.open()
-        assert await galleries.read(lists)
+        older = await galleries.read(lists)
         await galleries.write(lambda gallery: gallery.forget(Filter(identity="Anna"), "Anna"))
-        assert await galleries.read(lists) is None
+        assert await galleries.read(lists) == older
         found = await galleries.read(lambda gallery: gallery.search(features[:2], 1))
         assert found[0][0].path.name != names[0]
         assert found[1][0].path.name == names[1]
         go.set()
-        while not await galleries.read(lists):
+        while await galleries.read(lists) == older:
             await asyncio.sleep(0.05)
         galleries.close()
 
@@ -231,7 +231,7 @@ def test_a_service_opens_lists_that_are_behind_once(tmp_path, monkeypatch):
         index.add(names[:200], features[:200])
         index.prepare()
         index.add(names[200:], features[200:])
-        reader.search_prepares = False
+        reader.prepare_later = lambda: None
         lists = reader.lists()
         assert lists.is_behind(reader.store)
         for _ in range(2):
@@ -240,6 +240,43 @@ def test_a_service_opens_lists_that_are_behind_once(tmp_path, monkeypatch):
             assert reader.lists() is lists
         index.prepare()  # as another thread of the service
         assert not reader.lists().is_behind(reader.store)
+
+
+@pytest.mark.parametrize("gone", [20, 150])  # fewer and more than MOST_REPLACED
+def test_a_service_searches_older_lists_until_there_are_lists_without_forgotten_images(
+    tmp_path, monkeypatch, gone
+):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(index_module, "MOST_COMPARED", 100)
+    monkeypatch.setattr(index_module, "MOST_REPLACED", 100)
+    features = np.random.default_rng(0).normal(size=(300, 8))
+    names = [f"{number}.png" for number in range(300)]
+    asked = []
+
+    def assert_right(reader, last=300):
+        answers = [found.path.name for (found,) in reader.search(features[gone:last], 1)]
+        assert answers == names[gone:last]
+        anna = reader.search(features[:gone], 1)
+        assert not {found.path.name for (found,) in anna} & {*names[:gone], *names[last:]}
+
+    place = tmp_path / "people.index"
+    with closing(SearchIndex(place)) as index, closing(SearchIndex(place)) as reader:
+        index.add(names, features, dict.fromkeys(names[:gone], About("Anna")))
+        index.prepare()
+        reader.prepare_later = lambda: asked.append(True)
+        older = reader.lists()
+        assert not asked
+        assert index.forget_at_once(Filter(identity="Anna"), "words") == gone
+        assert not [*tmp_path.glob("*.lists")]
+        assert_right(reader)
+        assert asked
+        index.forget_at_once(Filter(image=b"299.png"), "words")  # while there is no file of lists
+        assert_right(reader, 299)
+        assert reader.lists() is older
+        index.prepare()  # as another thread of the service
+        assert_right(reader, 299)
+        assert reader.lists() is not older
+        assert reader.lists().replaced(reader.store) == 0
 
 
 def test_a_write_whose_client_has_gone_is_prepared_for_searches(tmp_path, monkeypatch):
