@@ -343,8 +343,7 @@ class ImageTable:
         return self.db.kept(self._knows, token)
 
     def _knows(self, token: str) -> bool:
-        same = "SELECT 1 FROM additions WHERE token = ?"
-        return token == self.latest()[0] or bool(self.db.rows(same, (token,)))
+        return bool(self.db.rows("SELECT 1 FROM additions WHERE token = ?", (token,)))
 
     def outdate(self, tokens: Sequence[str]) -> None:
         """Make lists with these tokens unfit to be read from a file, and all others unknown.
