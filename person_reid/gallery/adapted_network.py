@@ -1,4 +1,4 @@
-"""Adapt the network of an index to the images of its tracks, and recompute their features.
+"""Adapt an index's network to the images of its tracks, and recompute the index's features.
 
 config = with_adapted(index, config)                  # an adapted index keeps its network
 if options := adaptation_of(index, config, "shop"):   # None if adapted already
@@ -35,7 +35,7 @@ Config = TypeVar("Config", bound=NetworkOfIndex)
 
 
 def with_adapted(index: Gallery, config: Config) -> Config:
-    """Return the options; they name no network if the index already has an adapted one."""
+    """Return the options, without a network if the index already has an adapted one."""
     known = known_network(index)
     if not known or not Path(known.place).name.startswith(NETWORK):
         return config
@@ -44,9 +44,9 @@ def with_adapted(index: Gallery, config: Config) -> Config:
 
 
 def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptConfig | None:
-    """Return how to adapt the network of an index to the images that were cut from its tracks.
+    """Return the options for adapting an index's network to the images cut from its tracks.
 
-    Returns None if the network has been adapted to them before. folder: where to write the run and
+    Returns None if the network has already been adapted to them. folder: where to write the run and
     the network. Raises UserError for a network that cannot be trained.
     """
     images = sorted(path for some in index.images() for path, about in some if about.track)
@@ -89,7 +89,7 @@ def check_tracks(index: Gallery) -> None:
 
 
 def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, fault: str) -> None:
-    """Recompute the features of an index with the network of a run, unless the run has a fault."""
+    """Recompute an index's features with the network from a run, unless the run has a fault."""
     from person_reid.deploy.publish import save_pretrained  # loads torch
 
     digest, folder = Path(options.name).name, Path(options.name).parents[1]
@@ -103,5 +103,5 @@ def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, f
 
 
 def _done(folder: str | Path, digest: str) -> Path:
-    """Return the file that records the result of an adaptation to images with this digest."""
+    """Return the file that records the result of adapting to the images with this digest."""
     return Path(folder) / RUN / f"{digest}.txt"

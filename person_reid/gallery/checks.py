@@ -70,7 +70,7 @@ def checked_paths(paths: Iterable[str | Path], place: str | Path) -> list[str | 
 
 
 def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[About]:
-    """Return the facts about each image, as they are stored.
+    """Return the facts about each image in stored form.
 
     abouts: {path: facts} for some of the images; a path is a string or a Path.
     """
@@ -90,7 +90,7 @@ def check_count(k: int) -> None:
 
 
 def check_version(place: str | Path, version: int, known: int) -> None:
-    """Raise UserError for a gallery that a later version of this program has written."""
+    """Raise UserError for a gallery written by a later version of this program."""
     if version > known:
         raise UserError(
             f"{place}: of version {version}; this program knows versions up to {known}. "

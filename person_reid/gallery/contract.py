@@ -30,10 +30,10 @@ class ReadGallery(Protocol):
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        """Return for each query (Q, D) the k most similar images, nearest first."""
+        """Return the k images most similar to each query (Q, D), nearest first."""
 
     def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
-        """Yield the images in chunks, and their features (n, D)."""
+        """Yield the images and their features (n, D), in chunks."""
 
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
@@ -81,7 +81,7 @@ class Gallery(ReadGallery, Protocol):
         abouts: Mapping[Any, About] | None = None,
         states: Sequence[str] | None = None,
     ) -> None:
-        """Add or replace N images: see SearchIndex.add."""
+        """Add or replace N images; see SearchIndex.add."""
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
         """Record facts about images in the gallery, and return the number of images."""
@@ -90,10 +90,10 @@ class Gallery(ReadGallery, Protocol):
         """Return the paths that are not in the gallery, or whose files have changed."""
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
-        """Delete images and return how many there were: see SearchIndex.forget."""
+        """Delete images and return how many there were; see SearchIndex.forget."""
 
     def forget_at_once(self, which: Filter, asked: str) -> int:
-        """Delete images without waiting for readers of the old state to finish: see `settled`."""
+        """Delete images without waiting for readers of the old state to finish; see `settled`."""
         return self.forget(which, asked)
 
     def settled(self) -> bool:

@@ -1,4 +1,4 @@
-"""The SQLite file of an index: its tables, commands, transactions, and a cache of reads.
+"""The SQLite file of an index: its tables, queries, transactions, and a read cache.
 
 While one process writes, others can read and see the previous state. SQLite keeps a write-ahead log
 beside the file, in NAME-wal and NAME-shm; the last process to close the file deletes it.
@@ -114,7 +114,7 @@ class Database:
 
     @contextmanager
     def closed_by_errors(self) -> Iterator[None]:
-        """Close the file if the block fails; the block is part of opening the file."""
+        """Close the file if the block, which is a step in opening the file, fails."""
         try:
             yield
         except BaseException:
@@ -151,7 +151,7 @@ class Database:
         return database
 
     def version(self) -> int:
-        """Return the version of the file, 0 if the file is empty.
+        """Return the file's version, or 0 if the file is empty.
 
         Raises UserError for a file that is not an index, or that has a version other than this
         program's.
@@ -178,7 +178,7 @@ class Database:
             return self.connection.execute(command, values).fetchall()
 
     def read(self, command: str, values: Sequence[Any], first: int = CHUNK) -> Iterator[list[Any]]:
-        """Yield the rows of an SQL query in chunks, from one state of the file.
+        """Yield the rows of an SQL query in chunks, all from one state of the file.
 
         first: the number of rows in the first chunk. Later chunks are larger, so reading only the
         first page costs little.
@@ -215,9 +215,9 @@ class Database:
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """Run a block whose changes are all on disk afterwards.
+        """Run a block as a transaction; its changes are on disk afterwards.
 
-        After an error or a kill, none of them is. kind: DEFERRED for a block that only reads; it
+        After an error or a kill, none of them are. kind: DEFERRED for a block that only reads; it
         sees one state of the file.
         Raises StoreError if another file has replaced this one.
         """
@@ -259,7 +259,7 @@ class Database:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn SQLite's errors in a block into a StoreError that names a remedy."""
+        """Turn an SQLite error in a block into a StoreError that names a remedy."""
         try:
             yield
         # A UnicodeDecodeError comes from a message that quotes a damaged schema.
@@ -277,6 +277,6 @@ class Database:
 
 
 def _close(database: sqlite3.Connection) -> None:
-    """Close a connection, unless it belongs to another thread, which closes it itself."""
+    """Close a connection, unless it belongs to another thread, which will close it."""
     with suppress(sqlite3.Error):
         database.close()

@@ -86,7 +86,7 @@ class Sighting(NamedTuple):
 
 
 def sightings(gallery: ReadGallery, which: Filter = EVERYTHING) -> list[Sighting]:
-    """Return the images of a gallery as sightings, earliest first; those without a time come last.
+    """Return the images in a gallery as sightings, earliest first; untimed ones come last.
 
     A track is one sighting. Other images of a person form one sighting if they are less than APART
     seconds apart.

@@ -31,7 +31,7 @@ class FeatureBlocks:
         self._lock = Lock()  # the first thread reads, and the others reuse what it has read
 
     def now(self, table: ImageTable) -> list[Block]:
-        """Return blocks of (ids (n,), features (n, D)), in order of ids, within a transaction.
+        """Return blocks (ids (n,), features (n, D)) in order of ids; call this in a transaction.
 
         Raises StoreError if fewer images can be read than the file counts.
         """
@@ -67,7 +67,7 @@ def last_of(blocks: list[Block], otherwise: int = 0) -> int:
 
 
 def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
-    """Return those images of a block whose ids are in `there`, as a list of one block or none."""
+    """Return the images of a block whose ids are in `there`, as a list of at most one block."""
     ids, gallery = block
     inside = np.isin(ids, there)
     if inside.all():
@@ -90,7 +90,7 @@ def joined(blocks: list[Block]) -> list[Block]:
 
 
 def prepared(ids: npt.NDArray[np.int64], factor: npt.NDArray[np.float32]) -> Block:
-    """Return a block of features that are ready for a search."""
+    """Return a block of features prepared for searching."""
     return ids, PreparedGallery(factor, *twins(factor))
 
 

@@ -54,7 +54,7 @@ def hash_of_key(key: bytes, token: str) -> bytes:
 def forget(
     store: ImageTable, which: Filter, asked: str, keep_crops: bool = False, wait: bool = True
 ) -> int:
-    """Delete images from the file of an index: see SearchIndex.forget.
+    """Delete images from the file of an index; see SearchIndex.forget.
 
     If there are none, nothing changes, except that an interrupted earlier call is completed.
 
@@ -88,7 +88,7 @@ def forget(
 
 
 def _forget_next(store: ImageTable, which: Filter, asked: str) -> None:
-    """Also delete the images from the file that collects features of another network."""
+    """Also delete the images from the file that collects features from another network."""
     if not next_file(store.path).exists():
         return
     following = ImageTable(next_file(store.path))
@@ -129,7 +129,7 @@ def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
 
 
 def _note_crops(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
-    """Note which crops to delete once the rows are gone: a process may be killed in between."""
+    """Note which crops to delete once the rows are gone, in case the process is killed first."""
     crops = ((CROPS, path.hex(), json.dumps(source)) for path, _, source, _ in rows if source)
     store.db.connection.executemany(
         "INSERT OR REPLACE INTO notes (kind, name, value) VALUES (?, ?, ?)", crops
@@ -137,7 +137,7 @@ def _note_crops(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> N
 
 
 def _delete_noted_crops(store: ImageTable) -> None:
-    """Delete the noted crops, including those of interrupted calls, unless added again since."""
+    """Delete the noted crops, also from interrupted calls, unless they have been added again."""
     noted = {bytes.fromhex(path): source for path, source in store.notes(CROPS).items()}
     if not noted:
         return
@@ -210,7 +210,7 @@ def settled(db: Database) -> bool:
 
 
 def forgotten(store: ImageTable, keys: Sequence[bytes]) -> set[bytes]:
-    """Return the keys that belong to forgotten images or tracks."""
+    """Return those of the keys that belong to forgotten images or tracks."""
     hashes = {hash_of_key(key, store.token): key for key in keys}
     return {hashes[each] for each, _ in store.where("hash", [*hashes], "hash", "barred")}
 
@@ -224,7 +224,7 @@ def allow(store: ImageTable, keys: Iterable[bytes]) -> None:
 
 
 def forgettings(store: ImageTable) -> list[dict[str, Any]]:
-    """Return {"time", "asked": the stated reason, "images": their number} for each deletion."""
+    """Return {"time": ..., "asked": the reason given, "images": a count} for each deletion."""
     rows = store.db.rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
     return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
 

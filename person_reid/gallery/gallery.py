@@ -24,7 +24,7 @@ def register_gallery(scheme: str, opener: Opener) -> None:
 
 
 def scheme_of(place: str) -> str:
-    """Return the registered scheme with which an address begins, or "" for the path of a file."""
+    """Return the registered scheme that an address begins with, or "" for a file's path."""
     scheme, colon, rest = str(place).partition(":")
     if scheme not in GALLERIES and rest.startswith("//"):
         raise UserError(f"{place}: no gallery {scheme!r}. There are: {', '.join(GALLERIES)}.")
@@ -72,7 +72,7 @@ def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
 
 
 def nobody_has(gallery: ReadGallery, which: Filter) -> list[str]:
-    """Return a sentence for each value of a filter that no image of a gallery has.
+    """Return a sentence for each value in a filter that no image in the gallery has.
 
     The sentence suggests the most similar existing value, or lists all existing values.
     """

@@ -1,4 +1,4 @@
-"""Identify people by the images of the known people in a gallery.
+"""Identify people by comparing them with the known people in a gallery.
 
     found = identify(index, embed(["someone.jpg"]), threshold=0.8)
     found[0].identity                   # "Anna", or None for a stranger
@@ -56,7 +56,7 @@ class Identification:
         return self.nearest if self.known else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the answer as plain values; a stranger has no identity."""
+        """Return the fields as JSON values; a stranger has no identity."""
         answer: dict[str, Any] = {"known": self.known}
         if self.known:
             answer["identity"] = self.nearest
@@ -96,7 +96,7 @@ def identify(
 
 
 def _tracks(people: Iterable[npt.ArrayLike], name: str) -> list[Features]:
-    """Return the features (n, D) of each person. Raises UserError for anything else."""
+    """Return the features (n, D) of each person. Raises UserError for other shapes."""
     try:
         tracks = [np.atleast_2d(as_float32(each, name)) for each in people]
     except TypeError:  # not iterable
@@ -121,7 +121,7 @@ def _identification(
 
 
 def known_people(gallery: ReadGallery, among: Filter = EVERYTHING) -> Iterator[Named]:
-    """Return the images of a gallery that have an identity and pass a filter, in chunks.
+    """Return, in chunks, the images in a gallery that have an identity and pass a filter.
 
     Raises UserError, at the call itself, if a filter admits no such image.
     """

@@ -50,7 +50,7 @@ ROW_FACTS = f"path, state, {COLUMNS}, more"  # all columns of a row except id an
 
 
 def next_file(index: str | Path) -> Path:
-    """Return the file beside an index that collects features of another network."""
+    """Return the file beside an index that collects features from another network."""
     return Path(f"{index}.next")
 
 
@@ -160,7 +160,7 @@ class ImageTable:
         abouts: Mapping[Any, About] | None = None,
         states: Sequence[str] | None = None,
     ) -> None:
-        """Add or replace N images: see SearchIndex.add."""
+        """Add or replace N images; see SearchIndex.add."""
         paths = checked_paths(paths, f"{self.path}: not added")
         features = checked_features(features, self.width(), self.path, paths).astype(self._stored)
         known = known_of(abouts or {}, paths)
@@ -228,7 +228,7 @@ class ImageTable:
     def entries(
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks of n: (path, facts) of each, and their features (n, D)."""
+        """Yield chunks of n images as (path, facts), with their features (n, D)."""
         self.check_features()
         condition, values = self.condition(which)
         command = f"SELECT id, feature, {ROW_FACTS} FROM images WHERE {condition} ORDER BY id"
@@ -239,7 +239,7 @@ class ImageTable:
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks: see SearchIndex.images."""
+        """Yield the images in chunks; see SearchIndex.images."""
         condition, values = self.condition(which)
         if after:
             condition += " AND id > (SELECT id FROM images WHERE path = ?)"
@@ -249,7 +249,7 @@ class ImageTable:
             yield [*self._known(rows).values()]
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those of the images that the index has; it reads no others."""
+        """Return {path: facts} for those of the images in the index, without reading others."""
         rows = self.where("path", [*map(self.folder.stored, paths)], f"id, {ROW_FACTS}")
         return dict(self._known([row[1:] for row in rows]).values())
 
@@ -346,9 +346,9 @@ class ImageTable:
         return bool(self.db.rows("SELECT 1 FROM additions WHERE token = ?", (token,)))
 
     def outdate(self, tokens: Sequence[str]) -> None:
-        """Make lists with these tokens unfit to be read from a file, and all others unknown.
+        """Record that lists with these tokens are outdated, and drop all other tokens.
 
-        Lists that were outdated before stay known if there are none since.
+        With no tokens, those recorded by an earlier call are kept.
         """
         if tokens:
             self.db.rows("DELETE FROM additions WHERE last < 0")
@@ -390,7 +390,7 @@ class ImageTable:
     def where(
         self, key: str, values: Sequence[Any], columns: str, table: str = "images"
     ) -> list[Any]:
-        """Return those rows (key, *columns) of the table in which `key` is one of the values."""
+        """Return the rows (key, *columns) of the table in which `key` is one of the values."""
         rows = []
         for start in range(0, len(values), 500):  # SQLite limits the parameters of a command
             some = values[start : start + 500]
@@ -400,7 +400,7 @@ class ImageTable:
         return rows
 
     def allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
-        """Return a bit per id, lowest id first, set for admitted images, and how many are set.
+        """Return one bit per id, lowest id first, set for admitted images, and the number set.
 
         The bits are cached until the file changes.
         """
@@ -415,14 +415,14 @@ class ImageTable:
         return np.packbits(found, bitorder="little"), len(ids)
 
     def ids(self, which: Filter = EVERYTHING) -> npt.NDArray[np.int64]:
-        """Return the ids of the images that a filter admits, without listing all rows in memory."""
+        """Return the ids of the images that a filter admits, without loading all rows at once."""
         condition, values = self._clauses(which)
         with self.db.explained():
             rows = self.db.connection.execute(f"SELECT id FROM images WHERE {condition}", values)
             return np.fromiter(chain.from_iterable(rows), np.int64)
 
     def condition(self, which: Filter) -> tuple[str, list[Any]]:
-        """Return the SQL condition of a filter and its values."""
+        """Return a filter's SQL condition and the values in it."""
         condition, values = self._clauses(which)
         if values:
             # The subquery reads the features of no other images.
@@ -430,7 +430,7 @@ class ImageTable:
         return condition, values
 
     def _clauses(self, which: Filter) -> tuple[str, list[Any]]:
-        """Return the condition of a filter, with paths as they are stored."""
+        """Return a filter's conditions on the columns, with the values in stored form."""
         condition, values = which.condition()
         return condition, self.folder.stored_values(values)
 
@@ -467,13 +467,13 @@ class ImageTable:
         return features if self.codes == "float32" else features / np.sqrt(squares)[:, None]
 
     def _named(self, token: Any) -> str:
-        """Return a token after checking it, because file names contain it."""
+        """Return a token after checking that it is safe in a file name."""
         if not isinstance(token, str) or not TOKEN.fullmatch(token):
             raise self.db.damaged(f"{token!r:.60} is not a token")
         return token
 
 
 def _texts(about: About) -> tuple[Any, ...]:
-    """Return the values of the columns that hold facts."""
+    """Return facts as the values of their columns."""
     *facts, more = about
     return (*facts, more and json.dumps(more, ensure_ascii=False, sort_keys=True))

@@ -1,4 +1,4 @@
-"""The saved search index: path, feature and facts of each image, in a crash-safe file.
+"""The saved search index: a crash-safe file with each image's path, feature and facts.
 
     index = SearchIndex("people.index")
     index.add(paths, features)                        # one transaction: all of them or none
@@ -121,20 +121,20 @@ class SearchIndex:
     def entries(
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks of n: (path, facts) of each, and their features (n, D)."""
+        """Yield chunks of n images as (path, facts), with their features (n, D)."""
         return self.store.entries(which)
 
     def images(
         self, which: Filter = EVERYTHING, after: Path | None = None
     ) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images in chunks: (path, facts) of each, without reading features.
+        """Yield the images as (path, facts), in chunks, without reading features.
 
         after: an image in the index; only the images that follow it are read.
         """
         return self.store.images(which, after)
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those of the images that the index has; it reads no others."""
+        """Return {path: facts} for those of the images in the index, without reading others."""
         return self.store.abouts(paths)
 
     def values(self, name: str) -> list[str]:
@@ -173,7 +173,7 @@ class SearchIndex:
         return forgetting.forget(self.store, which, asked, keep_crops)
 
     def forget_at_once(self, which: Filter, asked: str) -> int:
-        """Delete images without waiting for readers of the old state to finish: see `settled`."""
+        """Delete images without waiting for readers of the old state to finish; see `settled`."""
         return forgetting.forget(self.store, which, asked, wait=False)
 
     def settled(self) -> bool:
@@ -231,7 +231,7 @@ class SearchIndex:
     def search(
         self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        """Return at most k Found for each of the queries (Q, D), the most similar image first.
+        """Return at most k Found for each of the queries (Q, D), nearest first.
 
         exact: compare with all images, regardless of their number. among: search only these images.
         Raises UserError if k is not positive, or if the index cannot compare the queries with its
@@ -311,7 +311,7 @@ class SearchIndex:
         return [(ids, CosineScores.prepared(features)) for ids, features in chunks]
 
     def _admitted(self, which: Filter, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Return whether a filter admits the images with these ids (n,), as (n,) booleans."""
+        """Return which of the images with these ids (n,) a filter admits, as booleans (n,)."""
         bits, _ = self.store.allowed(which)
         inside = ids < 8 * len(bits)
         known = ids[inside]
@@ -334,7 +334,7 @@ class SearchIndex:
         return len(self.store) > MOST_COMPARED
 
     def lists(self) -> InvertedLists | None:
-        """Return up-to-date InvertedLists, or the newest if another thread prepares them.
+        """Return up-to-date InvertedLists, or the newest ones while another thread updates them.
 
         Those may hold images that have been forgotten since, which no search returns. Returns None
         if there are none yet.

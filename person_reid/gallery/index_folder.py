@@ -82,7 +82,7 @@ def relocated(value: Any, old: Path, new: Path) -> Any:
 
 
 def folder_beside(index: str | Path, source: str) -> Path:
-    """Return the folder, beside the file of an index, for the images of a source."""
+    """Return the folder beside an index file for the images from a source."""
     return real(index).with_suffix(".crops") / source
 
 
@@ -116,7 +116,7 @@ def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None
 
 
 def _erase_lines(file: Path, names: Collection[str]) -> None:
-    """Overwrite the lines of images in a track file, in place, as a camera may be adding lines.
+    """Overwrite images' lines in a track file in place, because a camera may be adding lines.
 
     A file without other lines is deleted.
     """

@@ -172,7 +172,7 @@ def check_place(index: Gallery, network: NetworkRef) -> None:
 
 
 def ref_of(embedder: "Embedder") -> NetworkRef:
-    """Return the network of an Embedder created in Python, as an index would remember it.
+    """Return the network of an Embedder created in Python in the form that an index stores.
 
     Raises UserError if no options describe it, because a command could not open it.
     """
@@ -198,7 +198,7 @@ def ref_of(embedder: "Embedder") -> NetworkRef:
 
 
 def check_same_embedder(index: Gallery, embedder: "Embedder") -> None:
-    """Check that an Embedder's network computed an index's features; a new index remembers it.
+    """Check that an Embedder's network computed an index's features; a new index records it.
 
     Raises UserError if it did not, and, for a new index, if no options describe the network.
     """
@@ -213,7 +213,7 @@ def network_options(index: Gallery) -> TestConfig:
 def measured_threshold(
     given: str | None, index: Gallery, score: str, camera_norm: bool = False
 ) -> float | None:
-    """Return the threshold that an option gives, for the network of an index.
+    """Return the threshold that an option gives, checked against an index's network.
 
     score, camera_norm: see load_threshold.
     Raises UserError for a threshold that was measured on another network or for another score.
@@ -224,7 +224,7 @@ def measured_threshold(
 
 
 def track_cosines_of(index: Gallery) -> TrackCosines | None:
-    """Return the TrackCosines of the network of an index, if its config.json has them.
+    """Return the TrackCosines of an index's network, or None if its config.json has none.
 
     The file is in the folder of the network, or beside its weights. Raises UserError if it is
     damaged.
@@ -241,7 +241,7 @@ def track_cosines_of(index: Gallery) -> TrackCosines | None:
 
 
 def measured_on(index: Gallery) -> tuple[str, str]:
-    """Return the network and the feature options of an index, as a result file gives them."""
+    """Return the network and feature options of an index in the form used in result files."""
     network = network_options(index)
     return network_name(network), feature_flags(network)
 
@@ -266,7 +266,7 @@ def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
 
 
 def _defaults() -> dict[str, Any]:
-    """Return {option: its default} of the options on which features depend."""
+    """Return {option: its default} for the options that features depend on."""
     known = TestConfig.declared()
     return {name: known[name].default for name in OF_FEATURES if name != "from_run"}
 
@@ -287,7 +287,7 @@ def known_network(index: Gallery) -> NetworkRef | None:
 
 
 def check_same_network(index: Gallery, embedder: ProbedNetwork, network: NetworkRef) -> None:
-    """Check by the stored feature of a synthetic image that an embedder runs an index's network.
+    """Check that an embedder runs an index's network, by the feature of a synthetic image.
 
     network: the network of the embedder; a new index remembers it. Raises UserError if the index
     belongs to another network, to other weights, or to other options.
@@ -312,7 +312,7 @@ def check_same_network(index: Gallery, embedder: ProbedNetwork, network: Network
 
 
 def check_agrees(index: Gallery, known: NetworkRef, asked: Mapping[str, Any]) -> None:
-    """Raise UserError for options {option: value} that contradict the network of an index."""
+    """Raise UserError if options {option: value} contradict the network of an index."""
     if wrong := known.contradicted(asked):
         raise UserError(
             f"{index.path}: made with other flags: {', '.join(wrong)}. "

@@ -57,7 +57,7 @@ NamedTrack = tuple[str, str, Track]  # camera, identity, track
 
 @dataclass(frozen=True)
 class IndexedTrack:
-    """A track, the facts about its file, and its n images in the index with features (n, D).
+    """A track, its file's record, and its n images in the index, with features (n, D).
 
     The images are in order of time. piece: from 1, the number of this piece in a track that was
     cut.
@@ -79,7 +79,7 @@ class IndexedTrack:
         return f"track {self.track.number}" + (f", piece {self.piece}" if self.piece else "")
 
     def frames(self) -> list[int]:
-        """Return the frame of each image; if it is unknown, the track's first frame."""
+        """Return the frame number of each image; if unknown, that of the track's first frame."""
         return [
             number_and_frame(path)[1]
             if CROP_NAME.fullmatch(path.name)
@@ -94,7 +94,7 @@ class IndexedTrack:
         return replace(self, images=images, features=self.features[order])
 
     def times(self) -> tuple[str, str]:
-        """Return when the person was first and last seen: local times, or seconds in the video."""
+        """Return when the person was first and last seen, in local time or seconds of the video."""
         first, last = self.track.first, self.track.last
         if not self.record.start:
             return f"{first:.3f}", f"{last:.3f}"
@@ -126,7 +126,7 @@ class Corrections:
 def indexed_tracks(
     index: Gallery, period: Filter = EVERYTHING
 ) -> tuple[list[IndexedTrack], Features]:
-    """Return the T tracks in all track files of an index, and the features (S, D) of the first S.
+    """Return the T tracks in all track files of an index, and features (S, D) of the first S.
 
     The other tracks have no image in the index. period: only tracks that begin between its `after`
     and `before`; tracks without a time are excluded. Raises UserError if there are no features.
@@ -146,7 +146,7 @@ def indexed_tracks(
 
 
 def features_of(tracks: Sequence[IndexedTrack]) -> Features:
-    """Return one feature for each of T tracks, all of which have images: (T, D)."""
+    """Return one feature for each of T tracks, (T, D); every track must have images."""
     numbers = np.repeat(np.arange(len(tracks)), [len(each.images) for each in tracks])
     return track_features(np.concatenate([each.features for each in tracks]), numbers.tolist())[1]
 
@@ -192,7 +192,7 @@ def cameras_of(tracks: Sequence[IndexedTrack]) -> list[str]:
 
 
 def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
-    """Return starts and ends (T,) of tracks in seconds.
+    """Return the starts and ends (T,) of tracks in seconds.
 
     If the start of a file is unknown, its tracks are placed far in time from those of all other
     files.
@@ -340,7 +340,7 @@ def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
 def names_of_tracks(
     said: Mapping[Path, str], tracks: Sequence[IndexedTrack], origin: object
 ) -> dict[int, str]:
-    """Return {track: its identity} from the identities of images.
+    """Return {track: its identity}, given the identities of images.
 
     origin: where the identities are written, for messages. Raises UserError if the images of one
     track have two identities.
@@ -364,7 +364,7 @@ def corrections_of(
     travel: Travel | None = None,
     origin: object = "corrections",
 ) -> Corrections:
-    """Return the Corrections that follow from the identities of some tracks.
+    """Return the Corrections implied by the identities of some tracks.
 
     who: {track: its identity}. Tracks with the same identity are one person; different identities
     are different people.
@@ -399,7 +399,7 @@ def corrections_of(
 
 
 def cannot_be_one(tracks: Sequence[IndexedTrack], at_once: Apart) -> Apart:
-    """Return the pairs of tracks that cannot be one person, as booleans (T, T).
+    """Return which pairs of tracks cannot be one person, as booleans (T, T).
 
     Two simultaneous tracks of one file can still be one person, detected twice, if their boxes
     touch in most of their common frames, or if they have no common frames. at_once: the result of
@@ -421,7 +421,7 @@ def _touch(first: IndexedTrack, second: IndexedTrack) -> bool:
 
 
 def _contradictions(name: str, tracks: Sequence[IndexedTrack], apart: Apart) -> Iterator[str]:
-    """Yield a line for each track that is incompatible with a longer track that has its name."""
+    """Yield a line for each track that is incompatible with a longer track of the same name."""
     kept: list[int] = []
     for i in sorted(range(len(tracks)), key=lambda i: -len(tracks[i].track.frames)):
         other = next((j for j in kept if apart[i, j]), None)

@@ -1,4 +1,4 @@
-"""Fill an index with images, or with the people in a track file, as tools/search.py does.
+"""Add images, or the people in a track file, to an index, as tools/search.py does.
 
 embedder = Embedder("ft_ResNet50")
 index = SearchIndex("people.index", network=embedder)
@@ -98,7 +98,7 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
 def describe_answers(
     queries: list[Path], answers: list[list[Found]], threshold: float | None
 ) -> list[dict[str, Any]]:
-    """Return the answers as plain values for a JSON file: each query and its matches.
+    """Return the answers as JSON values: each query and its matches.
 
     Without a threshold, `known` and `accepted` are null.
     """
@@ -115,7 +115,7 @@ def describe_answers(
 
 
 class AddedTracks(NamedTuple):
-    """A track file's camera, and how many tracks, new images and already indexed images it has."""
+    """A track file's camera, and its numbers of tracks, new images and known images."""
 
     camera: str
     tracks: int

@@ -1,4 +1,4 @@
-"""Inverted lists by FAISS: of a million images, a query visits about ten thousand.
+"""Inverted lists by FAISS: out of a million images, a query visits about ten thousand.
 
 Features are grouped around √N centres, and a query is compared with the images of the few centres
 nearest to it. Codes, which are smaller than features, find candidates among these images. The
@@ -205,7 +205,7 @@ def damaged_lists(source: ImageTable, what: str) -> UserError:
 
 
 def latest_file(source: ImageTable) -> tuple[Path | None, int]:
-    """Return (the newest file of lists that fit an ImageTable, the last id in it), or (None, 0)."""
+    """Return (the newest lists file that fits an ImageTable, its last id), or (None, 0)."""
     fitting = [each for each in _files(source) if each[1]]
     return max(fitting, key=lambda each: each[1], default=(None, 0))
 
@@ -215,19 +215,19 @@ def _token(file: Path) -> str:
 
 
 def tokens_of_files(source: ImageTable) -> list[str]:
-    """Return the tokens of the lists beside an index that fit it."""
+    """Return the tokens of those lists beside an index that fit it."""
     return [_token(file) for file in list_files(source)]
 
 
 def _files(source: ImageTable) -> Iterator[tuple[Path, int]]:
-    """Yield each file of lists beside an index, with its last id, or 0 if it fits another state."""
+    """Yield each lists file beside an index, with its last id, or 0 if it fits another state."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
     for file in source.path.parent.glob(pattern):
         yield file, source.reached(_token(file))
 
 
 def list_files(source: ImageTable) -> list[Path]:
-    """Return the files of lists that fit an ImageTable."""
+    """Return the lists files that fit an ImageTable."""
     return [file for file, reached in _files(source) if reached]
 
 
@@ -269,7 +269,7 @@ def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
 
 
 def _told_apart(index: Any, source: ImageTable, after: int) -> float:
-    """Return the share of the nearest images that codes find, among those with ids above `after`.
+    """Return the share of nearest images, among those with ids above `after`, that codes find.
 
     The share is 1 for codes that are not learned from images.
     """
@@ -291,7 +291,7 @@ def _told_apart(index: Any, source: ImageTable, after: int) -> float:
 
 
 def _tune(index: Any, source: ImageTable, until: int) -> str:
-    """Find the fewest lists that contain RECALL of the nearest images, excluding the query itself.
+    """Find how few lists contain RECALL of the nearest images, without the query itself.
 
     Returns a report for the log.
     """
@@ -335,7 +335,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
 
 
 def _write(index: Any, source: ImageTable, token: str) -> Path | None:
-    """Write lists, replacing older lists. Return the file, or None if it cannot be written."""
+    """Write lists, replacing older ones. Return the file, or None if it cannot be written."""
     import faiss
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{token}.lists")

@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LinkedTracks:
-    """The tracks in an index that have images, and their people.
+    """The tracks in an index that have images, and the people on them.
 
     found: the links. said: the user's statements about the tracks. stays: the tracks as pages and
     pictures show them, with the permanent numbers of people. shown: (track number, position in the
@@ -111,7 +111,7 @@ class LinkedTracks:
 
 
 def seen_twice(tracks: Sequence[IndexedTrack], names: Mapping[int, str]) -> list[tuple[int, int]]:
-    """Return the pairs of tracks in one video that show one person twice; see doubled.
+    """Return the pairs of tracks in one video that show the same person twice; see doubled.
 
     names: {track: the name of its person}. Tracks with two names are two people.
     """
@@ -127,7 +127,7 @@ def seen_twice(tracks: Sequence[IndexedTrack], names: Mapping[int, str]) -> list
 
 
 def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOptions) -> LinkedTracks:
-    """Return the people on an index's tracks, all of which have images."""
+    """Return the people on an index's tracks, every one of which must have images."""
     travel = times_between(options.travel, tracks) if options.travel else None
     threshold = measured_threshold(options.threshold, index, "track")
     remark_on_times(tracks)
@@ -180,7 +180,7 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
 def _with_photographs(
     said: Corrections, names: list[str], tracks: int
 ) -> tuple[TrackPairs, TrackPairs]:
-    """Return the pairs that show one person, and those that show two; photographs follow tracks.
+    """Return pairs that show one person and pairs that show two; photographs follow tracks.
 
     names: the name of the person in each photograph.
     """
@@ -203,7 +203,7 @@ def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
 def _said_of_images(
     index: Gallery, tracks: list[IndexedTrack], options: LinkOptions
 ) -> tuple[dict[Path, str], str]:
-    """Return the identities that a user gave to images of tracks, and where they are stored.
+    """Return the identities that a user gave to images on tracks, and where they are stored.
 
     A list takes precedence over the index.
     """
@@ -225,7 +225,7 @@ def _describe(
     recognized: dict[int, str],
     travel: Travel | None,
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
-    """Return the stays on a page, and its images as (track number, position in the track).
+    """Return a page's stays, and its images as (track number, position in the track).
 
     Tracks beyond those in `found` do not show people. numbers: a number for each person in `found`.
     recognized: {person of `found`: the name that photographs give}.

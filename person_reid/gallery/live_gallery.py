@@ -1,4 +1,4 @@
-"""Store the people seen by live cameras in a gallery, and report by name who appears.
+"""Store the people seen by live cameras in a gallery, and report who appears, by name.
 
     kept = open_live(gallery, detector, embedder, options, streams.addresses)
     for looked in kept.follow(streams, lambda act: act(gallery)):
@@ -122,7 +122,7 @@ class LiveGallery:
         write: Callable[[Callable[[Gallery], None]], None],
         look: Callable[[Frame, float, str], FrameResult | None] | None = None,
     ) -> Iterator[FrameResult]:
-        """Yield each frame's result to store, and finally the results for people still in view.
+        """Yield the result of each frame, and finally the results for people still in view.
 
         frames: yields (camera, frame, seconds), as Streams does. write: calls a function with the
         gallery. look: replaces LivePeople.feed; it returns None to skip a frame.
@@ -136,7 +136,7 @@ class LiveGallery:
         yield from self.live.end()
 
     def know(self, gallery: Gallery) -> None:
-        """Add the people of a gallery to the links, named people first."""
+        """Add the people in a gallery to the links, named people first."""
         sums: dict[tuple[str, str], Features] = {}
         for images, features in gallery.entries(Filter(has_identity=True)):
             for (_, about), feature in zip(images, features, strict=True):
@@ -323,7 +323,7 @@ class LiveGallery:
         return self._links.last
 
     def _identity(self, person: int) -> str:
-        """Return the identity of a person in the gallery."""
+        """Return the identity that a person has in the gallery."""
         return self._names.get(person) or numbered_person(person)
 
 

@@ -1,4 +1,4 @@
-"""Facts about an indexed image: identity, camera, time and so on, and filters by these."""
+"""Facts about an indexed image, such as identity, camera and time, and filters on them."""
 
 import logging
 import numbers
@@ -69,9 +69,9 @@ def merged_about(old: About, new: About) -> About:
 
 
 def stored_facts(about: About) -> About:
-    """Return facts as a gallery stores them: as texts, the time in UTC.
+    """Return facts in the form in which a gallery stores them: text, with times in UTC.
 
-    Raises UserError for anything but texts, whole numbers, or a time.
+    Raises UserError for anything but text, whole numbers, or a time.
     """
     if not isinstance(about, About):
         raise UserError(f"facts about an image: expected an About, found {about!r}.")
@@ -81,7 +81,7 @@ def stored_facts(about: About) -> About:
 
 
 def _text(value: Any, name: str) -> str:
-    """Return a value as text. Raises UserError unless it is a text or a whole number."""
+    """Return a value as text. Raises UserError unless it is text or a whole number."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):
@@ -101,12 +101,12 @@ def _own(value: Any, name: str) -> dict[str, str]:
 
 
 def _pairs(value: Any, name: str) -> tuple[tuple[str, str], ...]:
-    """Return further columns as sorted pairs, which make a Filter hashable."""
+    """Return further columns as sorted pairs, so that a Filter is hashable."""
     return tuple(sorted(_own(dict(value) if isinstance(value, tuple) else value, name).items()))
 
 
 def _stored(value: Any, name: str) -> str:
-    """Return a time as it is stored."""
+    """Return a time in stored form."""
     return stored(_instant(value, name))
 
 
@@ -117,14 +117,14 @@ def _bound(value: Any, name: str) -> str:
 
 
 def _instant(value: Any, name: str) -> datetime:
-    """Return the instant that a date, a datetime or a text denotes."""
+    """Return the instant denoted by a date, a datetime or text."""
     if isinstance(value, str | date):
         return parsed(value if isinstance(value, str) else value.isoformat())
     raise UserError(f"{name}: expected a datetime, or a text such as 2026-11-01, found {value!r}.")
 
 
 def _path(value: Any, name: str) -> bytes:
-    """Return a path as an index stores it."""
+    """Return a path as bytes, as an index stores it."""
     if isinstance(value, str | bytes | os.PathLike):
         return os.fsencode(Path(os.fsdecode(value)))
     raise UserError(f"{name}: expected a path, found {value!r}.")
@@ -134,7 +134,7 @@ def _path(value: Any, name: str) -> bytes:
 class Filter:
     """The images to search: their identity, camera, track, source, period and path.
 
-    None matches every image. after, before: a datetime, a date, or a text such as
+    None matches every image. after, before: a datetime, a date, or text such as
     2026-11-01T09:30+01:00; without an offset, it is local time. image: the path as it was added.
     has_identity: only images with an identity. where: values of further columns, such as {"store":
     "3"}. images: paths as they were added. Raises UserError for other values, or if `after` is not
@@ -242,7 +242,7 @@ def about_images(
     dated: Container[Path] | None = None,
     folders: Sequence[Path] = (),
 ) -> dict[Path, About]:
-    """Find the facts about images: in a CSV file, in their names, in EXIF, or in the file's time.
+    """Find the facts about images in a CSV file, in file names, in EXIF, or in file times.
 
     csv: has the column path (relative to the file), columns of About, and further columns. pattern:
     a regular expression with some of the groups id, camera, track and source. It is searched in a
@@ -280,7 +280,7 @@ def about_images(
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern, perhaps "", with groups named id, camera, track or source."""
+    """Compile a pattern, possibly "", with groups named id, camera, track or source."""
     expression = compiled(pattern)
     groups = expression.groupindex.keys()
     if pattern and not (groups and groups <= {"id", "identity", "camera", "track", "source"}):

@@ -1,4 +1,4 @@
-"""Names and numbers of people on linked tracks: from a user, from an earlier linking, or new.
+"""Names and numbers of people on linked tracks: from a user or an earlier linking, or new.
 
 numbers = number_people(tracks, people, said, index.values("identity"))
 names = name_people(people, [known_name(track, None) for track in tracks])
@@ -78,7 +78,7 @@ def number_people(
 
 
 def known_name(track: IndexedTrack, said: str | None) -> str:
-    """Return the name that a user gave the person on a track, or "".
+    """Return the name that a user gave to the person on a track, or "".
 
     said: the name in the corrections; by default, the name of most of the track's images in the
     index.
@@ -89,7 +89,7 @@ def known_name(track: IndexedTrack, said: str | None) -> str:
 
 
 def name_people(people: Sequence[int], names: Sequence[str]) -> dict[int, str]:
-    """Return {person: name} of the people named by a user.
+    """Return {person: name} for the people named by a user.
 
     people, names: (T,), one per track; see known_name. Each person gets at most one name, and each
     name one person; the pairs with the most tracks come first.

@@ -66,19 +66,19 @@ class NormalizedGallery(ReadGallery):
         return self.gallery.values(name)
 
     def normalized(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:
-        """Return features (N, D), normalised as in this gallery; an unknown camera is None."""
+        """Return features (N, D) normalised as in this gallery; an unknown camera is None."""
         features = checked_features(features, self.width(), self.path)
         return self.norm(features, [camera or "" for camera in cameras])
 
     def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
-        """Yield the images in chunks, and their normalised features (n, D)."""
+        """Yield the images and their normalised features (n, D), in chunks."""
         for images, features in self.gallery.entries(which):
             yield images, self.normalized(features, [about.camera for _, about in images])
 
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        """Return for each normalised query (Q, D) the k most similar images, nearest first."""
+        """Return the k images most similar to each normalised query (Q, D), nearest first."""
         check_count(k)
         return nearest_images(queries, self.entries(among), k)
 
@@ -86,7 +86,7 @@ class NormalizedGallery(ReadGallery):
 def nearest_images(
     queries: Features, entries: Iterable[tuple[Sequence[Image], Features]], k: int
 ) -> list[list[Found]]:
-    """Return for each query (Q, D) the k most similar images, the nearest first.
+    """Return the k images most similar to each query (Q, D), nearest first.
 
     entries: chunks of images with features (n, D). Equally similar images keep their order.
     """

@@ -75,7 +75,7 @@ def check_track_names(save: str, tracks: list[IndexedTrack], index: Gallery) -> 
 
 
 def _track_file(record: TrackRecord) -> str:
-    """Return the name that the track file of a record has in the folder."""
+    """Return the name in the folder for the track file of a record."""
     path = Path(record.path)
     return f"{record.source}{path.suffix if path.is_file() else ''}"
 
@@ -83,7 +83,7 @@ def _track_file(record: TrackRecord) -> str:
 def write_people_folder(
     save: str, linked: LinkedTracks, index: Gallery, videos: Collection[Path] | None = ()
 ) -> None:
-    """Write the track files, the tables and people.html, in place of an earlier folder.
+    """Write the track files, the tables and people.html, replacing an earlier folder.
 
     videos: the videos of which to write annotated copies; None for all.
     """
@@ -100,7 +100,7 @@ def write_people_folder(
 
 
 def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
-    """Rewrite the people folders beside the file of an index, after images were forgotten.
+    """Rewrite the people folders beside an index file after images were forgotten.
 
     Returns what was written, and what may still show forgotten people: folders that cannot be
     rewritten, track files, videos, and remains of killed calls.
@@ -192,7 +192,7 @@ def _write_people(
 
 
 def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int, str]) -> None:
-    """Write people.html, or a folder of that name if there are too many images for one file."""
+    """Write people.html, or a folder with that name if one file cannot hold all images."""
     tracks = [*linked.tracks, *(each for each, _ in linked.nobody)]
     stays = [*linked.stays, *(stay for _, stay in linked.nobody)]
     shown = linked.shown

@@ -1,4 +1,4 @@
-"""Draw people into copies of their videos: boxes, identities and names, in the charts' colours.
+"""Draw people's boxes, identities and names on copies of their videos, in chart colours.
 
 write_people_videos(Path("people"), linked)       # people/hall-1a2b3c4d.mp4, beside its tracks
 """
@@ -84,7 +84,7 @@ def marks_of(linked: LinkedTracks, source: str, fps: float) -> Mapping[int, list
 def _drawn(
     frames: FrameFolder | Video, marks: Mapping[int, list[Mark]], bar: Any
 ) -> Iterator[tuple[float, Image.Image]]:
-    """Yield the time in seconds and the picture of each frame that can be decoded."""
+    """Yield the time in seconds and the annotated picture of each frame that can be decoded."""
     numbers = frames.numbers
     for (number, frame), seconds in zip(frames.read(numbers), frames.seconds(numbers), strict=True):
         bar.update()
@@ -93,7 +93,7 @@ def _drawn(
 
 
 def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
-    """Return a frame with marks, the nearest person on top; lines and text grow with the frame."""
+    """Return a frame with marks, the nearest person on top; lines and text scale with the frame."""
     picture = Image.fromarray(frame)
     canvas, (width, height) = ImageDraw.Draw(picture), picture.size
     line, size = max(2, height // 180), max(14, height // 24)

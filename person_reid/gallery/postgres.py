@@ -1,4 +1,4 @@
-"""A gallery in PostgreSQL with pgvector, which several machines can write and search.
+"""A gallery in PostgreSQL with pgvector that several machines can write to and search.
 
     gallery = PostgresGallery("postgresql://anna@db.example/shop/people?crops=/mnt/crops")
 
@@ -243,7 +243,7 @@ class PostgresGallery(Gallery):
         return self.folder.path(row[1]), About(*row[2 : 3 + len(FACT_NAMES)])
 
     def _condition(self, which: Filter) -> tuple[str, list[Any]]:
-        """Return a filter as SQL, and its values."""
+        """Return a filter as an SQL condition, and the values in it."""
         words, values = which.condition("%s", "more @> jsonb_build_object(%s::text, %s::text)")
         return words, self.folder.stored_values(values)
 
@@ -276,7 +276,7 @@ class PostgresGallery(Gallery):
     def entries(
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks, and their features (n, D)."""
+        """Yield the images and their features (n, D), in chunks."""
         for rows in self._read(which, ", feature"):
             features = np.stack([row[-1].to_numpy() for row in rows]).astype(np.float32)
             yield [*map(self._entry, rows)], features
@@ -301,7 +301,7 @@ class PostgresGallery(Gallery):
         abouts: Mapping[Any, About] | None = None,
         states: Sequence[str] | None = None,
     ) -> None:
-        """Add or replace N images, all or none: see SearchIndex.add."""
+        """Add or replace all N images or none; see SearchIndex.add."""
         paths = checked_paths(paths, f"{self.path}: not added")
         features = checked_features(features, width := self.width(), self.path, paths)
         if not paths:
@@ -342,7 +342,7 @@ class PostgresGallery(Gallery):
             return int(cursor.rowcount)
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
-        """Delete images, so that no search finds them any more. See SearchIndex.forget.
+        """Delete images, so that no search finds them again; see SearchIndex.forget.
 
         Their bytes stay in the server's files until VACUUM runs, as the log explains.
         """
@@ -439,7 +439,7 @@ class PostgresGallery(Gallery):
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        """Return for each query (Q, D) the k most similar images, nearest first.
+        """Return the k images most similar to each query (Q, D), nearest first.
 
         Up to SMALL admitted images are compared one by one. For more images, the graph is searched
         as deeply as the trial in `prepare` found necessary.
@@ -465,7 +465,7 @@ class PostgresGallery(Gallery):
     def _nearest(
         self, cursor: Any, query: Any, k: int, among: Filter = EVERYTHING, effort: int = 0
     ) -> list[Any]:
-        """Return (id, path, facts..., more, distance) of the k images nearest to a query.
+        """Return (id, path, facts..., more, distance) for the k images nearest to a query.
 
         effort: how many images in the graph to visit, or 0 to compare all images.
         """
@@ -532,7 +532,7 @@ class PostgresGallery(Gallery):
 
     @property
     def tools(self) -> str:
-        """Advice on the tools that copy and check the gallery."""
+        """Advice on the tools for copying and checking the gallery."""
         return (
             f"copy it by pg_dump --table '{self.name}_*' '{self.place}' >FILE, "
             "and check the server's own files by pg_amcheck"

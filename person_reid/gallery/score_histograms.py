@@ -1,4 +1,4 @@
-"""Genuine and impostor scores of people and of tracks, for measuring thresholds.
+"""Genuine and impostor scores of people and tracks, for measuring thresholds.
 
     found = person_similarities(query, gallery)      # as identify compares
     found = track_similarities(query, gallery)       # as tools/across.py compares
@@ -30,7 +30,7 @@ Booleans = npt.NDArray[np.bool_]
 def person_similarities(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> PairSimilarities:
-    """Return the scores of each query with each person; see person_scores.
+    """Return the scores of each query against each person; see person_scores.
 
     A person is represented by the gallery images from other cameras than the query's. Distractors
     and junk, whose identity is unknown, are skipped.
@@ -52,7 +52,7 @@ def person_similarities(
 
 
 def threshold_among(features: Features, names: Sequence[str]) -> float | None:
-    """Return the threshold with equal error rates for identifying images of known people.
+    """Return the equal-error threshold for identifying images of known people.
 
     An image's own person is represented by that person's other images. Returns None if fewer than
     FEWEST_KNOWN people have several images.
@@ -120,7 +120,7 @@ def track_similarities(
 
 
 def _tracks(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
-    """Return a feature for each track of the people in two FeatureSets."""
+    """Return one feature for each track of the people in two FeatureSets."""
     paths = [*names_in(query.paths), *names_in(gallery.paths)]
     both = FeatureSet(
         np.concatenate([query.features, gallery.features]),
@@ -133,7 +133,7 @@ def _tracks(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
 
 
 def _histograms(scores: Features, right: Booleans, counted: Booleans) -> PairSimilarities:
-    """Return histograms of the scores (Q, P) that are `counted`, by whether they are `right`."""
+    """Return histograms of the `counted` scores (Q, P), split by whether they are `right`."""
     genuine = np.where(right & counted, scores, -np.inf)
     impostor = np.where(~right & counted, scores, -np.inf)
     lowest = np.where(right & counted, scores, np.inf).min(axis=1, initial=np.inf)

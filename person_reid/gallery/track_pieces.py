@@ -1,4 +1,4 @@
-"""Cut the tracks of an index where they begin to show another person.
+"""Cut the tracks in an index where they begin to show another person.
 
 pieces, features = split_indexed(tracks)      # to be linked instead of the tracks
 
@@ -22,7 +22,7 @@ from person_reid.retrieval.track_splitting import split_tracks
 def split_indexed(
     tracks: Sequence[IndexedTrack], said: Mapping[Path, str] | None = None
 ) -> tuple[list[IndexedTrack], Features]:
-    """Return the pieces of tracks, track by track, and a feature for each piece, (P, D).
+    """Return the P pieces of tracks, track by track, and their features (P, D).
 
     said: {image: the identity that a user gave}. A track is cut where this identity changes, and
     not where it stays the same.
@@ -55,7 +55,7 @@ def _as_said(
 
 
 def _cut(each: IndexedTrack, places: Sequence[int]) -> list[IndexedTrack]:
-    """Return the pieces of a track; all but the first begin at the images `places`."""
+    """Return a track's pieces; all but the first begin at the image indices `places`."""
     shown, boxes = each.frames(), each.track.frames
     places = [k for k in places if shown[k - 1] < shown[k]]  # a frame shows a person only once
     middles = [(shown[k - 1] + shown[k]) / 2 for k in places]

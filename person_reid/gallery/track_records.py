@@ -122,7 +122,7 @@ class TrackRecord:
         return (seconds_of(frames, self.fps, self.times or ()) + begun).tolist()
 
     def _images(self) -> dict[str, int] | None:
-        """Return {name: number} of the images if the labels refer to images by name."""
+        """Return {name: number} of the images if the labels refer to them by name, else None."""
         return FrameFolder(Path(self.frames)).names if self.named else None
 
     def about(self, crops: Sequence[Path], frames: FrameFolder | Video) -> dict[Path, About]:
@@ -202,7 +202,7 @@ def describe_tracks(
 
 
 def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:
-    """Return {name: number} of the images if their names are times and the labels use them."""
+    """Return {name: number} of the images if the labels use their names, which are times."""
     if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:
         return None
     names = frames.names
@@ -218,13 +218,13 @@ def _digest(file: Path) -> str:
 
 
 def _source(tracks: Path, frames: Path, digest: str) -> str:
-    """Return a name for a track file, from its content, its path and the path of its frames."""
+    """Return a name for a track file, made from its content, its path and its frames' path."""
     words = f"{tracks}\n{frames}\n{digest}".encode(errors="surrogateescape")
     return f"{as_file_name(name_of_frames(frames))}-{hashlib.sha256(words).hexdigest()[:8]}"
 
 
 def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRecord | None) -> str:
-    """Return the folder for the crops of a source, below the given folder or beside the index.
+    """Return the folder for a source's crops, below the given folder or beside the index.
 
     A folder named only by a record is not used, because the index may come from another user.
     """
@@ -242,7 +242,7 @@ def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRe
 
 
 def crops_beside(index: Gallery, source: str) -> Path | None:
-    """Return the folder beside an index file for a source's crops; None if the index has no file.
+    """Return the folder beside an index file for a source's crops, or None without a file.
 
     Crops are written and deleted only here and in a given folder.
     """
@@ -271,6 +271,6 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
 
 
 def record_tracks(index: Gallery, record: TrackRecord) -> None:
-    """Store a record in an index; it replaces an earlier record of the same track file."""
+    """Store a record in an index, replacing any earlier record of the same track file."""
     if record not in recorded_tracks(index):
         index.note(TRACK_RECORDS, {record.source: asdict(record)})

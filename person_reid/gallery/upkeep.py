@@ -1,4 +1,4 @@
-"""Maintenance of the file of an index: checks, copies, moves, reindexing.
+"""Maintenance of an index file: checks, copies, moves and reindexing.
 
     reindex_images(index, ReindexConfig(index="people.index", name="better"))
 
@@ -43,7 +43,7 @@ def tools_of(index: Gallery) -> str:
 
 
 def faults_of(index: Gallery) -> Iterator[str]:
-    """Yield a sentence for each fault of a gallery; this reads every byte.
+    """Yield a sentence for each fault in a gallery; this reads every byte.
 
     In a file, the faults are SQLite's findings and the first feature that is not finite or not of
     unit length.
@@ -65,7 +65,7 @@ def faults_of(index: Gallery) -> Iterator[str]:
 
 
 def _token_of(place: Path) -> str | None:
-    """Return the token of the index in a file; copies of the index have the same token."""
+    """Return the token of the index in a file; copies of an index have the same token."""
     address = f"{place.absolute().as_uri()}?mode=ro"
     with suppress(sqlite3.Error, ValueError), closing(sqlite3.connect(address, uri=True)) as file:
         for (token,) in file.execute("SELECT value FROM about WHERE key = 'token'"):
@@ -93,7 +93,7 @@ def back_up(index: SearchIndex, place: str | Path) -> None:
 
 
 def facts_of_index(index: Gallery) -> dict[str, Any]:
-    """Return a summary of an index: its network, images, values of columns, and size."""
+    """Return a summary of an index: its network, images, column values and size."""
     columns = {name: index.values(name) for name in FACT_NAMES if name != "time"}
     facts: dict[str, Any] = {
         "index": str(index.path),
@@ -125,7 +125,7 @@ def gone(index: Gallery) -> list[Path]:
 
 
 def reindex_images(index: SearchIndex, config: ReindexConfig) -> int:
-    """Replace the features of an index with features of the network that the options name.
+    """Replace an index's features with features from the network that the options name.
 
     The new features are collected in a file beside the index, from which an interrupted run
     resumes. The index does not change until that file is complete. Images that other processes add

@@ -1,4 +1,4 @@
-"""Check that the write-ahead log beside the file of an index belongs to this file.
+"""Check that the write-ahead log beside an index file belongs to that file.
 
 A killed process leaves its log behind, and SQLite would apply it to any file that replaces the
 original. Every transaction therefore gives the file a stamp, in the number that SQLite calls
@@ -44,7 +44,7 @@ def check_log(path: Path) -> None:
 
 
 def _stamp_of(path: Path) -> int | None:
-    """Return the stamp in a file, ignoring its log, or None if the file cannot be read.
+    """Return a file's stamp, ignoring its log, or None if the file cannot be read.
 
     SQLite reads it, because opening and closing the file here would release this process's locks.
     """
@@ -56,7 +56,7 @@ def _stamp_of(path: Path) -> int | None:
 
 
 def _fits(alone: int | None, log: Path) -> bool:
-    """Return whether a log begins right after a stamp, or contains it, as in a half-written file.
+    """Return whether a log begins right after a stamp, or contains it (a half-written file).
 
     A stamp of None fits any log: SQLite itself reports what is wrong with such a file.
     """
