@@ -40,7 +40,7 @@ class Matrix:
 
 
 def read_new_protocol(data_dir: Path, kind: str) -> PicturesBySplit:
-    """Read the new split: 767 people to train on, 700 to test on.
+    """Read the new split: 767 people for training, 700 for testing.
 
     kind: "detected" or "labeled". Reads the folders of images as the split is usually distributed,
     or `cuhk-03.mat` with `cuhk03_new_protocol_config_<kind>.mat`. Zhong et al., Re-ranking Person
@@ -76,7 +76,7 @@ def read_new_protocol(data_dir: Path, kind: str) -> PicturesBySplit:
 
 
 def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> PicturesBySplit:
-    """Read number `seed` of the 20 original splits: 100 people to test on, the rest to train on.
+    """Read split `seed` of the 20 original ones: 100 people for testing, the rest for training.
 
     All images of the 100 people are both queries and gallery; evaluate.py --single_shot draws from
     them.

@@ -1,4 +1,4 @@
-"""The table of data sets that prepare.py lays out, one entry each; docs/datasets.md shows it."""
+"""The table of data sets that prepare.py lays out, with one entry each; see docs/datasets.md."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

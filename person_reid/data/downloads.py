@@ -67,7 +67,7 @@ def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
 
 
 def _fetch(data_set: KnownDataSet, archive: Path) -> None:
-    """Write the archive of a data set to a file. Raises OSError if less arrives than announced."""
+    """Download a data set's archive to a file. Raises OSError if less arrives than announced."""
     with urlopen(data_set.archive, timeout=PATIENCE) as answer, archive.open("wb") as file:
         size = int(answer.headers.get("Content-Length") or 0)
         log.info(
@@ -123,7 +123,7 @@ def find_data_set(
 
 
 def data_set_named(text: str) -> str:
-    """Return the key in DATA_SETS for a name in any spelling: `Market-1501`, `DukeMTMC`.
+    """Return the key in DATA_SETS for a name in any spelling, such as `Market-1501`.
 
     It may be the key, the authors' name, the name of the download's folder, or the beginning of one
     of them. Raises UserError for a name that fits none, or several.
@@ -154,7 +154,7 @@ def data_set_named(text: str) -> str:
 
 
 def with_flags(data_set: KnownDataSet, flags: dict[str, Any]) -> KnownDataSet:
-    """Return the data set with `flags`, {flag: value}, bound to its reader.
+    """Return the data set, with `flags`, {flag: value}, bound to its reader.
 
     Raises UserError for a flag that would be ignored.
     """
@@ -172,9 +172,9 @@ def _has_parts(known_set: KnownDataSet, folder: Path) -> bool:
 
 
 def _has_names(known_set: KnownDataSet, folder: Path) -> bool:
-    """Return whether the first image of the first required folder is named as in this data set.
+    """Return whether a folder's first image is named as in this data set.
 
-    `<folder>/<image>` is compared with its pattern.
+    The image is in the first required folder; `<folder>/<image>` is compared with the pattern.
     """
     if not known_set.file_name:
         return True

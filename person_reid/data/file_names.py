@@ -1,4 +1,4 @@
-"""Read tracklets, clothes and frames of videos from the names of images.
+"""Read tracklets, clothes and video frames from image names.
 
 0002_c1s3_000451_03.jpg             Market-1501: camera 1, sequence 3, frame 451
 0002_c1t7o2_0002C1T0001F001.jpg     prepare.py: camera 1, tracklet 7, clothes 2
@@ -28,7 +28,7 @@ SHOWN_NAMES = 5  # names in a message
 
 
 def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
-    """Return, for each of N images, the beginning that all names of its tracklet share.
+    """Return, for each of N images, the prefix that all names in its tracklet share.
 
     It contains the identity, the camera, and the number of the tracklet (in Market-1501, the
     sequence). Any other image is its own tracklet, as is every junk image and distractor of a
@@ -76,7 +76,7 @@ def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Integers:
 
 
 def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], Integers]:
-    """Return the video and the frame of each of N images: N names and (N,) int64.
+    """Return the video name and frame number of each of N images: a list and (N,) int64.
 
     A video is a sequence, or everything from one camera. labels: (N,) identities. Raises UserError
     if the name of a person's image does not contain the frame; for junk and distractors, it is -1.
@@ -92,7 +92,7 @@ def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], I
 
 
 def _frame(name: str) -> tuple[str, int]:
-    """Return the video and the frame of an image, or "" and -1 if its name contains no frame."""
+    """Return the video and frame in an image's name, or "" and -1 if it contains no frame."""
     marks = MARKS.match(name)
     if marks and (match := FRAME.match(name, marks.end())):
         return marks["camera"], int(match["frame"])
@@ -104,7 +104,7 @@ def _frame(name: str) -> tuple[str, int]:
 def _check_known(
     paths: Sequence[str], labels: npt.ArrayLike, known: npt.NDArray[np.bool_], what: str
 ) -> None:
-    """Raise a UserError that lists the images of people whose names do not contain `what`."""
+    """Raise a UserError that lists the people's images whose names do not contain `what`."""
     lacking = np.flatnonzero((np.asarray(labels) > 0) & ~known).tolist()
     wrong = [paths[index] for index in lacking]
     if wrong:

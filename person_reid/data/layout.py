@@ -61,7 +61,7 @@ class Split:
 def parse_names(
     paths: Sequence[Path], identities: Sequence[int] | None = None
 ) -> tuple[Integers, Integers]:
-    """Return the identities (N,) and cameras (N,), int64, of N images.
+    """Return the identities and cameras of N images, each int64 (N,).
 
     identities: used for images whose names contain none; their camera is -1. Without it, one
         UserError lists all such names.
@@ -131,7 +131,7 @@ def read_split(
 
 
 def _is_identity(entry: Path) -> bool:
-    """Return whether an entry of a split is a folder, not hidden, and not a link to a parent."""
+    """Return whether an entry in a split is a folder, not hidden, and not a link to a parent."""
     if entry.name.startswith(".") or not entry.is_dir():
         return False
     return not (entry.is_symlink() and real(entry.parent).is_relative_to(real(entry)))
@@ -160,7 +160,7 @@ def _remark_contradictions(split: Split, folder: Path) -> None:
 
 
 def check_test_sets(folders: Iterable[str | Path]) -> None:
-    """Raise UserError if the query or gallery of one of these layouts cannot be read.
+    """Raise UserError if the query or gallery folder of any of these layouts cannot be read.
 
     Scripts call this before their work begins.
     """
@@ -225,7 +225,7 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 
 
 def next_command(data_dir: str | Path) -> str:
-    """Return the next command to run on a layout: train, or test if it holds no training images.
+    """Return the next command for a layout: to train or, without training images, to test.
 
     Returns an empty string if only part of the test set is there.
     """
@@ -304,19 +304,19 @@ def read_unlabelled(folder: str | Path) -> list[Path]:
 
 
 def not_a_folder(path: Path) -> str:
-    """Return why a path is not a folder: it does not exist, or is a file, perhaps an archive."""
+    """Return why a path is not a folder: it is missing, or is a file, possibly an archive."""
     return "a file; unpack an archive and name its folder" if path.is_file() else "no such folder"
 
 
 def found_in(folder: str | Path, most: int = 8) -> str:
-    """Describe the contents of a folder for a message, such as `query, readme.txt and 3 more`."""
+    """Describe a folder's contents for a message, such as `query, readme.txt and 3 more`."""
     names = sorted(entry.name for entry in Path(folder).iterdir())
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
 
 def some_of(lines: Sequence[str], most: int = 50) -> str:
-    """Indent the lines for a message: at most `most` of them, then how many more there are."""
+    """Indent at most `most` of the lines for a message, and add how many more there are."""
     more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 

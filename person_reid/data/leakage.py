@@ -30,7 +30,7 @@ SHOWN_LINES = 20  # lines of each list
 
 
 class Leakage(NamedTuple):
-    """The overlap of the training and test sets.
+    """The overlap between the training and test sets.
 
     identities: those in both sets. same: pairs of a training and a test image. near: (training
     image, the most similar test image, share of equal bits), in descending order of the share.
@@ -42,7 +42,7 @@ class Leakage(NamedTuple):
 
 
 def find_leakage(layout: str | Path) -> Leakage:
-    """Compare the train_all of a layout with its query and gallery.
+    """Compare a layout's train_all with its query and gallery.
 
     Raises UserError if one of these folders is missing, and for images that cannot be read.
     """
@@ -64,7 +64,7 @@ def find_leakage(layout: str | Path) -> Leakage:
 
 
 def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return pairs of a training image and the first test image whose file is equal."""
+    """Return pairs of a training image and the first test image with an identical file."""
     contents: dict[bytes, Path] = {}
     for path in test:
         contents.setdefault(blake2b(content_of(path)).digest(), path)
@@ -108,7 +108,7 @@ def perceptual_hash(pixels: Pixels) -> npt.NDArray[np.uint8]:
 
 
 def describe_leakage(layout: str | Path, found: Leakage) -> list[str]:
-    """Describe the overlap in lines of text."""
+    """Return lines of text that describe the overlap."""
 
     def both(mine: Path, other: Path) -> str:
         return f"{mine.relative_to(layout).as_posix()} and {other.relative_to(layout).as_posix()}"

@@ -106,7 +106,7 @@ def place(
 
 
 def read_splits(data_set: KnownDataSet, data_dir: str | Path) -> PicturesBySplit:
-    """Return the pictures of a download by split, as people_only keeps them.
+    """Return the pictures in a download, by split, filtered by people_only.
 
     Identities and cameras are as meant() returns them. Raises UserError for an unknown split, and
     as people_only does.
@@ -142,7 +142,7 @@ class Plan:
 
 
 def plan_layout(pictures: PicturesBySplit, data_dir: str | Path) -> Plan:
-    """Return the layout for the pictures of a download.
+    """Return the layout for the pictures in a download.
 
     val is what the data set lists for it or else the first image, by name, of each identity in
     train_all; train is the rest. An identity with nothing left for train has its images in both
@@ -173,7 +173,7 @@ def plan_layout(pictures: PicturesBySplit, data_dir: str | Path) -> Plan:
 
 
 def people_only(splits: PicturesBySplit, data_dir: str | Path) -> PicturesBySplit:
-    """Return the splits without junk and distractors among training images and queries.
+    """Return the splits, without the junk and distractors among training images and queries.
 
     The log counts them. Raises UserError if nothing is left.
     """
@@ -189,7 +189,7 @@ def people_only(splits: PicturesBySplit, data_dir: str | Path) -> PicturesBySpli
 
 
 def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
-    """Warn about half a test set: queries without a gallery, or the reverse.
+    """Warn about half a test set: queries without a gallery, or vice versa.
 
     Raises UserError for queries alone, which are of no use.
     """
@@ -229,7 +229,7 @@ def words_of(numbers: Numbers) -> Table:
 
 
 def numbers_of(splits: PicturesBySplit) -> Numbers:
-    """Return {kind: {label: number}} for the labels that names of images give as numbers."""
+    """Return {kind: {label: number}} for the labels that image names give as numbers."""
     pictures = pictures_of(splits)
     labels = {
         "identity": {picture.identity for picture in pictures},
@@ -241,7 +241,7 @@ def numbers_of(splits: PicturesBySplit) -> Numbers:
 
 
 def _numbers(labels: set[str], fixed: Mapping[str, int]) -> dict[str, int]:
-    """Return {label: number}; labels in `fixed` keep their numbers in any case."""
+    """Return {label: number}; labels in `fixed` always keep their numbers."""
     rest = sorted(labels - fixed.keys())
     known = {label: number for label, number in fixed.items() if label in labels}
     if not all(map(NUMBER.fullmatch, rest)):
@@ -276,7 +276,7 @@ def _place_all(
 
 
 def _name(name: str, beginning: str, camera: int, marks: str) -> str:
-    """Return `name`, with identity, camera and marks in front of it unless it has them.
+    """Return `name`, prefixed with identity, camera and marks unless it has them.
 
     beginning: the identity, as the name gives it.
     """
@@ -316,7 +316,7 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
 
 
 def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path) -> bool:
-    """Return whether a folder holds the layout being made, or a part of it.
+    """Return whether a folder holds the layout being made, or part of it.
 
     Raises UserError if it holds another layout.
     """
@@ -334,7 +334,7 @@ def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path
 
 
 def read_record(save_dir: Path) -> dict[str, Any]:
-    """Return the record of an earlier run without foreign paths, or {} if missing or damaged."""
+    """Return an earlier run's record without foreign paths, or {} if it is missing or damaged."""
     try:
         record = parse_json(content_of(save_dir / PREPARED_RECORD))
         files = [
@@ -357,7 +357,7 @@ def _relative(data_dir: Path, save_dir: Path) -> str:
 
 
 def _place(source: Source, target: Path) -> str:
-    """Make `target` a hard link or copy of `source`, whole or not at all. Returns what was done."""
+    """Make `target` a hard link to `source` or a complete copy. Returns what was done."""
     there = target.exists()
     if there and isinstance(source, Path) and (target.samefile(source) or _equal(target, source)):
         return "kept"

@@ -37,7 +37,7 @@ class Archived(Protocol):
 
     @property
     def name(self) -> str:
-        """The file name to give the image."""
+        """The file name under which to save the image."""
 
     def save(self, path: Path) -> None:
         """Write the image to a file."""
@@ -48,7 +48,7 @@ Source = Path | Archived
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of a download.
+    """An image in a download.
 
     source: its path, or an Archived image.
     identity, camera: as the data set writes them; camera is None if the data set does not give it.
@@ -75,12 +75,12 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def pictures_of(splits: PicturesBySplit) -> list[Picture]:
-    """Return the pictures of all splits."""
+    """Return the pictures in all splits."""
     return [picture for found in splits.values() for picture in found]
 
 
 def identities_of(splits: PicturesBySplit) -> set[str]:
-    """Return the identities of all splits."""
+    """Return the identities in all splits."""
     return {picture.identity for picture in pictures_of(splits)}
 
 
@@ -114,7 +114,7 @@ def _word(text: str) -> str:
 
 
 def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> PicturesBySplit:
-    """Read pictures whose file names, or paths below data_dir, give identity and camera.
+    """Read pictures whose file names, or paths below data_dir, contain identity and camera.
 
     folders: split -> one folder or several; those that exist are read at any depth.
     pattern: a regular expression with the group `id` and perhaps `camera`, `track` and `clothes`.
@@ -157,7 +157,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def search_path(expression: re.Pattern[str], path: Path) -> re.Match[str] | None:
-    """Search the name of a file, then its path."""
+    """Search a file's name, and then its path, for a match."""
     return expression.search(path.name) or expression.search(path.as_posix())
 
 
@@ -230,7 +230,7 @@ def one_in_gallery(
 def clothes_by_camera(
     data_dir: Path, read: Callable[[Path], PicturesBySplit], clothes: Mapping[str, str]
 ) -> PicturesBySplit:
-    """Read PRCC, where people wear `clothes[camera]` in front of each camera."""
+    """Read PRCC, where everyone in front of a camera wears `clothes[camera]`."""
     return pictures_changed(
         read(data_dir), lambda each: replace(each, clothes=clothes[each.camera or ""])
     )
@@ -285,7 +285,7 @@ def read_lines(file: Path) -> list[str]:
 
 
 def read_columns(file: Path, first: bool = False) -> list[list[str]]:
-    """Return the pairs of words in a text file, each line split at its last space.
+    """Return pairs of words from a text file, each line split at its last space.
 
     first: split at the first space instead.
     """

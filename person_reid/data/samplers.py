@@ -1,4 +1,4 @@
-"""Choose the images of each batch: a plain shuffle, or batches balanced over identities.
+"""Choose the images for each batch: a plain shuffle, or batches balanced over identities.
 
 A sampler handles only numbers, not images. `batches(epoch)` yields one LongTensor of image indices
 per step, the same for the same (seed, epoch) on every machine. With `world_size` ranks,
@@ -34,7 +34,7 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
         raise NotImplementedError
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of each step."""
+        """Yield each step's indices."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -156,7 +156,7 @@ class PKSampler(BatchSampler):
         return int(max(self.hands.max(), -(-self.hands.sum() // self.identities_per_step)))
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of each step, LongTensor (P·K,).
+        """Yield each step's indices, a LongTensor (P·K,).
 
         The K images of an identity are side by side.
         """
@@ -171,7 +171,7 @@ class PKSampler(BatchSampler):
             yield torch.from_numpy(np.split(indices, self.world_size)[self.rank].reshape(-1))
 
     def _shuffle_decks(self, random: np.random.Generator) -> npt.NDArray[Any]:
-        """Return image indices (N,), grouped by identity and in random order within each.
+        """Return image indices (N,), grouped by identity and in random order within each group.
 
         With cameras, the images of a camera are spread over all hands of their identity: sorted by
         camera, they are dealt to one hand after another.
@@ -239,7 +239,7 @@ class ClusterSampler(BatchSampler):
         self.rank, self.world_size = rank, world_size
 
     def assign(self, labels: npt.NDArray[np.int64]) -> None:
-        """Set the cluster of each image, (N,).
+        """Set each image's cluster number, `labels` (N,).
 
         Raises UserError unless every process gets two clusters per step.
         """
@@ -259,7 +259,7 @@ class ClusterSampler(BatchSampler):
         return self.steps
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of each step, LongTensor (P·K,).
+        """Yield each step's indices, a LongTensor (P·K,).
 
         The K images of a cluster are side by side.
         """

@@ -1,4 +1,4 @@
-"""Describe a layout on disk: the content of each split, beside the published counts."""
+"""Describe a layout on disk: each split's contents beside the published counts."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -105,7 +105,7 @@ def _version(name: str) -> str:
 
 
 def _tracklets(splits: Mapping[str, Split]) -> list[str]:
-    """Return a line with the number of tracklets in each split, or no line if there are none."""
+    """Return a line with the number of tracklets in each split, or no line without tracklets."""
     tracklets = {
         split: {
             match[0] for path in found.paths if (match := MARKS.match(path.name)) and match["track"]

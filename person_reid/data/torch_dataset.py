@@ -1,4 +1,4 @@
-"""A data set whose splits are torch Datasets of pictures.
+"""A data set with a torch Dataset of pictures for each split.
 
 dataset = read_dataset("data/synthetic/pytorch")
 picture, target, camera = dataset.train[0]
@@ -30,7 +30,7 @@ class ImageSplit(Split, torch.utils.data.Dataset[Item]):
     """A split that is a torch Dataset; Split explains its arrays."""
 
     def __getitem__(self, index: int) -> Item:
-        """Read an image with its target and its camera."""
+        """Return an image with its target and camera."""
         return Item(
             read_image(self.paths[index]), int(self.targets[index]), int(self.cameras[index])
         )
@@ -102,7 +102,7 @@ def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor
 
 
 def _as_picture(image: Any) -> Image.Image:
-    """Return an image of a torch Dataset as a picture."""
+    """Return an image from a torch Dataset as a Pillow picture."""
     if isinstance(image, Image.Image):
         return image
     values = image

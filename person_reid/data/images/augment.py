@@ -27,7 +27,7 @@ GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
 
 
 def grey(images: Tensor) -> Tensor:
-    """Return the grey values (...) of colours (..., 3), float32."""
+    """Return the grey values (...), float32, of colours (..., 3)."""
     red, green, blue = images.float().unbind(-1)
     return (
         (GREY_WEIGHTS[0] * red).add_(green, alpha=GREY_WEIGHTS[1]).add_(blue, alpha=GREY_WEIGHTS[2])
@@ -130,7 +130,7 @@ def draw_squares(
     generator: torch.Generator,
     device: torch.device | str,
 ) -> RandomBoxes:
-    """Draw the square of Cutout for each of `batch` images, as draw_boxes draws boxes.
+    """Draw Cutout's square for each of `batch` images, as draw_boxes draws boxes.
 
     Its side is half the shorter side of the image. Its centre is anywhere in the image, so part of
     the square may lie outside (tops and lefts may be negative). DeVries and Taylor, Improved
@@ -144,7 +144,7 @@ def draw_squares(
 
 
 def erase(images: Tensor, *box: Tensor) -> None:
-    """Set a box of each image (B, 3, H, W), channels_last, to 0 in place.
+    """Set a box in each image (B, 3, H, W), channels_last, to 0 in place.
 
     After normalisation, 0 is the mean colour.
 
@@ -180,7 +180,7 @@ def _grey_inside(images: Tensor, *box: Tensor) -> Tensor:
 def _inside(
     rows: Tensor, columns: Tensor, tops: Tensor, lefts: Tensor, heights: Tensor, widths: Tensor
 ) -> Tensor:
-    """Return (B, H, W) bool: whether each pixel lies in the box of its image.
+    """Return whether each pixel lies in the box of its image, as booleans (B, H, W).
 
     rows: (H,); columns: (W,).
     """
@@ -227,16 +227,16 @@ class Augment(AugmentationOptions, kw_only=False):
 
     @classmethod
     def of(cls, options: AugmentationOptions, height: int, width: int, padding: int) -> "Augment":
-        """Return the augmentation that options describe, for images of this size."""
+        """Return the augmentation that options describe, for images of size (height, width)."""
         chosen = {name: getattr(options, name) for name in AugmentationOptions.declared()}
         return cls(height, width, padding, **chosen)
 
     def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """Return float32 (B, 3, height, width), channels_last; the generator decides what is drawn.
+        """Return augmented images, float32 (B, 3, height, width), in channels_last layout.
 
         bank: uint8 (N, H, W, 3).
         indices: (B,) int64, on the device of the bank.
-        generator: a generator on the same device.
+        generator: a generator on the same device, for all random draws.
         """
         draw: dict[str, Any] = {"generator": generator, "device": bank.device}
         size = (len(indices), self.height, self.width)
@@ -318,7 +318,7 @@ def pad_crop_flip(
 
 
 def scale(images: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Scale normalised images (B, 3, H, W) to (B, 3, *size), bilinearly and without aliasing.
+    """Scale normalised images (B, 3, H, W) to (B, 3, *size), bilinearly with antialiasing.
 
     size: None keeps their size.
     """
@@ -347,7 +347,7 @@ def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
 
 @lru_cache
 def _statistics(device: torch.device) -> Tensor:
-    """Return (3, 3): 255, the mean and the standard deviation of each channel.
+    """Return a (3, 3) tensor: 255, the mean and the standard deviation of each channel.
 
     Cached, because every copy to a GPU makes the host wait. 255 is a tensor as well: a GPU would
     multiply by the inverse of a plain number, which gives different bits.

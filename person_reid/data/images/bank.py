@@ -82,7 +82,7 @@ def load_bank(
 
 
 def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
-    """Return 16 hexadecimal digits that depend on every image's name, folder and size.
+    """Return 16 hexadecimal digits that depend on each image's name, folder and file size.
 
     times: whether they also depend on the modification time of each image.
     """
@@ -102,7 +102,7 @@ def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
 def open_array(
     file: Path, shape: tuple[int, ...], kind: type[Scalar]
 ) -> npt.NDArray[Scalar] | None:
-    """Return the array in a cache file, or None if the file does not hold it.
+    """Return the array in a cache file, or None if the file has no such array.
 
     The file may be missing, damaged, unreadable, or of another shape or type.
     """
@@ -133,7 +133,7 @@ def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None
 
 
 class BatchSource:
-    """Turn indices (B,) and a generator into augmented images (B, 3, H, W) on the device.
+    """Map indices (B,) and a generator to augmented images (B, 3, H, W) on the device.
 
     The torch.Generator belongs to the device.
 

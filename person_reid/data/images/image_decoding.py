@@ -28,7 +28,7 @@ Load = Callable[[Any], Pixels]
 def in_order(
     pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """Yield work(item) in order, while the pool already works on the next `ahead` items.
+    """Yield work(item) in order, while the pool works on the next `ahead` items.
 
     Items whose work has not begun when the caller stops are dropped.
     """

@@ -67,7 +67,7 @@ def load_image(
     width: int,
     resize: str = "bicubic",
 ) -> Pixels:
-    """Decode one image file and fit it as fit_image does.
+    """Decode an image file and resize it with fit_image.
 
     Raises ValueError for an image too large to decode or of more than 8 bits, and Pillow's error
     or OSError if the file cannot be read.
@@ -79,7 +79,7 @@ def load_image(
 
 
 def draft_large(image: Image.Image, height: int, width: int) -> None:
-    """Let a large JPEG be decoded at half, a quarter or an eighth of its size."""
+    """Have a large JPEG decoded at half, a quarter or an eighth of its size."""
     if image.width * image.height > LARGE:
         image.draft(None, (4 * max(height, width),) * 2)
 
@@ -107,7 +107,7 @@ def open_content(content: BinaryIO) -> Iterator[Image.Image]:
 
 
 def _one_large(image: Image.Image) -> AbstractContextManager[object]:
-    """Return the lock for decoding an image if it is large."""
+    """Return the lock for decoding large images, or no lock for a small image."""
     return _large_one if image.width * image.height > LARGE else nullcontext()
 
 
@@ -178,13 +178,13 @@ def in_rgb(image: Image.Image) -> Image.Image:
 
 @cache
 def _formats() -> list[str]:
-    """Return the IMAGE_FORMATS that this Pillow reads; AVIF came with Pillow 11.3."""
+    """Return the IMAGE_FORMATS that the installed Pillow reads; AVIF came with Pillow 11.3."""
     Image.init()
     return [name for name in IMAGE_FORMATS if name in Image.OPEN]
 
 
 def exif_time(path: Path) -> str | None:
-    """Return when a photograph was taken, from EXIF, or None."""
+    """Return when a photograph was taken, according to EXIF, or None."""
     try:
         with open_image(path) as image:
             exif = image.getexif()

@@ -40,7 +40,7 @@ TESTED = (QUERY, GALLERY, MULTI_QUERY)  # they show the same people
 
 
 class Correction(NamedTuple):
-    """A line of a list of corrections. accepted: None if undecided."""
+    """One line in a list of corrections. accepted: None if undecided."""
 
     path: str
     identity: int
@@ -51,7 +51,7 @@ class Correction(NamedTuple):
 
 
 def corrected(corrections: str | Path) -> KnownDataSet:
-    """Return a layout, with the accepted corrections in a file, as a data set to lay out anew."""
+    """Return a layout with a file's accepted corrections as a data set to lay out anew."""
     return KnownDataSet(
         name="a corrected layout",
         source="tools/label_errors.py",
@@ -113,7 +113,7 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
 def _renamed(
     accepted: Sequence[Correction], new: Mapping[str, int], pictures: Mapping[str, Picture]
 ) -> dict[tuple[int, str | None], int]:
-    """Return {(identity, camera): new identity} of people who are really another person.
+    """Return {(identity, camera): new identity} for people who are really another person.
 
     camera: the camera whose images show another person, or None for all cameras.
 
@@ -134,7 +134,7 @@ def _renamed(
 
 
 def _folder(place: str) -> str:
-    """Return the layout's folder that holds an image."""
+    """Return the folder of a layout that holds an image."""
     return place.partition("/")[0]
 
 

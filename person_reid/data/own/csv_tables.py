@@ -1,4 +1,4 @@
-"""Read tables written by users: lists of images, corrections, details of images.
+"""Read tables written by users: lists of images, corrections, and details of images.
 
 The first line names the columns. Commas, semicolons and tabs may separate them. The text is UTF-8
 or, as a spreadsheet saves Unicode, UTF-16 with a byte order mark. Other encodings cannot be
@@ -77,7 +77,7 @@ def read_table(
 
 
 def _lines(file: Path, known: Sequence[str]) -> Iterator[TableRow]:
-    """Yield the number and the cells of each non-empty line, without blanks around the cells."""
+    """Yield the number and the cells of each non-empty line; cells are stripped of blanks."""
     text = _text(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
 
@@ -97,7 +97,7 @@ def _lines(file: Path, known: Sequence[str]) -> Iterator[TableRow]:
 
 
 def _plain(name: str) -> str:
-    """Return the name of a column in lower case and without blanks."""
+    """Return a column name in lower case and without blanks."""
     return "".join(name.split()).casefold()
 
 
@@ -116,7 +116,7 @@ def _text(file: Path) -> str:
 
 
 def _check_names(file: Path, names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError for a column that occurs twice or is almost named like a missing column."""
+    """Raise UserError for a column that occurs twice or whose name is close to a missing one."""
     if twice := [name for name in known if names.count(name) > 1]:
         raise UserError(f"{file}: the column {twice[0]} is there twice. Remove or rename one.")
     lacking = [name for name in known if name not in names]
@@ -157,7 +157,7 @@ def _check_cells(file: Path, names: Sequence[str], rows: Sequence[TableRow]) -> 
 
 
 def _value(file: Path, line: int, name: str, text: str, gaps: bool) -> str:
-    """Return the value of a cell: "" for a gap, a whole number without a decimal point."""
+    """Return the value of a cell: "" for a gap, and whole numbers without a decimal point."""
     if name == "path":
         return text
     if gaps and text in GAPS:

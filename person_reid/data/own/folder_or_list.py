@@ -41,7 +41,7 @@ SPLIT_NAMES = {
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a folder or a cell names in any spelling, such as Train, or None."""
+    """Return the split that a name stands for in any spelling, such as Train, or None."""
     return WRITTEN.get(_plain(name))
 
 
@@ -97,7 +97,7 @@ def own_folder(
 
 
 def _split_folders(data_dir: Path) -> dict[Path, str]:
-    """Return {folder: split} of the folders named after a split, in the order of SPLIT_NAMES."""
+    """Return {folder: split} for the folders named after a split, in the order of SPLIT_NAMES."""
     entries = sorted(data_dir.iterdir())
     return {
         entry: split
@@ -115,7 +115,7 @@ def _say_left_out(paths: Sequence[Path], reason: str) -> None:
 
 
 def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
-    """Warn if folders further down are named after splits: their images will be mixed."""
+    """Warn if folders further down are named after splits, because their images will be mixed."""
     folders: dict[str | None, Path] = {}
     for parent in dict.fromkeys(path.relative_to(data_dir).parent for path in images):
         for folder in (parent, *parent.parents):
@@ -217,7 +217,7 @@ def draw_split(
 def with_queries(
     splits: PicturesBySplit, training_alone: str = "--test_fraction 0"
 ) -> PicturesBySplit:
-    """Add queries to splits that have a gallery and no query.
+    """Add queries to splits that have a gallery but no queries.
 
     The queries are the first image from each camera of every identity that at least two cameras
     see. The images also stay in the gallery, where each is junk for itself. An image without a
@@ -242,7 +242,7 @@ def with_queries(
 
 
 def _refuse_drawing(reason: str, test_fraction: float | None, seed: int | None) -> None:
-    """Raise a UserError if a flag of draw_split was given for a data set that is already split."""
+    """Raise UserError if a flag of draw_split was given for a data set that is already split."""
     given = [
         name
         for name, value in (("test_fraction", test_fraction), ("seed", seed))

@@ -1,4 +1,4 @@
-"""Labels of the user's images: one identity, camera and split each, and the words behind numbers.
+"""Labels of the user's images: identity, camera and split of each, and the words for numbers.
 
 Identities, cameras, tracks and clothes may be words. Names of images contain numbers instead, which
 names.csv, beside the layout, maps to the words:
@@ -62,7 +62,7 @@ class Words:
         return self.table.get("camera", {}).get(number, str(number))
 
     def camera_mark(self, number: int) -> str:
-        """Return the word for a camera, or else `c3`."""
+        """Return the word for a camera, or else a mark such as `c3`."""
         return self.table.get("camera", {}).get(number, f"c{number}")
 
 
@@ -193,7 +193,7 @@ def validated(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
 
 
 def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
-    """Return the splits with each file under its first path, once per split.
+    """Return the splits, with each file once per split, under its first path.
 
     Links, and different spellings of a path, lead to the same file. A file may be in both query and
     gallery, where it is junk for itself. Raises a UserError that lists the files with several
@@ -238,14 +238,14 @@ def _contradictions(same: Sequence[tuple[str, Picture]]) -> Iterator[str]:
 
 
 def _file_number(source: Source) -> tuple[int, int]:
-    """Return what identifies a file on this machine, regardless of paths and links."""
+    """Return the numbers that identify a file on this machine, regardless of paths and links."""
     assert isinstance(source, Path)
     status = source.stat()
     return status.st_dev, status.st_ino
 
 
 def spelled_alike(splits: PicturesBySplit) -> PicturesBySplit:
-    """Write every number among identities and cameras in its shortest form: 007 becomes 7.
+    """Shorten numbers among identities and cameras, so that 007 becomes 7.
 
     The layout compares numbers, but random draws compare texts. A number that is always written the
     same way does not change, so that the same seed draws the same people.

@@ -66,7 +66,7 @@ def read_people(
 
 
 def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) -> list[str | None]:
-    """Return the camera of each image as it is written, or None."""
+    """Return the camera of each image as it is written, or None if there is none."""
     below = [path.relative_to(folder) for path in paths]
     if pattern is not None:
         if source != "names":
@@ -93,7 +93,7 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
 
 
 def _by_pattern(paths: list[Path], pattern: str) -> list[str | None]:
-    """Return the group `camera` of a pattern for each path."""
+    """Return what the pattern's group `camera` matches in each path."""
     expression = compiled(pattern)
     if "camera" not in expression.groupindex:
         raise UserError(

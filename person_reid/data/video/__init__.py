@@ -1,1 +1,1 @@
-"""Videos: frames, the files of trackers, and the images that are cut from both."""
+"""Videos: frames, track files, and the images that are cut from frames by track."""

@@ -52,7 +52,7 @@ class Candidate(NamedTuple):
 
 
 def within(tracks: Sequence[Track], frames: FrameFolder | Video) -> list[Track]:
-    """Return the tracks without the boxes that come after the last frame.
+    """Return the tracks, without boxes that come after the last frame.
 
     The log counts these, and warns if tracks and frames hardly match.
     Raises UserError if no box is left.
@@ -129,7 +129,7 @@ def choose_boxes(
 
 
 def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[BoxArray]:
-    """Return, for each track, how much of the person each of its boxes shows (B,).
+    """Return for each track how much of the person each of its B boxes shows, as (B,).
 
     It is the square root of the area within the frame, in pixels, times the shares of the box that
     are within the frame and not covered. A person who stands lower in the image is nearer, and
@@ -152,7 +152,7 @@ def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[BoxArray
 
 
 def _covered(boxes: BoxArray, bottoms: BoxArray) -> BoxArray:
-    """Return, for each box (n, 4) of a frame, the share that nearer boxes cover, at most 1.
+    """Return, for each box (n, 4) in a frame, the share that nearer boxes cover, at most 1.
 
     bottoms: (n,), the lower edges, also for people whose feet are outside the frame.
     """
@@ -201,13 +201,13 @@ def crop_name(track: int, frame: int) -> str:
 
 
 def number_and_frame(path: Path) -> tuple[int, int]:
-    """Return the numbers of track and frame that cut_boxes wrote into the name of an image."""
+    """Return the track and frame numbers that cut_boxes wrote into an image's name."""
     track, frame = path.stem.split("_")
     return int(track), int(frame)
 
 
 class CropTracks(NamedTuple):
-    """The T tracks of N images that cut_boxes wrote.
+    """The T tracks shown in N images that cut_boxes wrote.
 
     labels: (N,), the track of each image. frames: (N,), the frame from which each was cut. apart:
     (T, T), symmetric, whether two tracks of one folder overlap in time, and therefore show two
@@ -220,7 +220,7 @@ class CropTracks(NamedTuple):
 
 
 def tracks_of_crops(paths: Sequence[Path]) -> CropTracks | None:
-    """Return the tracks of images by their names, or None unless cut_boxes named them all."""
+    """Return the tracks in images' names, or None unless cut_boxes named all images."""
     if not all(CROP_NAME.fullmatch(path.name) for path in paths):
         return None
     folders = {

@@ -1,4 +1,4 @@
-"""Read the frames of a camera one after the other, from a video or a folder of images.
+"""Read the frames of a camera one after another, from a video or a folder of images.
 
 Frames of a video are counted from 1, in the order of the decoder, as in OpenCV and all trackers.
 Images are numbered by the digits that end their names, or in the order of the names if these have
@@ -59,7 +59,7 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
 
 
 def usual_step(fps: float) -> int:
-    """Return N: by default, every Nth of `fps` frames per second is processed."""
+    """Return N, where every Nth frame at `fps` frames per second is processed by default."""
     return max(1, round(fps / LOOKED_AT))
 
 
@@ -85,7 +85,7 @@ def name_of_frames(place: Path) -> str:
 def first_number(
     frames: "FrameFolder | Video", numbers: Iterable[int], given: int | None = None
 ) -> int:
-    """Return the number of frame 1 in a track file: 0 for a program that counts from 0.
+    """Return the number that frame 1 has in a track file: 0 if the program counts from 0.
 
     numbers: the frames that have a box there. The numbers in the names of images are used unless
     boxes lie outside their range. Then, and for videos, the first frame has the number 1 or, if a
@@ -126,7 +126,7 @@ def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
 
 
 def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, float | None]:
-    """Return N and the rate of the tracker, which used every Nth frame."""
+    """Return N and the rate of a tracker that used every Nth frame."""
     if not own or not seen:
         return 1, own or seen
     step = max(round(own / seen), 1)
@@ -205,7 +205,7 @@ class FrameFolder:
 
     @property
     def names(self) -> dict[str, int]:
-        """The frame number of each image, by the image's name without its ending."""
+        """The frame number of each image, by image name without the ending."""
         return {path.stem: number + 1 - self.zero for number, path in self.files.items()}
 
     def seconds(self, numbers: Sequence[int]) -> list[float]:
@@ -214,7 +214,7 @@ class FrameFolder:
         return seconds_of([number + 1 - self.first for number in numbers], self.fps).tolist()
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
-        """Yield (number, frame) of the wanted frames.
+        """Yield (number, frame) for the wanted frames.
 
         The frame is None if it is missing, cannot be decoded, or has another size.
         """
@@ -225,12 +225,12 @@ class FrameFolder:
             yield number, None if frame is None or size_of(frame) != self.size else frame
 
     def look(self, every: int = 1) -> Iterator[Looked]:
-        """Yield (number, frame, seconds) of every Nth frame, as `read` and `seconds` give them."""
+        """Yield (number, frame, seconds) for every Nth frame, as in `read` and `seconds`."""
         return _look(self, every)
 
 
 def _numbers_in(files: Sequence[Path]) -> list[int] | None:
-    """Return the numbers that end the names of images, or None if they are not frame numbers.
+    """Return the numbers that end the image names, or None if they are not frame numbers.
 
     Names such as cam_20261101_080000123 contain a time, as do numbers beyond LATEST.
     """
@@ -242,7 +242,7 @@ def _numbers_in(files: Sequence[Path]) -> list[int] | None:
 
 
 def _noted_rate(folder: Path) -> float | None:
-    """Return the rate in the seqinfo.ini of a folder of frames or the folder above it, or None."""
+    """Return the rate in seqinfo.ini, in a folder of frames or the folder above, or None."""
     found = ConfigParser()
     files = (place / "seqinfo.ini" for place in (folder, folder.parent))
     texts = [
@@ -300,7 +300,7 @@ class Video:
         return seconds_of(numbers, self.fps, [*enumerate(times, 1)]).tolist()
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
-        """Yield (number, frame) of the wanted frames, given in ascending order.
+        """Yield (number, frame) for the wanted frames, which must be in ascending order.
 
         The frame is None if it is missing, cannot be decoded, or differs in size from the first.
         All frames up to the last one wanted are decoded, and only the wanted ones converted to RGB.
@@ -316,7 +316,7 @@ class Video:
         yield from ((number, None) for number in left)
 
     def look(self, every: int = 1) -> Iterator[Looked]:
-        """Yield (number, frame, seconds) of every Nth frame, as `read` and `seconds` give them.
+        """Yield (number, frame, seconds) for every Nth frame, as in `read` and `seconds`.
 
         A regular video is decoded only once. In a damaged one, seconds may decrease.
         """
@@ -333,13 +333,13 @@ class Video:
                 yield number + 1, self._of_size(frame), shown - start
 
     def _of_size(self, frame: Any) -> Frame | None:
-        """Return a decoded frame as it is shown, or None if it is damaged or has another size."""
+        """Return a decoded frame in display orientation, or None if damaged or of another size."""
         shown = None if frame.is_corrupt else shown_frame(frame)
         return None if shown is None or size_of(shown) != self.size else shown
 
 
 def _look(frames: "FrameFolder | Video", every: int) -> Iterator[Looked]:
-    """Yield (number, frame, seconds) of every Nth frame."""
+    """Yield (number, frame, seconds) for every Nth frame."""
     wanted = frames.numbers[::every]
     for (number, frame), seconds in zip(frames.read(wanted), frames.seconds(wanted), strict=True):
         yield number, frame, seconds

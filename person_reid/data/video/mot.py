@@ -1,4 +1,4 @@
-"""Cut people out of tracked videos in the format of MOTChallenge.
+"""Cut people out of tracked videos in MOTChallenge format.
 
 A network can then be trained and tested on your own tracks. A sequence is a folder with the frames
 (`img1/000001.jpg`, …) and `gt/gt.txt`, as data/video/track_files.py describes.
@@ -70,7 +70,7 @@ def read_sequences(
     test_fraction: float | None = None,
     seed: int | None = None,
 ) -> PicturesBySplit:
-    """Read the people of all sequences below a folder: tracks are identities, frames are cameras.
+    """Read the people in all sequences below a folder: tracks are identities, frames are cameras.
 
     A query therefore finds its person in every other frame. Tracks of different sequences are
     different people. A sequence is named after its folder; if two share a name, all names include
@@ -116,7 +116,7 @@ def read_sequences(
 
 
 def _sequences(data_dir: Path) -> dict[str, Path]:
-    """Return {name: gt.txt} of the sequences below a folder.
+    """Return {name: path of gt.txt} for the sequences below a folder.
 
     Each is read once, even if it exists for several detectors.
     """
@@ -148,7 +148,7 @@ def _sequences(data_dir: Path) -> dict[str, Path]:
 def _cut(
     name: str, truth: Path, boxes: list[Box], min_visibility: float, frame_stride: int
 ) -> Iterator[Picture]:
-    """Yield the pictures of a sequence, frame by frame."""
+    """Yield the pictures in a sequence, frame by frame."""
     folder = truth.parent.parent / "img1"
     frames = {
         int(path.stem): path

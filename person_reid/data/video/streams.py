@@ -69,7 +69,7 @@ def is_stream(place: str) -> bool:
 
 
 def check_address(place: str) -> None:
-    """Raise UserError for a stream's address that lacks a host, or one bracket of a pair."""
+    """Raise UserError if a stream's address lacks a host, or one bracket of a pair."""
     try:
         malformed = _scheme(place) in STREAM_SCHEMES and not urlsplit(place).hostname
     except ValueError:  # whose message may contain a password
@@ -91,7 +91,7 @@ def _is_webcam(place: str) -> bool:
 
 
 def shown_address(place: str) -> str:
-    """Return an address for people to read, without user and password.
+    """Return an address for display, without user and password.
 
     Only its scheme is shown if the password may contain a separator, such as # or /.
     """
@@ -105,7 +105,7 @@ def shown_address(place: str) -> str:
 
 @dataclass
 class _Camera:
-    """A camera's address, its waiting frames, and how many were read and dropped."""
+    """A camera's address, its waiting frames, and how many frames were read and dropped."""
 
     name: str
     address: str
@@ -122,7 +122,7 @@ class _Camera:
 
 
 class Streams:
-    """The frames of cameras, {name: address}, in the order in which they arrive.
+    """The frames from cameras, {name: address}, in the order in which they arrive.
 
     address: rtsp:// or http:// of a stream, the number of a webcam, a video or a folder of frames.
     every: read every Nth frame; by default, N is 1 for a stream, and usual_step chooses it for a
@@ -193,7 +193,7 @@ class Streams:
             raise self._failure
 
     def report(self, camera: str) -> str:
-        """Describe how many frames of a camera arrived and how many were dropped."""
+        """Describe how many frames from a camera arrived and how many were dropped."""
         each = self._cameras[camera]
         return (
             f"{counted(each.frames, 'frame')}, {each.dropped:,} of them dropped, "
@@ -205,14 +205,14 @@ class Streams:
         return {name: each.trouble for name, each in self._cameras.items()}
 
     def try_again(self, camera: str) -> None:
-        """Open a camera again after its password was rejected too often."""
+        """Reopen a camera whose password was rejected too often."""
         self._cameras[camera].told.set()
 
     def _over(self) -> bool:
         return all(each.ended and not each.waiting for each in self._cameras.values())
 
     def _next_ones(self) -> list[_Camera]:
-        """Wait for a frame, and return the cameras that have a frame."""
+        """Wait for a frame, and return the cameras that have one."""
         with self._changed:
             while not self._stopped.is_set():
                 found = [each for each in self._cameras.values() if each.waiting]
@@ -309,7 +309,7 @@ class Streams:
             )
 
     def _paced(self, camera: _Camera, live: bool) -> Iterator[tuple[Frame, float]]:
-        """Yield frames and their times by this machine's clock; a file's frames when they are due.
+        """Yield frames with their times by this machine's clock; a file's frames come when due.
 
         The timestamps of a stream are more regular than the arrival of its frames.
         """
@@ -330,7 +330,7 @@ class Streams:
 
 
 def read_frames(address: str, every: int | None, fps: float | None = None) -> Iterator[Timed]:
-    """Yield every Nth decodable frame of an address, and its time in seconds, if it has one.
+    """Yield every Nth decodable frame from an address, and its time in seconds, if it has one.
 
     fps: the rate of a folder of frames.
     """
@@ -373,7 +373,7 @@ def open_stream(address: str) -> Any:
 
 
 def _advice(address: str) -> str:
-    """Return how to write a password with separators, or an empty string if it has none."""
+    """Return advice on writing a password with separators, or "" if it has none."""
     user = address.partition("://")[2].rpartition("@")[0]
     unsafe = [f"{sent} for {each}" for each, sent in UNSAFE.items() if each in user]
     return f". In a password, write {', '.join(unsafe)}" if unsafe else ""

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class TrackRow(NamedTuple):
-    """The values in a line of a file, and the number of their frame."""
+    """The values in one line of a file, and their frame number."""
 
     file: Path
     line: int
@@ -72,7 +72,7 @@ Files = Sequence[Sequence[TrackRow]]
 
 
 class Format(NamedTuple):
-    """The lines that a program writes.
+    """The format of the lines that a program writes.
 
     columns: the values of a line, of which the last may be missing. people: the classes that are
     people. fits: whether files have this format if they have none of the earlier ones in the table.
@@ -86,7 +86,7 @@ class Format(NamedTuple):
     labels: bool = False
 
     def boxes(self, rows: Iterable[TrackRow]) -> list[Box]:
-        """Return the boxes in lines of a file, without those to be ignored.
+        """Return the boxes in a file's lines, except those to be ignored.
 
         Their sides are in pixels from 0 or, for labels, in fractions of the frame.
         """
@@ -110,9 +110,9 @@ class Format(NamedTuple):
         )
 
     def wanted(self, named: str | None = None) -> set[float]:
-        """Return the classes to read: people's and -1, or those named, such as "0" or "1,2,7".
+        """Return the classes to read: those of people and -1, or those that `named` lists.
 
-        Raises UserError if `named` does not name numbers.
+        named: such as "0" or "1,2,7". Raises UserError if it does not list numbers.
         """
         if named is None:
             return {UNKNOWN_VALUE, *self.people}
@@ -121,7 +121,7 @@ class Format(NamedTuple):
         return {*wanted}
 
     def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
-        """Return the classes of boxes to read, as `wanted` does.
+        """Return the classes of boxes to read; see `wanted`.
 
         The log reports their numbering, and counts the boxes of other classes.
         """
@@ -146,7 +146,7 @@ def _have_places(files: Files) -> bool:
 
 
 def _number_detections(files: Files) -> bool:
-    """Return whether the ninth column exceeds 1, as a number does and a visibility does not."""
+    """Return whether the ninth column exceeds 1, as a detection number may."""
     return any(value > 1 for value in _column(files, 8))
 
 
@@ -209,7 +209,7 @@ TRACK_FORMATS: Registry[Format] = Registry("track format", _TRACK_FORMATS, TRACK
 def register_track_format(
     name: str, columns: Sequence[str], people: Iterable[int] = (), labels: bool = False
 ) -> None:
-    """Register the lines of a tracker under a name for --format.
+    """Register a tracker's line format under a name for --format.
 
     columns, people, labels: see Format. A registered format is never guessed from the lines.
     """
@@ -217,7 +217,7 @@ def register_track_format(
 
 
 def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None) -> list[Format]:
-    """Return the format of each file, given by name or recognised for all files from one of them.
+    """Return each file's format, given by name or recognised from one file for all of them.
 
     Only world coordinates and CVAT's list of classes may differ from file to file.
     Raises UserError if a folder has a file's format, or vice versa.
@@ -243,7 +243,7 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
 
 
 def _with_labels(path: Path, form: Format) -> Format:
-    """Return the format of a CVAT file, whose classes number the lines of labels.txt from 1."""
+    """Return the format of a CVAT file, whose classes are line numbers in labels.txt, from 1."""
     labels = path.with_name("labels.txt")
     if path.name != "gt.txt" or not labels.exists():
         return form
@@ -275,7 +275,7 @@ def read_boxes(
 
 
 def read_rows(path: Path, images: Mapping[str, int] | None = None) -> list[TrackRow]:
-    """Return the values of all lines of a track file or a folder of labels.
+    """Return the values in all lines of a track file or a folder of labels.
 
     images: {name: number} of the images, if labels are named like images. Raises UserError for an
     invalid line.
@@ -298,7 +298,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tuple[Path, int]]:
-    """Return the labels of a folder and the numbers of their frames, in order of the numbers."""
+    """Return the label files in a folder and their frame numbers, in order of these numbers."""
     files = files_of(folder)
     if not files:
         raise UserError(f"{folder}: no labels in it, such as video_1.txt, one for each frame.")
@@ -363,7 +363,7 @@ def write_identities(
     classes: str | None = None,
     other: Callable[[int, float], int] | None = None,
 ) -> None:
-    """Write a track file, or a folder of labels, again with other identities.
+    """Write a copy of a track file, or a folder of labels, with other identities.
 
     identity: returns the new identity of a track in a frame; frames count from 1. Boxes without an
     identity get none. name, images: see read_boxes. first_frame, classes: see read_tracks. other:

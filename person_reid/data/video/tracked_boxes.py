@@ -48,7 +48,7 @@ def read_tracks(
     images: Mapping[str, int] | None = None,
     **others: Any,
 ) -> list[Track]:
-    """Return the tracks in a file, or a folder that Ultralytics wrote, in order of their numbers.
+    """Return the tracks in a file, or in a folder from Ultralytics, in order of their numbers.
 
     form, images: see read_boxes. fps, start, others: see tracks_among.
     """
@@ -67,7 +67,7 @@ def tracks_among(
     first_frame: int | None = None,
     times: Sequence[Sequence[float]] = (),
 ) -> list[Track]:
-    """Return the tracks among the boxes of a file, in order of their numbers.
+    """Return the tracks formed by the boxes in a file, in order of their numbers.
 
     form, boxes: as read_boxes returns them.
     fps: the frames per second. start: the time of frame 1, such as "2026-11-01 08:30:00Z"; times

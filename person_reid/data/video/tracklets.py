@@ -51,7 +51,7 @@ def read_mars(data_dir: Path) -> PicturesBySplit:
 
 
 def _mars_pictures(data_dir: Path, part: str) -> list[Picture]:
-    """Return the frames of all tracklets of a part, "train" or "test"."""
+    """Return the frames of all tracklets in a part, "train" or "test"."""
     file = data_dir / "info" / f"{part}_name.txt"
     names = [line.strip() for line in read_lines(file)]
     rows = read_integers(file.with_name(f"tracks_{part}_info.mat"), f"track_{part}_info")

@@ -77,7 +77,7 @@ class VideoFile:
             log.warning(said, path, self.rate and f"{self.rate:g}")
 
     def decode(self) -> Iterator[Any]:
-        """Yield the frames that PyAV can decode. The first time, they are counted."""
+        """Yield the frames that PyAV can decode. The first call counts them."""
         stamps: list[int | None] = []
         failed: list[int] = []
         with self._open() as container:
@@ -147,7 +147,7 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class _State:
-    """The state of a file at a moment. path: the path as given, which is not compared."""
+    """A snapshot of a file's state. path: the path as given, which is not compared."""
 
     place: Path
     changed: int
@@ -197,14 +197,14 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
 
 
 def videos_of(container: Any) -> list[Any]:
-    """Return a container's videos except covers; the first is the one that FFmpeg would play."""
+    """Return a container's video streams, except covers, with the one FFmpeg would play first."""
     best = container.streams.best("video")
     found = [each for each in container.streams.video if not each.disposition.value & COVER]
     return sorted(found, key=lambda each: best is not None and each.index != best.index)
 
 
 def shown_times(stamps: Times) -> Times:
-    """Return the times of frames, ascending, in seconds since the first frame.
+    """Return the times of frames in seconds since the first frame, ascending.
 
     stamps: (N,), the times of frames in the decoder's order. After a step back, as where two
     recordings are joined, time continues from the last frame. A small step back is a B frame whose
@@ -259,7 +259,7 @@ def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[
 
 
 def shown_frame(frame: Any) -> Frame:
-    """Return a decoded frame as it is shown."""
+    """Return a decoded frame in the orientation in which it is shown."""
     pixels: Frame = frame.to_ndarray(format="rgb24")
     return np.rot90(pixels, round(frame.rotation / 90))  # both are counterclockwise
 
