@@ -1,1 +1,1 @@
-"""From features to numbers: result files, metrics, neighbours, re-ranking."""
+"""From features to metrics: result files, rankings, neighbours and re-ranking."""

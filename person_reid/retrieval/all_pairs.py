@@ -1,4 +1,4 @@
-"""The nearest neighbours of images among themselves.
+"""Find the nearest neighbours of images among themselves.
 
 Each pair of images is compared only once.
 """
@@ -35,7 +35,7 @@ class Shortlist:
         self.lock = Lock()
 
     def offer(self, block: Floats, first: int, farthest: bool) -> None:
-        """Take into account the similarities (B, C) to the images from number `first` on.
+        """Add candidates: similarities (B, C) to the images from number `first` on.
 
         farthest: also track the lowest similarities.
         """
@@ -53,7 +53,7 @@ class Shortlist:
                 self.trim()
 
     def trim(self) -> tuple[Any, Any]:
-        """Drop all but the k nearest of each row.
+        """Drop all candidates but the k nearest in each row.
 
         Return their columns and similarities, row by row, nearest first.
         """
@@ -91,7 +91,7 @@ def pairs_by_similarity(rows: Any, columns: Any, cosines: Floats) -> Integers:
 def search_all_pairs(
     features: Features, k: int, budget: int, farthest: bool = False
 ) -> tuple[Integers, Floats, Floats | None]:
-    """Return the k nearest images of every image and, on request, its lowest similarity.
+    """Return the k nearest neighbours of every image and, on request, its lowest similarity.
 
     features: (N, D) float32, rows of norm 1, all different.
     k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are

@@ -54,7 +54,7 @@ FEWER, MORE_HERE, MORE_IN_ALL = 0.9, 1.15, 1.3  # factors on the counts at the e
 
 @dataclass(frozen=True)
 class People:
-    """The people whom T tracks show.
+    """The people shown on T tracks.
 
     labels: (T,), 0, 1, … in order of appearance.
     threshold: the lowest mean cosine at which two groups of tracks were linked.
@@ -95,7 +95,7 @@ class People:
         return people, max(1, math.floor(FEWER * few)), math.ceil(more * many)
 
     def of(self, places: Labels) -> "People":
-        """Return the People of the tracks at `places`. Only their people can be nearest."""
+        """Return the People of the tracks at `places`; only these people can be nearest."""
         labels, nearest = self.labels[places], self.nearest[places]
         return replace(
             self,
@@ -162,7 +162,7 @@ def link_tracks(
     merges = list(_merges(wanted, apart))
 
     def until(more: float) -> tuple[Labels, float]:
-        """Return the groups, and the cosine at which merging ends: `more` above the threshold."""
+        """Return the groups, and the cosine at which merging ends, `more` above the threshold."""
         for done in range(len(merges) + 1):
             groups = len(features) - done
             cosine = more + (cosines.threshold(groups) if threshold is None else threshold)
@@ -196,7 +196,7 @@ def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
 
 
 def compare_tracks(features: Features) -> tuple[Floats, float]:
-    """Return similarities (T, T) of features of unit length, and the weight w of neighbours.
+    """Return similarities (T, T) of unit-length features, and the weight w of neighbours.
 
         s(i, j) = (1 − w) cos(i, j) + w (1 − d(i, j)),   w = T² / 2 (T² + 200²)
 
@@ -305,7 +305,7 @@ def _linked(count: int, merges: Sequence[Merge]) -> Labels:
 
 
 def _means(similar: Floats, labels: Labels) -> tuple[Floats, Floats]:
-    """Return each image's mean similarity to the other images of its group and to the other groups.
+    """Return each image's mean similarity to the rest of its group and to the other groups.
 
     The first is (N,), NaN in a group of one image. The second is (N, C), -∞ for the image's own
     group.

@@ -1,4 +1,4 @@
-"""Turn evidence for the person in an image into probabilities, calibrated on unreliable labels.
+"""Turn evidence for who is in an image into probabilities, calibrated on unreliable labels.
 
     belief = Belief(evidence, labels, np.random.default_rng(0))
     belief.accuracy                         # 0.12: nearly useless; 0.95: a good network
@@ -37,7 +37,7 @@ Shares = npt.NDArray[np.float64]
 
 
 class Belief:
-    """Probabilities of N images for P people.
+    """The probabilities that N images show each of P people.
 
     evidence: (N, P), −∞ without evidence. labels: (N,) in 0..P-1. random: draws the images for the
         estimates.
@@ -62,7 +62,7 @@ class Belief:
             self.accuracy = float(self.shows(evidence).max(axis=1).mean())
 
     def shows(self, evidence: Floats) -> Floats:
-        """Return p (N, P), the probability of each person in each image, whatever its label."""
+        """Return p (N, P), the probability that an image shows a person, whatever its label."""
         return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
 
     def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:
@@ -95,7 +95,7 @@ class Belief:
 
 
 def _fit(sharpness: float, evidence: Floats, labels: Labels) -> tuple[float, Shares, float]:
-    """Return a β, its shares w, and the log-likelihood of the labels."""
+    """Return β, the shares w fitted to it, and the log-likelihood of the labels."""
     ways = _ways(_softmax(sharpness * evidence), labels)
     shares = _shares(ways)
     return float(sharpness), shares, float(np.log(ways @ shares).sum())
@@ -109,7 +109,7 @@ def _softmax(evidence: Floats) -> Floats:
 
 
 def _count(p: Floats) -> npt.NDArray[np.int64]:
-    """Return how many people each image (N,) could show."""
+    """Return the number of people that each image could show, (N,)."""
     return np.count_nonzero(p, axis=1)
 
 
@@ -125,7 +125,7 @@ def _ways(p: Floats, labels: Labels) -> Shares:
 
 
 def _shares(ways: Shares) -> Shares:
-    """Return the shares w (3,) of the origins that make the labels most likely.
+    """Return the shares w (3,) of origins under which the labels are most likely.
 
     w₁ and w₂ are at most MOST_CONFUSED.
     """

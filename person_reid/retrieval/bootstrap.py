@@ -63,7 +63,7 @@ def confidence_intervals(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Return the percentile interval of each metric: {"rank1": Interval(low, high), "mAP": ...}.
+    """Return each metric's percentile interval: {"rank1": Interval(low, high), "mAP": ...}.
 
     Metrics.figures has the same names. Queries with the same label are one identity.
 
@@ -157,7 +157,7 @@ def _by_identity(
 def _intervals(
     sums: IdentitySums, sizes: Integers, draws: int, confidence: float, seed: int
 ) -> list[list[float]]:
-    """Return [low, high] of the mean of each metric, from its sums (K, F) and the sizes (K,)."""
+    """Return [low, high] for the mean of each metric, given its sums (K, F) and the sizes (K,)."""
     if not 0 < real_number(confidence, "confidence") < 1:
         raise UserError(f"confidence: expected a number between 0 and 1, found {confidence}.")
     columns = np.column_stack([sums, sizes])
@@ -168,14 +168,14 @@ def _intervals(
 
 
 def _times_drawn(random: np.random.Generator, shape: tuple[int, int]) -> Integers:
-    """Return how often each identity is drawn (draws, K) if each draw takes K identities."""
+    """Return how often each identity is drawn, (draws, K), if each draw takes K identities."""
     draws, identities = shape
     drawn = random.integers(identities, size=shape) + identities * np.arange(draws)[:, None]
     return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(shape)
 
 
 def _sign_flip(sums: IdentitySums, draws: int, seed: int) -> IdentitySums:
-    """Return the p-values (F,) of differences, from their sums over each identity (K, F)."""
+    """Return the p-values (F,) of differences, given their sums over each identity (K, F)."""
     random = np.random.default_rng(seed)
     least = np.abs(sums.sum(axis=0)) * (1 - SUMMATION)
     reached = np.zeros(sums.shape[1], np.int64)
@@ -186,7 +186,7 @@ def _sign_flip(sums: IdentitySums, draws: int, seed: int) -> IdentitySums:
 
 
 def _parts(sums: IdentitySums, draws: int) -> Iterator[tuple[int, int]]:
-    """Yield the shapes of tables of draws, each with at most DRAWN_AT_ONCE numbers."""
+    """Yield the shapes of tables of draws, each with at most DRAWN_AT_ONCE entries."""
     identities, left = len(sums), whole_number(draws, "draws", least=1)
     most = max(1, DRAWN_AT_ONCE // identities)
     while left > 0:

@@ -1,4 +1,4 @@
-"""Find a threshold that strangers reach at most at a given rate, with a given confidence.
+"""Find a threshold whose rate of false matches is bounded, with a given confidence.
 
     bound = bounded_threshold(query, gallery, rate=1e-3, confidence=0.95)
     bound.threshold, bound.words()
@@ -85,7 +85,7 @@ def bounded_threshold(
     gallery_size: int = 1,
     ignore_cameras: bool = False,
 ) -> Bound:
-    """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
+    """Return the lowest threshold with a false-match rate of at most `rate`, with `confidence`.
 
     gallery_size: 1 bounds the rate for pairs of images, N the rate for searches among N images of
     strangers. Junk and distractors are skipped because their identity is unknown; see people_of.
@@ -117,7 +117,7 @@ def bounded_threshold(
 
 
 def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
-    """Return two sets without junk (label -1) and distractors (0).
+    """Return both sets without junk (label -1) and distractors (0).
 
     A query with the label 0 is kept as a person; results from other programs contain such queries.
     """
@@ -127,7 +127,7 @@ def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, Featu
 
 
 def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int | None, float]:
-    """Return the lowest threshold whose bound is within the rate, and the bound at similarity 1.
+    """Return the lowest threshold whose bound is at most `rate`, and the bound at similarity 1.
 
     The threshold is an index from 0 to THRESHOLD_STEPS, or None if even the bound at the highest
     similarity exceeds the rate. counts: (n, THRESHOLD_STEPS + 1), from false_matches.

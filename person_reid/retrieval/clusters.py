@@ -73,7 +73,7 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
 
 
 def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
-    """Return a cluster (N,) for each image, 0, 1, … or OUTLIER, by DBSCAN on a graph of distances.
+    """Return each image's cluster (N,), 0, 1, … or OUTLIER, by DBSCAN on a graph of distances.
 
     graph: sparse (N, N), as from jaccard_graph with the same radius. min_samples: an image with at
     least this many images within the radius, including itself, is the core of a cluster. Raises
@@ -89,7 +89,7 @@ def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
 
 
 def clusters_of_tracks(labels: Labels, tracks: Labels, apart: npt.NDArray[np.bool_]) -> Labels:
-    """Give all images of a track the cluster that most of its images have, ignoring outliers.
+    """Assign all images of a track to the cluster that most of them are in, ignoring outliers.
 
     Of two tracks that are `apart`, (T, T), only the track with more images in a cluster stays in
     it. Returns new labels.
@@ -136,7 +136,7 @@ def cluster_means(features: Features, labels: Labels) -> Features:
 
 
 def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
-    """Return how much nearer each image (N,) is to the mean of its cluster than to any other mean.
+    """Return how much nearer each image is to its cluster's mean than to any other mean, (N,).
 
     The margin is a difference of cosines. It is 0 for outliers, and with fewer than two clusters.
     """
@@ -188,7 +188,7 @@ def numbered_names(names: Sequence[str]) -> tuple[list[str], Labels]:
 
 
 def numbered_person(number: int) -> str:
-    """Return the name of an unnamed person by number: "person 0003" for 3."""
+    """Return the name that stands for an unnamed person: "person 0003" for 3."""
     return f"person {number:04}"
 
 
@@ -207,7 +207,7 @@ def group_people(
     others: Collection[str] = (),
     resembles: Resembles | None = None,
 ) -> list[str]:
-    """Return the person in each of N images, by clusters of their features; "" for outliers.
+    """Return the person in each of N images, found by clustering features; "" for outliers.
 
     An image with a known identity keeps it. The other images get the name that most named images in
     their cluster have if they resemble that person, and otherwise a new name: "person 0001" for the
@@ -249,12 +249,12 @@ def clusters_of_epoch(features: Features, cameras: Labels, options: AdaptConfig)
 
 
 def centred(features: Features, cameras: npt.ArrayLike) -> Features:
-    """Return the features (N, D) to compare: all cameras (N,) get the same mean."""
+    """Return the features (N, D) to compare, with the same mean in all cameras (N,)."""
     return CameraNorm(features, cameras)(features, cameras)
 
 
 def separation(features: Features, tracks: CropTracks) -> float | None:
-    """Return d′, how far cosines between the halves of a track are from cosines between strangers.
+    """Return d′, how far the cosines between halves of a track are from those between strangers.
 
         d′ = (mean of halves − mean of strangers) / √((variance of halves + of strangers) / 2)
 

@@ -1,4 +1,4 @@
-"""Compute the features of query and gallery with a network.
+"""Compute the features of query and gallery images with a network.
 
 The outputs of a network are summed over copies of an image, mirrored and resized; the sum is scaled
 to unit length.
@@ -72,7 +72,7 @@ class _Embedding(torch.nn.Module):
 
 
 class _Called(torch.nn.Module):
-    """Call a module from another program, and check its features."""
+    """Call a module from another program, and check the features that it returns."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ def extractor(
     dtype: torch.dtype | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> Callable[..., Features]:
-    """Return extract_features for a network on a device: bank, batch_size=... → features.
+    """Return extract_features bound to a network on a device: bank, batch_size=... → features.
 
     scales: see fused_embedding.
     """
@@ -181,7 +181,7 @@ def extractor(
 
 
 def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | None:
-    """Return the row (N,) of side information for each image, in a network with `sides` cameras.
+    """Return each image's row of side information, (N,), in a network with `sides` cameras.
 
     cameras: (N,) as written in the file names, from 1. Returns None, which means the average of all
     cameras, if the cameras are unknown or are not the training cameras; the log reports this.
@@ -237,7 +237,7 @@ def extract(
     flip: bool | None = None,
     size: tuple[int, int] | None = None,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """Return the features of query and gallery, as test.py extracts them.
+    """Return the features of query and gallery images, extracted as in test.py.
 
     network: from create_model, or any module that in evaluation mode maps images (B, 3, H, W),
         normalised by ImageNet's mean and deviation, to features (B, D).
@@ -302,7 +302,7 @@ def extract_split(
 def features_of_bank(
     features: Callable[..., Features], bank: torch.Tensor, split: Split, name: str, world: World
 ) -> FeatureSet:
-    """Return the features of a split whose images are in a bank; see extract_split."""
+    """Return the features of a split, given its images in a bank; see extract_split."""
     share = features(world.shard(bank), description=f"features of {name}")
     paths = [path.as_posix() for path in split.paths]
     return FeatureSet(world.gather_shards(share, len(split)), split.labels, split.cameras, paths)

@@ -74,7 +74,7 @@ class Propagation:
 
 
 class GraphScores(Scores):
-    """The graph's scores between queries and gallery: `scores` for metrics.evaluate.
+    """The graph's scores between queries and gallery, as `scores` for metrics.evaluate.
 
     query, gallery: features (Q, D) and (G, D).
     k1, k2, lambda_value: see the module.
@@ -123,7 +123,7 @@ class GraphScores(Scores):
 
 
 def present(matrix: Any) -> Integers:
-    """Return the columns of a CSR matrix that have an entry, ascending."""
+    """Return, in ascending order, the columns of a CSR matrix that have an entry."""
     return np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.shape[1]))
 
 

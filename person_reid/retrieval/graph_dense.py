@@ -39,7 +39,7 @@ class DenseGraphScores(Scores):
         self.graph = self._propagate(self._propagate(adjacency))
 
     def _propagate(self, graph: torch.Tensor) -> torch.Tensor:
-        """Return S (A + Aᵀ) with rows of unit norm; it overwrites A, `graph` (N, N)."""
+        """Return S (A + Aᵀ) with rows of unit norm, overwriting A, `graph` (N, N)."""
         symmetric = graph + graph.T
         for start in range(0, len(graph), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)

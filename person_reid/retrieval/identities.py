@@ -56,7 +56,7 @@ def identity_f1(
 
 
 def pair_f1(people: npt.ArrayLike, found: npt.ArrayLike) -> Score:
-    """Return the F1, precision and recall of the pairs of images that a grouping puts together.
+    """Return the F1, precision and recall of the image pairs that a grouping puts together.
 
     A pair is right if both images show the same person. people, found: (N,), the person in each
     image and its group, as numbers or names.
@@ -88,7 +88,7 @@ def matching_boxes(
 def common_areas(
     frames: npt.ArrayLike, boxes: Boxes, others_frames: npt.ArrayLike, others: Boxes
 ) -> tuple[Integers, Boxes, Boxes]:
-    """Return the indices (P, 2) of all pairs of boxes in one frame, and their areas.
+    """Return the indices (P, 2) of all pairs of boxes in the same frame, and their areas.
 
     Returns the areas of intersection and of union, (P,) each. See matching_boxes.
     """
@@ -142,7 +142,7 @@ def _contingency(
 
 
 def _score(right: int, found: int, wanted: int) -> Score:
-    """Return the score of `right` answers among `found`, where `wanted` right answers exist."""
+    """Return the score for `right` correct answers among `found`, if `wanted` exist."""
     return Score(2 * right / max(found + wanted, 1), right / max(found, 1), right / max(wanted, 1))
 
 

@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking, sparse: memory grows with the number of images, not with its square.
+"""Sparse k-reciprocal re-ranking: memory grows with the number of images, not its square.
 
 Zhong, Zheng, Cao, Li, Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017. A
 row of the encoding has dozens of entries, so neighbours come from a chunked top-k, sets and
@@ -27,7 +27,7 @@ QUERIES_AT_ONCE = 32  # queries for which shared entries are listed at a time
 
 
 class KReciprocalScores(Scores):
-    """The negated re-ranked distance between queries and gallery: `scores` for metrics.evaluate.
+    """The negated re-ranked distance between queries and gallery, as metrics.evaluate's `scores`.
 
     query, gallery: features (Q, D) and (G, D).
     k1: the size of the neighbourhoods.
@@ -104,7 +104,7 @@ def _weighted(pattern: Any, found: Neighbours, features: Features, farthest: Flo
 def pair_cosines(
     rows: Integers, columns: Integers, found: Neighbours, features: Features
 ) -> Floats:
-    """Return the cosines (P,) of pairs of images, most of which are neighbours listed in `found`.
+    """Return the cosines (P,) of pairs of images; most pairs are neighbours listed in `found`.
 
     rows, columns: (P,), row by row, ascending. found: the neighbours of all images. features: (N,
     D), of unit length.
@@ -125,7 +125,7 @@ def pair_cosines(
 
 
 def squared_distance(cosine: Floats) -> Floats:
-    """Return the published original distance, (2 - 2 cos)².
+    """Return the original distance as published, (2 - 2 cos)².
 
     It is the square of the squared Euclidean distance.
     """

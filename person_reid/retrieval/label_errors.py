@@ -1,4 +1,4 @@
-"""Find images whose identity the features contradict, and propose what to do with each.
+"""Find images whose features contradict their identity, and propose what to do with each.
 
 found = label_errors(features, labels, cameras)
 found.proposal[i], found.identity[i], found.probability[i]     # "move", 42, 0.97
@@ -88,12 +88,12 @@ class LabelErrors:
 
     @property
     def order(self) -> Labels:
-        """Return the images (N,), the most suspicious first."""
+        """Return the indices of the images (N,), the most suspicious first."""
         return np.lexsort((-self.doubt, -self.probability))
 
 
 class Proposal(NamedTuple):
-    """Proposals of one kind for images (n,): the new identities and the probabilities (n,)."""
+    """Proposals of one kind: images (n,), their new identities (n,) and probabilities (n,)."""
 
     name: str
     images: Labels
@@ -119,7 +119,7 @@ class Listed(NamedTuple):
 
 
 class Across(NamedTuple):
-    """How G groups appear to the other cameras, judging by their trusted images.
+    """How G groups of images look to the other cameras, judging by the groups' trusted images.
 
     evidence: (G, P). person: (G,), the person of each group. sizes: (G,), the number of its trusted
     images.
@@ -134,7 +134,7 @@ class Across(NamedTuple):
 def label_errors(
     features: Features, labels: Labels, cameras: Labels, highest: int = 0
 ) -> LabelErrors:
-    """Return the LabelErrors of N images: features (N, D), labels (N,) and cameras (N,).
+    """Return the LabelErrors of N images, given features (N, D), labels (N,) and cameras (N,).
 
     Distractors do not count as similar to anybody. The features must not come from a network that
     was trained on these labels, because it would have memorised them.
@@ -235,7 +235,7 @@ def _somebody(listed: Listed, evidence: Floats, own: Floats, belief: Belief) -> 
 
 
 def _across(listed: Listed, others: Floats, trusted: Labels, random: np.random.Generator) -> Across:
-    """Return how the groups appear to the other cameras, judging by their trusted images.
+    """Return how the groups look to the other cameras, judging by their trusted images.
 
     others: (n, P), the evidence of the other cameras for the trusted images (n,).
     """
@@ -261,7 +261,7 @@ def _split(listed: Listed, across: Across, first: int) -> Proposal:
 def _merge(
     listed: Listed, across: Across, between: Floats, random: np.random.Generator
 ) -> Proposal:
-    """Propose to give a person the identity of another person, who has more images.
+    """Propose to merge a person with another person, who has more images.
 
     between: (P, P), the evidence of the images of one person for another.
     """
@@ -282,7 +282,7 @@ def _merge(
 
 
 def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floats, Floats, Labels]:
-    """Return the evidence of all cameras, the evidence of the other cameras, and the groups.
+    """Return the evidence from all cameras, the evidence from the other cameras, and the groups.
 
     The evidence is (N, P); the group of each image is (N,).
 
@@ -324,13 +324,13 @@ def _log(sums: Floats, count: Floats) -> Floats:
 
 
 def _minus(one: Floats, other: Floats) -> Floats:
-    """Return one evidence minus another, −∞ where either is missing."""
+    """Return one array of evidence minus another, with −∞ where either is missing."""
     with np.errstate(invalid="ignore"):
         return np.where(np.isfinite(one) & np.isfinite(other), one - other, np.float32(-np.inf))
 
 
 def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
-    """Return the mean of the rows (N, P) of each group (N,) in 0..count-1.
+    """Return the mean of the evidence rows (N, P) for each group (N,) in 0..count-1.
 
     It is −∞ for a group without rows.
     """
@@ -347,7 +347,7 @@ def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
 def _rivals(
     evidence: Floats, own: Labels, random: np.random.Generator
 ) -> tuple[Floats, Floats, Labels, Floats]:
-    """Return, for each row of evidence (N, P), the evidence for its own person and for two rivals.
+    """Return, for each row of evidence (N, P), its evidence for its own person and two rivals.
 
     Returns four arrays (N,): the evidence in the row's own column, the evidence in the best other
     column, that column, and the evidence in another column drawn at random.
@@ -391,5 +391,5 @@ def _probability(scores: Floats, *kinds: Floats) -> Floats:
 
 
 def _tail(values: Floats, at: Floats) -> Floats:
-    """Return the share of the values that are at least as high, for each entry of `at`."""
+    """Return, for each entry of `at`, the share of the values that are at least as high."""
     return np.asarray(1 - np.searchsorted(np.sort(values), at, "left") / len(values), np.float32)

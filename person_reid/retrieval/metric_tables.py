@@ -51,7 +51,7 @@ def written_table(
 def figure_rows(
     runs: Mapping[str, Metrics | Seeds], ranks: Sequence[int] = RANKS
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the head of a table of rankings, and a row for each ranking, in %.
+    """Return the header of a table of rankings, and a row for each ranking, in %.
 
     An unusual protocol follows the name.
     runs: {name: the Metrics of a ranking, or of each of its seeds}. ranks: the k of each Rank@k.
@@ -69,7 +69,7 @@ def figure_rows(
 
 
 def interval_rows(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) -> list[list[str]]:
-    """Return rows to follow those of figure_rows: the ends of confidence intervals, in %."""
+    """Return rows with the ends of confidence intervals, in %, to follow figure_rows' rows."""
     return [
         [
             f"{name}, {100 * CONFIDENCE:g} % {end}",
@@ -81,7 +81,7 @@ def interval_rows(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) ->
 
 
 def by_seed(runs: Mapping[str, Measured]) -> dict[str, list[Measured]]:
-    """Group the seeds of each network under their common name.
+    """Group each network's seeds under their common name.
 
     A name contains the seed, as in net_seed7, or the number of the run, counted from 0 or 1, as in
     net_0, net_1 and net_2. Other numbers belong to the network: resnet50 and resnet101 are not

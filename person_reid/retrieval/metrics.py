@@ -1,4 +1,4 @@
-"""Rank@k, mAP and mINP as Market-1501's own evaluation code computes them.
+"""Rank@k, mAP and mINP, computed as in Market-1501's own evaluation code.
 
 The rank of a match is the number of valid gallery images ahead of it in order of score. Junk (label
 -1, or the query's identity in the query's camera) is neither right nor wrong. Equal scores are
@@ -110,7 +110,7 @@ class Metrics:
         return float(self.inverse_negative_penalty.mean())
 
     def per_query(self, ranks: Sequence[int] = RANKS) -> dict[str, npt.NDArray[Any]]:
-        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, (Q,) each.
+        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP": array (Q,)}.
 
         The mean of each array is the metric of that name.
         """
@@ -122,7 +122,7 @@ class Metrics:
         }
 
     def of(self, queries: npt.NDArray[Any]) -> Metrics:
-        """Return the Metrics of the queries that indices or a mask (Q,) select."""
+        """Return the Metrics of the queries selected by indices or a mask (Q,)."""
         return replace(self, **{name: getattr(self, name)[queries] for name in self.PER_QUERY})
 
     def of_matched(self) -> Metrics:
@@ -152,9 +152,9 @@ class Metrics:
         return f"{prefix}{found} {self.ap_name}:{self.mAP:.6f} mINP:{self.mINP:.6f}{protocol}"
 
     def figures(self, ranks: Sequence[int] = RANKS) -> dict[str, Any]:
-        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, each in [0, 1].
+        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP": value in [0, 1]}.
 
-        Two more values are texts: "ap", the kind of average precision, and "protocol".
+        Two more values are strings: "ap", the kind of average precision, and "protocol".
         """
         return {
             **{name: float(values.mean()) for name, values in self.per_query(ranks).items()},
@@ -257,7 +257,7 @@ def evaluate(
 
 
 def unusual(protocol: Mapping[str, Any]) -> str:
-    """Describe the protocol, as in Metrics.protocol."""
+    """Describe a protocol in words, as in Metrics.protocol."""
     return ", ".join(words for words, applies in protocol.items() if applies)
 
 
@@ -267,7 +267,7 @@ def scores_of(
     scores: Callable[[int, int], Any] | npt.ArrayLike | None = None,
     distances: npt.ArrayLike | None = None,
 ) -> Callable[[int, int], Any]:
-    """Return the function by which `evaluate` ranks; for the parameters, see `evaluate`.
+    """Return the function that `evaluate` ranks by; for the parameters, see `evaluate`.
 
     Raises UserError for features that cannot be compared, or for a matrix of another shape.
     """
@@ -390,7 +390,7 @@ def find_pairs(
 def are_strangers(
     query: FeatureSet, gallery: FeatureSet, start: int, stop: int, ignore_cameras: bool = False
 ) -> npt.NDArray[np.bool_]:
-    """Return the pairs that show two people in different cameras, as booleans (stop - start, G).
+    """Return which pairs show two people in different cameras, as booleans (stop - start, G).
 
     Junk has no identity; a distractor is another person. start, stop: the range of queries.
     ignore_cameras: also include pairs from one camera.
@@ -497,7 +497,7 @@ class Remarks:
 
 
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
-    """Count, for each (row, column) of `scores`, the entries of its row that are ranked ahead.
+    """Count, for each (row, column) of `scores`, the entries in its row that are ranked ahead.
 
     These entries are higher, or equal and further left. scores: NaN entries do not count.
     rows: ascending.
@@ -518,7 +518,7 @@ def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
 
 
 def count_ahead_torch(scores: torch.Tensor, rows: Integers, columns: Integers) -> Integers:
-    """Return count_ahead of a tensor on any device, as a NumPy array."""
+    """Return count_ahead for a tensor on any device, as a NumPy array."""
     import torch
 
     position = torch.arange(scores.shape[1], device=scores.device)

@@ -54,7 +54,7 @@ class Neighbours(NamedTuple):
 
 
 class NeighbourSearch(Protocol):
-    """A way to search: exact, or approximate through FAISS."""
+    """A search for nearest neighbours: exact, or approximate through FAISS."""
 
     def search(
         self,
@@ -124,7 +124,7 @@ class ExactNeighbours:
         return Neighbours(indices, similarities, lowest if farthest else None)
 
     def _search_all(self, features: Features, k: int, farthest: bool) -> Neighbours:
-        """Find each image's neighbours among all images, as `search` does with `itself`.
+        """Find each image's neighbours among all images, like `search` with `itself`.
 
         Identical images get the same similarities.
         """
@@ -157,7 +157,7 @@ def put_itself_first(found: Neighbours) -> None:
 def nearest_of_chunks(
     queries: Features, chunks: Iterable[tuple[Integers, Features | PreparedGallery]], k: int
 ) -> tuple[Features, Integers]:
-    """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images.
+    """Return the similarities and ids of the nearest of N images, both (Q, min(k, N)).
 
     The images come in chunks, because they may not all fit into memory.
 
@@ -174,25 +174,25 @@ def nearest_of_chunks(
 def merged(
     first: tuple[Features, Integers], second: tuple[Features, Integers], k: int
 ) -> tuple[Features, Integers]:
-    """Return the k nearest of two lists of similarities and ids; ties go to the first list."""
+    """Return the k nearest in two lists of similarities and ids; ties go to the first list."""
     similarities = np.concatenate([first[0], second[0]], axis=1)
     ids = np.concatenate([first[1], second[1]], axis=1)
     return nearest_first(similarities, ids, k)
 
 
 def nearest_first(similarities: Features, ids: Integers, k: int) -> tuple[Features, Integers]:
-    """Return the k nearest of each row of similarities and ids; ties keep their order."""
+    """Return the k nearest in each row of similarities and ids; ties keep their order."""
     order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
 
 
 def overlap(neighbours: Integers, others: Integers) -> float:
-    """Return the share of the images' neighbours (N, K) that other lists (N, L) also contain."""
+    """Return the share of the neighbours (N, K) that other lists (N, L) also contain."""
     return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())
 
 
 def top_k(scores: Floats, k: int) -> Integers:
-    """Return the columns (B, k) of the k largest entries of each row of `scores` (B, N).
+    """Return the columns (B, k) of the k largest entries in each row of `scores` (B, N).
 
     The largest comes first. Equal entries are ordered by column.
     """
@@ -221,7 +221,7 @@ def top_k(scores: Floats, k: int) -> Integers:
 
 
 def top_k_torch(scores: torch.Tensor, k: int) -> Integers:
-    """Return top_k of a tensor on any device, as a NumPy array.
+    """Return top_k for a tensor on any device, as a NumPy array.
 
     torch.topk alone does not define the order of equal entries.
     """
@@ -238,7 +238,7 @@ def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:
 
 
 class FaissNeighbours:
-    """A search like ExactNeighbours through a FAISS index, which logs the recall that it reaches.
+    """A search like ExactNeighbours, but through a FAISS index; it logs the recall reached.
 
     kind: "ivf" (inverted lists) or "hnsw" (a navigable graph). Johnson, Douze, Jégou, Billion-scale
     Similarity Search with GPUs, 2019; Malkov, Yashunin, Efficient and Robust Approximate Nearest
@@ -260,7 +260,7 @@ class FaissNeighbours:
         itself: bool = False,
         farthest: bool = False,
     ) -> Neighbours:
-        """Search approximately, with the arguments of ExactNeighbours.search.
+        """Search approximately; the arguments are those of ExactNeighbours.search.
 
         A few neighbours are missed, and `lowest` may be too high.
         """

@@ -1,4 +1,4 @@
-"""Adapt features to the images on which a network is tested, without labels or training."""
+"""Adapt features to the images that a network is tested on, without labels or training."""
 
 from dataclasses import replace
 from typing import Any
@@ -59,7 +59,7 @@ class CameraNorm:
         return np.stack([mean, features.std(axis=0) if self.scale else np.ones_like(mean)])
 
     def __call__(self, features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
-        """Return normalised features (N, D) of unit length; a feature at the mean does not change.
+        """Return normalised features (N, D) of unit length; a feature equal to the mean is kept.
 
         Raises UserError if their dimension differs from that of the fitted features.
         """
@@ -78,7 +78,7 @@ class CameraNorm:
 
 
 def level_cameras(features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
-    """Return unit-length features of tracks (T, D), with the means of the cameras more alike.
+    """Return unit-length features of tracks (T, D), with more similar camera means.
 
         g = (f − n_c / (n_c + 10) (m_c − m)) / ‖·‖
 
@@ -100,7 +100,7 @@ def level_cameras(features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
 
 
 class Whitening:
-    """Decorrelate the dimensions of features, and make their variances more alike.
+    """Decorrelate the dimensions of features, and make their variances more similar.
 
     The whitening is fitted on one set.
 

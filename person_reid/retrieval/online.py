@@ -1,4 +1,4 @@
-"""Link each track to the most similar person when the track appears, and revise the links later.
+"""Link each track to the most similar person when it appears, and revise the links later.
 
     links = OnlineLinks(threshold=0.6)
     links.add("door 12", "door", 3.0, 4.5, feature)
@@ -56,7 +56,7 @@ class OnlineTrack:
 
 @dataclass
 class OnlinePerson:
-    """When and where a person was seen first and last, and the number of remembered tracks."""
+    """When and where a person was first and last seen, and the number of remembered tracks."""
 
     person: int
     camera: str
@@ -163,7 +163,7 @@ class OnlineLinks:
         return changes
 
     def people(self) -> list[OnlinePerson]:
-        """Return the people on the remembered tracks, the last seen first."""
+        """Return the people on the remembered tracks, the most recently seen first."""
         found: dict[int, OnlinePerson] = {}
         for row in self.tracks.values():
             if not row.person or row.known:
@@ -202,7 +202,7 @@ class OnlineLinks:
     def _arrays(
         self, rows: list[OnlineTrack]
     ) -> tuple[Features, tuple[list[str], list[float], list[float]]]:
-        """Return the features (T, D) of unit length, the cameras, starts and ends of tracks."""
+        """Return the unit-length features (T, D), cameras, starts and ends of tracks."""
         features = unit_rows(np.stack([row.total for row in rows]))
         places = [row.camera for row in rows]
         return features, (places, [row.start for row in rows], [row.end for row in rows])
@@ -223,7 +223,7 @@ class OnlineLinks:
 
 
 def _known_pairs(rows: list[OnlineTrack]) -> tuple[TrackPairs, TrackPairs]:
-    """Return the pairs of tracks, by index, that show one known person, and those that show two."""
+    """Return pairs of tracks, by index, that show one known person, and pairs that show two."""
     first: dict[int, int] = {}
     same = [
         (first.setdefault(row.person, place), place) for place, row in enumerate(rows) if row.known

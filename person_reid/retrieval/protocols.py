@@ -1,4 +1,4 @@
-"""The scores and the protocols of evaluate.py's options.
+"""The scores and protocols that evaluate.py's options select.
 
 A multiple query is the mean feature of all images of a person from the query's camera. In the
 single-gallery-shot protocol of the original CUHK03 and of PRCC, the gallery holds one random image
@@ -59,7 +59,7 @@ ScoreFunction = Callable[[int, int], Any]
 
 
 def ranking_options(config: EvaluationOptions) -> RankingOptions:
-    """Return the options for ranking a gallery; a re-ranked gallery gets their defaults."""
+    """Return the options for ranking a gallery, with defaults for a re-ranked gallery."""
     return config if isinstance(config, RankingOptions) else RankingOptions()
 
 
@@ -116,7 +116,7 @@ def by_protocol(
 
 
 def _by_distance(metrics: Metrics, ranked: RankingOptions) -> Metrics:
-    """Return metrics whose protocol names the distance, unless it is the usual distance."""
+    """Return metrics whose protocol names the distance, unless it is the usual one."""
     words = {
         distance_words(ranked.distance): ranked.distance != "cosine",
         f"scores of {ranked.scores}": ranked.scores,
@@ -168,7 +168,7 @@ def by_cameras(
 def read_multi_query(
     result: str | Path, query: FeatureSet, path: str | Path | None = None
 ) -> FeatureSet | None:
-    """Return the queries of a result with their multiple-query features, or None if it has none.
+    """Return a result's queries with their multiple-query features, or None if it has none.
 
     path: the file of these features; by default, the file beside the result, if it exists. The
     default file is skipped with a warning if it belongs to other queries, because another network
@@ -198,7 +198,7 @@ def read_multi_query(
 def _misfit(
     result: str | Path, query: FeatureSet, images: FeatureSet | None, says_nothing: bool
 ) -> str:
-    """Return why the images do not belong to the queries, or "" if they do.
+    """Say why the images do not belong to the queries, or return "" if they do.
 
     images: None if their file belongs to other queries. says_nothing: whether the file does not
     state to which queries it belongs.
@@ -217,7 +217,7 @@ def _misfit(
 
 
 def merge_images(query: FeatureSet, images: FeatureSet, source: str | Path) -> FeatureSet | None:
-    """Return the queries with the mean features of their images, or None if no query has any.
+    """Return the queries with their images' mean features, or None if no query has images.
 
     The log reports if no query has images, or how many have none. source: the file or folder of the
     images. All scripts that measure multiple queries call this function.

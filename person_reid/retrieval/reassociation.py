@@ -1,4 +1,4 @@
-"""Re-association after a gap, the metric of Roboflow's `reid` (ReassociationProtocol, 0.1.0rc1).
+"""Re-association after a gap, the metric in Roboflow's `reid` (ReassociationProtocol, 0.1.0rc1).
 
 It measures what a tracker needs: whether a person is found again N frames later.
 """
@@ -83,7 +83,7 @@ def evaluate_reassociation(
 def _frames_apart(
     images: FeatureSet, gap: int, query_stride: int
 ) -> Iterator[tuple[Integers, Integers]]:
-    """Yield the images of each frame with queries, and the images `gap` frames later.
+    """Yield the images in each frame with queries, and the images `gap` frames later.
 
     Both are indices of images, without junk.
     """

@@ -1,4 +1,4 @@
-"""Methods for re-ranking a gallery, their memory, and the expansion of features.
+"""Methods for re-ranking a gallery, their memory use, and the expansion of features.
 
 Query expansion and database augmentation add weighted neighbours to each feature:
 
@@ -154,7 +154,7 @@ log = logging.getLogger(__name__)
 
 
 def rescorer(options: RerankOptions) -> Callable[..., Scores]:
-    """Return the function (query features, gallery features, device) → re-ranked scores.
+    """Return a function (query features, gallery features, device) → re-ranked scores.
 
     Raises UserError for an option that the method would ignore. The function raises UserError for
     features that cannot be compared, for more neighbours than exist, or if re-ranking needs more

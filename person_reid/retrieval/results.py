@@ -97,7 +97,7 @@ class FeatureSet:
         return hashlib.sha256(self.features.tobytes()).hexdigest()
 
     def check(self, source: str) -> None:
-        """Raise a UserError that begins with `source` if no metric can rank these features."""
+        """Raise a UserError that begins with `source` unless these features can be ranked."""
         paths = self.paths
         check_features(
             self.features, source, lambda i: f"{paths[i]} (index {i})" if paths else f"index {i}"
@@ -105,7 +105,7 @@ class FeatureSet:
 
 
 def multi_query_file(result: str | Path) -> Path:
-    """Return the path of the multiple-query features that belong to a result file.
+    """Return the path of the multiple-query features that belong to a result.
 
     The file is in the same folder: multi_query.mat for pytorch_result.mat, as published, and
     market_multi_query.mat for market.mat.
@@ -118,7 +118,7 @@ def multi_query_file(result: str | Path) -> Path:
 def save_result(
     path: str | Path, query: FeatureSet, gallery: FeatureSet, network: str = "", flags: str = ""
 ) -> None:
-    """Write two FeatureSets atomically to the file that evaluate.py reads.
+    """Write query and gallery atomically to a file that evaluate.py reads.
 
     Raises OSError if the disk is full.
 
@@ -129,7 +129,7 @@ def save_result(
 
 
 def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:
-    """Write multi_query.mat: all images of each query's identity from its camera.
+    """Write multi_query.mat, with all images of each query's identity from its camera.
 
     query: the queries, of which the file records a digest.
     """
@@ -204,7 +204,7 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_notes(path: str | Path, *keys: str) -> list[str]:
-    """Return entries of NOTES in a file as text, "" for missing entries, as in published files."""
+    """Return entries of NOTES in a file as text, or "" for entries that the file lacks."""
     found = _read(Path(path), list(keys))
     return [str(np.ravel(found[key])[0]).rstrip(" ") if key in found else "" for key in keys]
 

@@ -57,7 +57,7 @@ def unit_rows_or_zeros(features: Features) -> Features:
 
 
 def positions(sizes: Integers) -> Integers:
-    """Count from 0 within each of several consecutive groups.
+    """Return numbers that count from 0 within each of several consecutive groups.
 
     For example, sizes 2, 1 and 3 give [0, 1, 0, 0, 1, 2].
     """
@@ -85,9 +85,9 @@ def check_comparable(query: npt.NDArray[Any], gallery: npt.NDArray[Any]) -> None
 
 
 def twins(features: Features) -> tuple[Integers, Integers]:
-    """Return (later, first): rows of features (N, D), and the earlier rows that they repeat.
+    """Return (later, first): the features' repeated rows, and the earlier rows that they equal.
 
-    Repeated rows are equal bit for bit.
+    features: (N, D). Repeated rows are equal bit for bit.
     """
     _, which, counts = np.unique(row_hashes(features), return_inverse=True, return_counts=True)
     alike = np.flatnonzero(counts[which] > 1)  # only these few rows are compared byte by byte
@@ -120,7 +120,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class PreparedGallery:
-    """A gallery's factor of the scores, and its duplicates, reused for each query.
+    """A gallery's factor in the scores, and its duplicates, reused for each query.
 
     Finding the duplicates takes several times as long as multiplying by a single query.
     """
@@ -181,7 +181,7 @@ class CosineScores(Scores):
 
     @staticmethod
     def gallery_factor(gallery: Features) -> Features:
-        """Return the gallery's array; see query_factor."""
+        """Return the gallery's array for the product; see query_factor."""
         return unit_rows(gallery)
 
     def __call__(self, start: int, stop: int) -> Any:
@@ -251,7 +251,7 @@ def register_distance(name: str, compare: Compare) -> None:
 
 
 def distance_words(name: str) -> str:
-    """Return the name of the distance for a line of metrics, or "" for the cosine."""
+    """Return the name of a distance for a line of metrics, or "" for the cosine."""
     if name == "cosine":
         return ""
     return "Euclidean distance" if name == "euclidean" else f"distance {name}"
@@ -275,7 +275,7 @@ def on_cpu(values: Any) -> npt.NDArray[Any]:
 
 
 def row_minima(scores: Any) -> npt.NDArray[Any]:
-    """Return the smallest entry (B,) of each row of an array or tensor (B, G).
+    """Return the smallest entry in each row of an array or tensor (B, G), as (B,).
 
     The result is NaN if the row contains NaN.
     """
@@ -294,7 +294,7 @@ def thread_count() -> int:
 def run_chunks(
     work: Callable[[int, int], T], spans: Collection[tuple[int, int]], description: str
 ) -> list[T]:
-    """Return work(start, stop) of every span, in a few threads.
+    """Return work(start, stop) for every span, computed in a few threads.
 
     One chunk is counted while another is multiplied. The threads divide up the cores, because two
     products that each used all cores would wait for each other.

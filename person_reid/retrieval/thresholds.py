@@ -1,4 +1,4 @@
-"""Same person or not: similarities of genuine and impostor pairs, and the threshold between them.
+"""Similarities of genuine and impostor pairs of images, and the threshold between them.
 
 pairs = pair_similarities(query, gallery)
 curve = roc(pairs.genuine, pairs.impostor)
@@ -112,7 +112,7 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
 
 
 class Roc(NamedTuple):
-    """Error rates at every threshold; a pair counts as one person if `accepts` accepts it.
+    """Error rates at every threshold, where a pair counts as one person if `accepts` says so.
 
     The last threshold is above all cosines.
 
@@ -125,7 +125,7 @@ class Roc(NamedTuple):
     true_positives: Rates
 
     def at_fpr(self, rate: float) -> tuple[float, float, float]:
-        """Return the point of the curve whose false positive rate is at most `rate`.
+        """Return the first point on the curve with a false positive rate of at most `rate`.
 
         Returns (false positive rate, true positive rate, threshold).
         """
@@ -157,7 +157,7 @@ def roc(genuine: Counts, impostor: Counts) -> Roc:
 
 
 def accepted_pairs(counts: Counts) -> Counts:
-    """Return how many pairs of a histogram (BINS,) each of the BINS + 1 thresholds accepts."""
+    """Return how many pairs in a histogram (BINS,) each of the BINS + 1 thresholds accepts."""
     return np.append(counts[::-1].cumsum()[::-1], 0)
 
 
@@ -216,7 +216,7 @@ def load_threshold(
     score: str = "pair",
     camera_norm: bool = False,
 ) -> float:
-    """Read a threshold: a cosine, a file from tools/threshold.py, or a folder from save_pretrained.
+    """Read a threshold from a number, a file from tools/threshold.py or a save_pretrained folder.
 
     network, flags: the network and flags of the features, from their result file, or "" if unknown.
     score: what is compared with the threshold, a key of COMPARED_WORDS. camera_norm: whether the
@@ -318,7 +318,7 @@ def load_bound(text: str | Path | None) -> Bound | None:
 
 
 def with_bound(text: str | Path) -> str:
-    """Return the origin of a threshold, with its bound if it has one, as text."""
+    """Return text that gives a threshold's origin and, if it has one, its bound."""
     bound = load_bound(text)
     return f"{text}: {bound.words()}" if bound else str(text)
 
@@ -342,7 +342,7 @@ def _report(text: str | Path) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Return a value if it is a finite number.
+    """Return a value after checking that it is a finite number.
 
     Raises OverflowError for infinity, NaN and too large numbers, and TypeError for anything else.
     """

@@ -29,7 +29,7 @@ HIGHER = 0.02  # above the point of even odds, as a wrong link joins all tracks 
 def track_features(
     features: Features, tracks: Sequence[Name], weights: npt.NDArray[Any] | None = None
 ) -> tuple[list[Name], Features]:
-    """Return the names of the tracks and a feature of unit length for each: (T, D).
+    """Return the names of T tracks and their features (T, D), of unit length.
 
     The tracks are in the order of their first image. A track's feature is the mean of its images'
     features, each of unit length, or zeros if all weights are 0.
@@ -65,7 +65,7 @@ def merge_tracklets(images: FeatureSet, tracklets: Sequence[Name]) -> FeatureSet
 
 
 def track_halves(features: Sequence[Features]) -> Features:
-    """Return the mean features of the first and the second half of T tracks, (T, 2, D).
+    """Return the mean features of the first and second halves of T tracks, (T, 2, D).
 
     They are zeros for a track with one image. features: (n, D) for each track, in order of time.
     """
@@ -79,7 +79,7 @@ def track_halves(features: Sequence[Features]) -> Features:
 
 
 class TrackCosines(NamedTuple):
-    """Mean and standard deviation of the cosine between two tracks from different cameras.
+    """The mean and standard deviation of the cosine between tracks from different cameras.
 
     strangers: between tracks of two people. same: between tracks of one person.
     """

@@ -42,7 +42,7 @@ MOST_CHANGING = 2000  # more would not move the limit
 
 
 class Division(NamedTuple):
-    """The index of the first image of the second group, and the agreement of both groups."""
+    """The index of the second group's first image, and the agreement between the groups."""
 
     place: int
     agreement: float
@@ -54,7 +54,7 @@ def split_tracks(
     cameras: npt.ArrayLike,
     threshold: float | None = None,
 ) -> list[Labels]:
-    """Return the piece of its track to which each image belongs: 0, 1, … in order of time.
+    """Return the piece of its track that each image belongs to: 0, 1, … in order of time.
 
     A piece shows one person. All images of a track that does not change belong to piece 0.
 
@@ -104,7 +104,7 @@ def change_threshold(
 def _in_order(
     features: Sequence[npt.ArrayLike], times: Sequence[npt.ArrayLike]
 ) -> list[tuple[Features, Labels, Array]]:
-    """Return each track's features of unit length in order of time, that order, and the times."""
+    """Return each track's unit-length features in order of time, that order, and the times."""
     check_lengths(features=features, times=times)
     found = []
     for images, moments in zip(features, times, strict=True):
@@ -117,7 +117,7 @@ def _in_order(
 
 
 def _spliced(first: Features, second: Features) -> Features:
-    """Return the first half of one track's images, and the second half of another track's."""
+    """Return the first half of one track's images, followed by the second half of another's."""
     return np.concatenate([first[: len(first) // 2], second[len(second) // 2 :]])
 
 
