@@ -1,1 +1,1 @@
-"""Use a trained network elsewhere: loading, exported files, the Embedder."""
+"""Use a trained network elsewhere: loading, exported files, and the Embedder."""

@@ -30,7 +30,7 @@ from person_reid.retrieval.features import fused_embedding
 
 
 class Client(NamedTuple):
-    """How a tracker prepares images of people for a network, and the tracker's settings.
+    """How a tracker prepares images of people for a network, and the settings to give it.
 
     place: where the lines belong.
     lines: the settings; {path}, {dim}, {height} and {width} are replaced by the file's values.
@@ -92,7 +92,7 @@ CLIENTS = {
 
 
 def contents_for(name: str, size: tuple[int, int], network: Network, source: str) -> Contents:
-    """Return the input and the output of the file for a client.
+    """Return a description of the input and output of the file for a client.
 
     size: (height, width) of the network's images.
     """
@@ -110,7 +110,7 @@ def contents_for(name: str, size: tuple[int, int], network: Network, source: str
 
 
 def lines_for(name: str, contents: Contents, path: str | Path) -> str:
-    """Return the settings with which a client uses the file, and where they belong."""
+    """Return the settings that make a client use the file, and where they belong."""
     client = CLIENTS[name]
     facts = {
         "path": Path(path).as_posix(),
@@ -124,7 +124,7 @@ def lines_for(name: str, contents: Contents, path: str | Path) -> str:
 
 
 def export_for(name: str, network: Network, contents: Contents, path: Path) -> float:
-    """Write the file for a client and check it, as `export` does. Raises the same errors."""
+    """Write and check the file for a client, as `export` does, with the same errors."""
     if CLIENTS[name].ending == ".xml":
         return _export_openvino(network, contents, path)
     return export(network, contents, path, "onnx")

@@ -1,4 +1,4 @@
-"""Turn images of people into features with one call, from a tracker, a notebook or a service.
+"""Turn images of people into features with one call, in a tracker, a notebook or a service.
 
 from person_reid import Embedder
 embed = Embedder()                              # the network in this package
@@ -139,7 +139,7 @@ class Embedder:
         cameras: Cameras | None = None,
         description: str = "features",
     ) -> Features:
-        """Return the features (N, D) float32, each of unit length, of N images of any size.
+        """Return the unit-length features, float32 (N, D), of N images of any size.
 
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
@@ -183,7 +183,7 @@ class Embedder:
         return _checked(np.concatenate(features))
 
     def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
-        """Return the features (N, D) float32 of the people in the boxes that a detector found.
+        """Return the features, float32 (N, D), of the people in the boxes that a detector found.
 
         frame: uint8 (H, W, 3), an array or a tensor. bgr: it has OpenCV's channel order.
         boxes: (N, 4), an array, a tensor or a list: left, top, right, bottom in pixels. They are
@@ -248,7 +248,7 @@ class Embedder:
         return _checked(self._extract(torch.as_tensor(bank), description=description, **known))
 
     def _check_process(self) -> None:
-        """Raise UserError in a forked process, which would wait forever for missing threads.
+        """Raise UserError in a forked process, which would wait forever for threads it lacks.
 
         PyTorch's threads belong to the parent process, so even a new Embedder would wait for them.
         """

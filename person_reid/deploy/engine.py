@@ -47,7 +47,7 @@ SILENCE = threading.RLock()  # all threads of the process share logging and warn
 
 
 class OpenedFile(NamedTuple):
-    """An exported file as its library opens it.
+    """An exported file, opened by its library.
 
     run: computes the features of images. text: the JSON that tools/export.py wrote into the file.
     declared: what a file from another program declares about its input and output.
@@ -128,7 +128,7 @@ class Engine:
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the features (B, D) float32, on the CPU, of images as described by `contents`.
+        """Return the features, float32 (B, D) on the CPU, of images as described by `contents`.
 
         Raises UserError if the network in the file fails or returns anything else.
         """
@@ -155,7 +155,7 @@ class Engine:
         description: str = "features",
         unit: bool = True,
     ) -> Features:
-        """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
+        """Return the features, float32 (N, D), of a bank of N images, uint8 (N, H, W, 3).
 
         batch_size: the maximum number of images at a time.
         flip: add the mirrored image's output, unless the file does so itself or returns the
@@ -180,7 +180,7 @@ class Engine:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the notices of libraries, and undo their changes to logging.
+    """Silence notices from libraries, and undo their changes to logging.
 
     Only one thread at a time does so. Messages of other threads below the level of errors are also
     lost.
@@ -237,7 +237,7 @@ def _open_onnx(
 def _open_openvino(
     path: Path, device: torch.device, dtype: torch.dtype | None, output: str | None
 ) -> OpenedFile:
-    """Compile a network for several batches at a time, each on its own cores.
+    """Compile a network for several batches at once, each on its own cores.
 
     The network is compiled once for any number of images, and again when the first full batch
     arrives, because a fixed shape is faster. Raises UserError if the processor does not support the

@@ -49,7 +49,7 @@ CALIBRATION_BATCH = 8
 
 
 class Deployed(nn.Module):
-    """The module that is exported: the embedding and the steps that Contents describes.
+    """The module to export: the embedding and the steps that Contents describes.
 
     embed: a module (B, 3, H, W) → (B, D). The output is float32.
     """
@@ -89,7 +89,7 @@ def export(
     calibration: torch.Tensor | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> float:
-    """Write a network to a file, completely or not at all, and check the file.
+    """Write a network to a file, completely or not at all, and check it.
 
     The file is built in memory, because PyTorch would end the process on a full disk.
 
@@ -133,7 +133,7 @@ def export(
 
 
 def check_deviation(path: str | Path, how: str, found: float, limit: float, advice: str) -> None:
-    """Raise UserError if the features of a file deviate by more than a limit, or are NaN."""
+    """Raise UserError if a file's features deviate by more than a limit, or are NaN."""
     if not found <= limit:
         raise UserError(
             f"{path}: not written: {how} the features deviate by {found:.1e} of their scale, "
@@ -142,7 +142,7 @@ def check_deviation(path: str | Path, how: str, found: float, limit: float, advi
 
 
 def check_onnx() -> None:
-    """Raise UserError, with the command that installs it, if a library for ONNX is missing."""
+    """Raise UserError, with the command to install it, if a library for ONNX is missing."""
     import_runtime("onnxruntime")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
@@ -240,7 +240,7 @@ def tensorrt_advice(path: str | Path, contents: Contents) -> str:
 
 
 def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tensor:
-    """Return up to MOST_IMAGES images below a folder, at any depth: uint8 (N, height, width, 3).
+    """Return up to MOST_IMAGES images from any depth below a folder, uint8 (N, height, width, 3).
 
     They are evenly spaced in the list of the folder's images.
 
@@ -257,7 +257,7 @@ def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tenso
 
 
 def int8(content: bytes, images: torch.Tensor | None = None) -> bytes:
-    """Return an ONNX file with 8-bit weights, whose layers compute with 8 bits.
+    """Return an ONNX file with 8-bit weights and layers that compute in 8 bits.
 
     content: a float32 file, images → features.
     images: images on which to measure the ranges of the activations, in the form that the file
@@ -299,7 +299,7 @@ def int8(content: bytes, images: torch.Tensor | None = None) -> bytes:
 
 
 def _quantise(plain: Path, quantised: Path, batches: "_Batches") -> None:
-    """Write a network in int8, with the ranges of its activations measured on batches."""
+    """Write a network in int8, with activation ranges measured on batches."""
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -332,7 +332,7 @@ class _Batches:
         return len(self.batches)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Make get_next return these batches."""
+        """Have get_next return batches start_index to end_index."""
         self.left = iter(self.batches[start_index:end_index])
 
     def get_next(self) -> dict[str, Any] | None:
@@ -351,7 +351,7 @@ def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndar
 
 
 def _features(file: Path, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the features (N, D) of N images, of unit length."""
+    """Return the unit-length features (N, D) of N images, computed by a file."""
     session = onnx_session(file, available_cores())
     found = [session.run(None, {"images": batch})[0] for batch in _Batches(images).batches]
     return unit_rows_or_zeros(np.concatenate(found))

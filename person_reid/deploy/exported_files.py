@@ -35,7 +35,7 @@ CONTENTS_KEY = "person-reid"  # the key of the Contents in a file
 
 
 def import_runtime(name: str) -> Any:
-    """Return onnxruntime or openvino, without the telemetry that importing it would start.
+    """Import onnxruntime or openvino without the telemetry that this would start.
 
     Raises UserError, with the command that installs it, if it is missing.
     """
@@ -62,7 +62,7 @@ def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) 
 
 
 def openvino_model(path: Path) -> tuple[Any, Any]:
-    """Return OpenVINO's Core, and the model from a file, which the Core can compile."""
+    """Return OpenVINO's Core, and a file's model, which the Core can compile."""
     core = import_runtime("openvino").Core()
     with open_for_library(path) as source:
         return core, core.read_model(source)
@@ -119,7 +119,7 @@ def open_for_library(path: Path) -> Iterator[bytes | str]:
 
 @dataclass(frozen=True)
 class Contents:
-    """Describe what an exported file expects and returns.
+    """The description of what an exported file expects and returns.
 
     height, width: the images' size in pixels.
     dim: the dimension of the feature.
@@ -151,7 +151,7 @@ class Contents:
 
     @property
     def takes(self) -> str:
-        """Describe the type and the shape of the images that the file takes."""
+        """Describe the type and shape of the images that the file takes."""
         if self.normalised:
             return f"uint8 (B, {self.height}, {self.width}, 3)"
         values = f", {'BGR' if self.bgr else 'RGB'} 0..{self.up_to}" if self.up_to else ""
@@ -163,7 +163,7 @@ class Contents:
 
     @classmethod
     def from_json(cls, text: str) -> Contents:
-        """Read the JSON of a file, and ignore entries from later versions.
+        """Read the JSON in a file, and ignore entries from later versions.
 
         Raises ValueError or TypeError for a missing or impossible entry.
         """
@@ -213,5 +213,5 @@ class Contents:
 
 
 def is_image_size(height: int, width: int) -> bool:
-    """Return whether images may have this size in pixels."""
+    """Return whether images may have this height and width in pixels."""
     return 0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE

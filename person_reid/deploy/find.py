@@ -1,4 +1,4 @@
-"""Find the network that options name by a run, a weight file, a folder or an exported file.
+"""Find the network that options name: a run, a weight file, a folder or an exported file.
 
 Its batch norms can be fitted to the test images, without labels.
 """
@@ -51,7 +51,7 @@ STATISTICS_BATCH = 64  # images per batch; the statistics are means over the bat
 
 
 def own_threshold(options: TrainedNetwork) -> str | None:
-    """Return the folder's configuration file if it has a threshold for this image size, or None."""
+    """Return the folder's configuration file, or None if it has no threshold for the image size."""
     if not options.from_run or run_of(options) or options.height or options.width:
         return None
     with suppress(UserError):
@@ -78,7 +78,7 @@ def check_result_of(result: str | Path, options: TrainedNetwork) -> None:
 
 
 def tested_network(options: TrainedNetwork) -> NetworkToTest:
-    """Return the network of a folder, of the run model/NAME, or of a weight file.
+    """Return the network in a folder, in the run model/NAME, or in a weight file.
 
     Raises UserError or FileNotFoundError if there is no such run, checkpoint or network, and
     UserError for options that contradict it or would be ignored.
@@ -108,7 +108,7 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
 
 
 def run_to_test(options: TrainedNetwork) -> NetworkOptions:
-    """Return the network of the selected run, with the requested image size.
+    """Return the network options of the selected run, with the requested image size.
 
     Raises UserError if there is no such run, and for options that contradict it or do
     not apply to it.
@@ -143,7 +143,7 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
 def _refuse_contradictions(
     given: Mapping[str, Any], trained: NetworkOptions, run: RunFolder
 ) -> None:
-    """Raise UserError for options {option: value} that contradict a run's network."""
+    """Raise UserError if options {option: value} contradict a run's network."""
     for option, value in given.items():
         name, asked = (
             ("backbone", NETWORK_FLAGS[option]) if option in NETWORK_FLAGS else (option, value)
@@ -211,7 +211,7 @@ def embedder_settings(options: TestConfig) -> dict[str, Any]:
 
 
 def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
-    """Return the preprocessing of an exported file."""
+    """Return the preprocessing for an exported file."""
     mean, std = (
         tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std)
     )
@@ -231,7 +231,7 @@ def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
 def reestimate_batch_norms(
     network: Network, bank: torch.Tensor, device: torch.device, dtype: torch.dtype | None = None
 ) -> None:
-    """Estimate the running statistics of all batch norms anew, in place, on a bank of images.
+    """Re-estimate the running statistics of all batch norms, in place, on a bank of images.
 
     bank: (N, H, W, 3) uint8.
 

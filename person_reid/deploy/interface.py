@@ -1,4 +1,4 @@
-"""Describe the input and the output of an exported network.
+"""Describe the input and output of an exported network.
 
 Files of this package describe themselves in JSON (exported_files.py). A file from another program
 only declares the shape and type of its input, so you must know its preprocessing (Preparation).
@@ -54,13 +54,13 @@ class Preparation:
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return mean and std of the three channels, in the network's order."""
+        """Return the mean and std of the three channels, in the network's order."""
         mean, std = (MEAN, STD) if self.up_to == 1 else ((0.0,) * 3, (1.0,) * 3)
         order = -1 if self.bgr else 1
         return self.mean or mean[::order], self.std or std[::order]
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return float32 (B, H, W, 3) in the network's channel order.
+        """Return preprocessed images, float32 (B, H, W, 3), in the network's channel order.
 
         pixels: RGB, uint8 (B, H, W, 3).
         """
@@ -75,7 +75,7 @@ class Preparation:
 
 
 class DeclaredInterface(NamedTuple):
-    """The declarations of an ONNX or OpenVINO file.
+    """The input and outputs that an ONNX or OpenVINO file declares.
 
     shape, dtype: the input's; None means a variable length. remark: which of several outputs is
     used, or "" if there is no doubt.
@@ -152,7 +152,7 @@ SCORES = re.compile(r"logit|class|cls|score|prob|softmax|output_id", re.IGNORECA
 def chosen_output(
     path: Path, shapes: Mapping[str, Sequence[Any]], asked: str | None
 ) -> tuple[str, str]:
-    """Return which output is the feature, and a remark that names it if it had to be guessed.
+    """Return the name of the output that is the feature, and a remark if it had to be guessed.
 
     shapes: {output: its shape}; a length that is not a number is variable. asked: the name given by
     --output. Without it, an output named like an embedding is preferred, then one that is not named

@@ -1,4 +1,4 @@
-"""Find and load the network to test, from a run or from a weight file."""
+"""Find and load the network to test, from a run or a weight file."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class NetworkToTest:
 
     @property
     def from_file(self) -> bool:
-        """Return whether a file has the weights, and must hold all that the feature depends on."""
+        """Return whether the weights are from a file, which must hold all the feature needs."""
         return str(self.weights) not in ("imagenet", "none")
 
     @property
@@ -73,7 +73,7 @@ class NetworkToTest:
 def network_of_run(
     name: str, which_epoch: str | int = "last", size: tuple[int | None, int | None] = (None, None)
 ) -> NetworkToTest:
-    """Find the network of the run model/NAME. size: (height, width), by default as in training.
+    """Find the network in the run model/NAME. size: (height, width), by default as in training.
 
     Raises UserError or FileNotFoundError if the run or the checkpoint does not exist.
     """
@@ -107,7 +107,7 @@ def network_of_name(name: str) -> NetworkToTest:
 def network_of_weights(
     name: str, weights: str | Path, size: tuple[int | None, int | None] = (None, None)
 ) -> NetworkToTest:
-    """Describe a network named in list_models() with the weights of a file, or "none"."""
+    """Describe a network named in list_models() with weights from a file, or "none"."""
     chosen = options_of(name)
     classes = PUBLISHED_CLASSES if "neck" in chosen else None  # no feature depends on their number
     layers = NetworkOptions(**chosen, height=size[0], width=size[1])

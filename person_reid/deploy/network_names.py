@@ -1,4 +1,4 @@
-"""Names for the network that options describe, for a result, a log or an index."""
+"""Names for the network that options describe, for use in a result, a log or an index."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +52,7 @@ def feature_flags(options: TestConfig) -> str:
 
 
 def no_network(run: RunFolder) -> UserError:
-    """Return the error for a command that names no network if the default run is missing."""
+    """Return the error to raise if a command names no network and the default run is missing."""
     return UserError(
         f"{run.options_file}: no run of that name, and no other network is named. Train one: "
         f"{as_command('train.py')}. Or name the weights of one: a file with its backbone, "

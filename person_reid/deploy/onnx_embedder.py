@@ -1,4 +1,4 @@
-"""An exported network, run by ONNX Runtime alone: for a service on a machine without PyTorch."""
+"""An exported network run by ONNX Runtime alone, for a service on a machine without PyTorch."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class OnnxEmbedder:
         self.dim = self.contents.dim
 
     def features(self, bank: Pixels, description: str = "") -> Features:
-        """Return the features (N, D) float32, of unit length, of images, uint8 (N, *size, 3).
+        """Return the unit-length features, float32 (N, D), of images, uint8 (N, *size, 3).
 
         Raises UserError if a feature contains NaN or infinity, or is all zero.
         """

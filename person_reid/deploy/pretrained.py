@@ -80,7 +80,7 @@ def _tell_terms(folder: Path) -> None:
 
 
 def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
-    """Return the preprocessing in config.json. size: (height, width)."""
+    """Return the preprocessing to write to config.json. size: (height, width)."""
     return {
         "height": size[0], "width": size[1], "resize": "bicubic", "channels": "RGB",
         "mean": list(MEAN), "std": list(STD), "mirrored_image_added": True,

@@ -46,7 +46,7 @@ TEMPLATE = Path(__file__).parent / "card.md.jinja"
 
 
 class Accuracy(NamedTuple):
-    """The accuracy of a network on a test set; metrics in %.
+    """The accuracy of a network on a test set, with metrics in %.
 
     data_set: the name of the test set. terms: its licence. queries, gallery: how many images each
     has.
@@ -81,7 +81,7 @@ def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
 
 
 def about_data(folder: str | Path) -> tuple[str, str]:
-    """Return the name and terms of the data set that prepare.py laid out in a folder, if known.
+    """Return the name and, if known, the terms of the data set that a folder holds.
 
     A data set that looks like a known one but has other numbers of images, such as a part of it, is
     named after its folder.
@@ -131,7 +131,7 @@ def save_pretrained(
     track_cosines: TrackCosines | None = None,
     half: bool = False,
 ) -> Path:
-    """Write a network to a folder; return the folder.
+    """Write a network to a folder, and return the folder.
 
     source: the name of a run (model/NAME), or a NetworkToTest.
     accuracies: the accuracies to show on the card.
@@ -190,7 +190,7 @@ def save_pretrained(
 
 
 def milliseconds(embedder: Embedder) -> float:
-    """Return the time that an embedder takes per image, without decoding."""
+    """Return the milliseconds that an embedder takes per image, without decoding."""
     images = torch.zeros(TIMED_IMAGES, *embedder.size, 3, dtype=torch.uint8)
     embedder.features(images)
     began = time.perf_counter()

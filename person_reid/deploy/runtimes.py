@@ -1,4 +1,4 @@
-"""Run a network on the CPU with OpenVINO or ONNX Runtime: PyTorch's features, but faster.
+"""Run a network on the CPU with OpenVINO or ONNX Runtime, for PyTorch's features, but faster.
 
     engine = fast_engine(load, "osnet", "auto", device)    # None means PyTorch
     features = engine.features(bank)
@@ -104,7 +104,7 @@ def present_extractor(
     runtime: str = "torch",
     dtype: torch.dtype | None = None,
 ) -> Callable[..., Features]:
-    """Return extract_features for the current weights of a network, in evaluation mode.
+    """Return extract_features for a network's current weights, in evaluation mode.
 
     runtime: as in fast_engine; the network is exported anew, and the file is deleted afterwards.
     dtype: see extract_features; runtimes other than PyTorch compute in float32.

@@ -145,28 +145,28 @@ class Architecture:
         keep_last_resolution(module, self.feature_map, size)
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors in the authors' file under the module's names."""
+        """Return the tensors from the authors' file under the module's names."""
         return state_dict
 
     def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
-        """Give a module the shapes that only its weight file has, such as a number of cameras."""
+        """Give a module the shapes that only its weight file defines, such as for its cameras."""
 
     def converted(self, module: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a file's tensors in the module's form, if its library can convert them."""
         return state_dict
 
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Architecture:
-        """Return the plan, completed by what only the module shows; this class adds nothing."""
+        """Return the plan, completed with facts that only the module shows; here, none."""
         return self
 
     def not_pooled(self) -> UserError:
-        """Return the error for choosing a pooling if the feature is not pooled from a map."""
+        """Return the error to raise if a pooling is chosen but there is no map to pool."""
         return UserError(
             f"{self.name}: its feature is not pooled from a map: leave pool and PCB out."
         )
 
     def source(self) -> str:
-        """Describe which file holds its ImageNet weights, and where to put it."""
+        """Describe the file with its ImageNet weights, and where to put it."""
         return ""
 
     def licence(self) -> str:
@@ -241,9 +241,9 @@ def fits_images(
     batch_size: int | None = None,
     advice: str = "height and width",
 ) -> Iterator[None]:
-    """Raise UserError if a network's layers reject images or a batch of the wrong size.
+    """Raise UserError if a network's layers reject the size of the images or of the batch.
 
-    It replaces the errors that the layers raise inside the with block.
+    It replaces errors that the layers raise inside the with block.
 
     size: (height, width). advice: what to change.
     """
@@ -284,7 +284,7 @@ def stochastic_depth(module: nn.Module) -> list[float]:
 
 
 def file_in_cache(url: str) -> str:
-    """Describe where to download a file, and that it belongs in torch.hub's folder."""
+    """Say where to download a file, and that it belongs in torch.hub's folder."""
     import torch
 
     return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."

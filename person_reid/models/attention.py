@@ -1,4 +1,4 @@
-"""Attention modules, and how they are added to a network.
+"""Attention modules, and how to add them to a network.
 
 Every module maps a feature map (B, C, h, w) to one of the same shape. `--attention
 cbam:layer3,layer4;se:layer2` appends them to stages of a backbone; all other names in the state
@@ -108,7 +108,7 @@ def of_timm(module: str, name: str, channels: int, **settings: Any) -> nn.Module
 
 
 def global_context(channels: int) -> nn.Module:
-    """Build the additive form of GlobalContext, which begins as the identity."""
+    """Build the additive form of GlobalContext, which starts as the identity."""
     module = of_timm("global_context", "GlobalContext", channels, fuse_add=True, fuse_scale=False)
     nn.init.zeros_(module.get_parameter("mlp_add.fc2.bias"))
     return module
@@ -133,7 +133,7 @@ ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def parse_attention(text: str) -> list[tuple[str, str]]:
-    """Return pairs of kind and stage, in the order of the text.
+    """Return (kind, stage) pairs, in the order of the text.
 
     `cbam:layer3,layer4;se:layer2` is [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")].
     Raises UserError for an unknown kind, a kind without a stage, and the same kind twice in one
@@ -178,7 +178,7 @@ def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
 
 
 def stage_channels(module: nn.Module, run: Callable[[], Any]) -> dict[str, int]:
-    """Return the stages to which attention can be appended, and the channels of their maps.
+    """Return {stage: channels of its map} for the stages that attention can be appended to.
 
     A stage is an nn.Sequential of the network, or of one of its children, whose output is a map
     (B, C, h, w). Transformers have none.
@@ -197,7 +197,7 @@ def stage_channels(module: nn.Module, run: Callable[[], Any]) -> dict[str, int]:
 
 
 def _zero_norm(channels: int) -> nn.BatchNorm2d:
-    """Return a batch norm of weight 0.
+    """Return a batch norm with weight 0.
 
     The branch that it ends starts as zero, so pretrained features do not change.
     """

@@ -1,4 +1,4 @@
-"""Count the weights of a network and the computations of its forward pass.
+"""Count the weights of a network and the multiply-adds of its forward pass.
 
 The count needs neither data nor the values of weights (meta device).
 
@@ -21,7 +21,7 @@ from person_reid.models.surgery import hooked, shapes_alone
 
 
 class Stage(NamedTuple):
-    """A layer, a stage or a network.
+    """The cost of a layer, a stage or a network.
 
     shape: the shape of its output for one image. multiply_adds: the number needed for one image.
     """

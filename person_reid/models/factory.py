@@ -1,4 +1,4 @@
-"""From a name to a network: an architecture, the module that it builds, and a head.
+"""Create networks by name: an architecture, the module that it builds, and a head.
 
 The table has our architectures and published ones; timm and torchvision provide the others. An
 architecture's module maps (B, 3, H, W) normalised images to a feature map. It keeps its library's
@@ -236,7 +236,7 @@ def create_model(
 def _around(
     module: nn.Module, num_classes: int, seed: int | None, options: Mapping[str, Any]
 ) -> Network:
-    """Build the network whose backbone is a custom module."""
+    """Build a network whose backbone is a custom module."""
     own = OwnArchitecture(type(module).__name__, code=lambda: module)
     described = configured(NetworkOptions, {**options, "backbone": own.name})
     check_network(described)
@@ -309,14 +309,14 @@ def network_kind(options: NetworkOptions) -> type[Network]:
 def input_size(
     options: NetworkOptions, architecture: Architecture | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) of the images, from the options or else the network's own."""
+    """Return the images' (height, width), from the options or else from the network."""
     own = PartNetwork.own_size if options.PCB else None
     height, width = own or (architecture or find_architecture(options.backbone)).size
     return options.height or height, options.width or width
 
 
 def own_settings(options: NetworkOptions) -> dict[str, Any]:
-    """Return the options that the network may decide: image size and stochastic depth."""
+    """Return the options whose defaults depend on the network: image size and stochastic depth."""
     height, width = input_size(options)
     own = find_architecture(options.backbone).drop_path
     drop_path = own if options.drop_path is None else options.drop_path
@@ -324,7 +324,7 @@ def own_settings(options: NetworkOptions) -> dict[str, Any]:
 
 
 def check_network(options: NetworkOptions) -> None:
-    """Raise UserError for options that exclude each other or have no effect on the network."""
+    """Raise UserError if options exclude each other or have no effect on the network."""
     kind = network_kind(options)
     if options.attention:
         parse_attention(options.attention)

@@ -167,7 +167,7 @@ def find_timm(name: str) -> TimmArchitecture:
 
 
 def _person_size(name: str) -> tuple[int, int] | None:
-    """Return the image size that suits a network for images of people.
+    """Return the size of images of people that suits a network.
 
     Returns None for a network of fixed size without a grid of patches.
     """
@@ -216,7 +216,7 @@ def _layout(module: Any, images: Tensor) -> str:
 
 
 def _channels(architecture: TimmArchitecture, module: nn.Module, images: Tensor) -> int:
-    """Return the channels of the feature map, or 0 if there is no map to pool."""
+    """Return the number of channels of the feature map, or 0 if there is no map to pool."""
     if not architecture.has_map:
         return 0
     try:
@@ -277,7 +277,7 @@ def _create(name: str, **settings: Any) -> Any:
 
 
 def _is_fixed(name: str) -> bool:
-    """Return whether timm resamples a network's weights to its image size."""
+    """Return whether a network's image size is fixed, and timm cannot resample its weights."""
     fixed = bool(getattr(_config(name), "fixed_input_size", False))
     return fixed and not name.startswith(RESAMPLES)
 

@@ -1,4 +1,4 @@
-"""The networks of torchvision, and two networks from older libraries."""
+"""Networks from torchvision, and two from older libraries."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def torchvision_names() -> list[str]:
 
 
 def _build(name: str, weights: str | None = None) -> Any:
-    """Build a network of torchvision on the default device."""
+    """Build a torchvision network on the default device."""
     import torch
     import torchvision
 
@@ -126,7 +126,7 @@ def _build(name: str, weights: str | None = None) -> Any:
 
 
 def _leave_out_classifier(module: nn.Module) -> int:
-    """Replace the last linear layer by an identity, or else the last convolution.
+    """Replace the last linear layer, or else the last convolution, with an identity.
 
     "Last" is in the order of registration. Returns the width of its input.
     """

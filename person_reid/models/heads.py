@@ -11,21 +11,21 @@ LEAST_ACTIVATION = 1e-6  # the least activation in a generalised mean
 
 
 class AveragePool(nn.Module):
-    """The mean over all positions."""
+    """Take the mean over all positions."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps.float().mean((2, 3))
 
 
 class MaxPool(nn.Module):
-    """The largest value."""
+    """Take the largest value over all positions."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps.float().amax((2, 3))
 
 
 class AverageMaxPool(nn.Module):
-    """Half the mean plus half the largest value."""
+    """Add half the mean and half the largest value over all positions."""
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = maps.float()
@@ -83,7 +83,7 @@ def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) 
 
 
 class LossFeature(NamedTuple):
-    """The feature of a Head that the losses use.
+    """Which feature of a Head the losses use.
 
     dropped: whether it is the output of the neck's dropout, as published, or its input.
     normed: whether it is the output of `bnneck`, as in tests, or its input, as published.
@@ -154,7 +154,7 @@ def heads_of(network: nn.Module) -> list[Head]:
 
 
 class CosineClassifier(nn.Module):
-    """The cosine between each feature and the weight of each class, in float32.
+    """Compute the cosine between each feature and each class's weight, in float32.
 
     (B, dim) → (B, num_classes)
     """

@@ -91,7 +91,7 @@ class LightMBN(BranchedNetwork):
         return name
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Also accept the authors' own files, which have no `model.` before the stages."""
+        """Also rename the tensors in the authors' own files, whose stages lack `model.`."""
         if any(name.startswith("global_branch.") for name in state_dict):
             ours = set(self.module)
             return {
@@ -133,7 +133,7 @@ class LightMBN(BranchedNetwork):
 
 
 class Neck(nn.Module):
-    """(B, D) → a linear reduction to 512, if the input's width D is given → BNNeck → classifier."""
+    """Reduce (B, D) to 512 by a linear layer, if D is given; then apply a BNNeck and classifier."""
 
     def __init__(
         self, spec: NetworkOptions, num_classes: int | None, dim: int | None = None
@@ -159,7 +159,7 @@ class Neck(nn.Module):
 
 
 def drop_top_rows(maps: Tensor) -> Tensor:
-    """Set the rows with the highest peak energy Σ_c x² to 0: the share DROPPED of each map.
+    """Set a share DROPPED of each map's rows to 0: those with the highest peak energy Σ_c x².
 
     (B, C, h, w) → (B, C, h, w)
 

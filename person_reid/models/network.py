@@ -1,4 +1,4 @@
-"""Networks: images in, features and logits out.
+"""Networks that turn images into features and logits.
 
 A network has the module of its architecture, `model.*` in the state dict, and heads.
 """
@@ -77,7 +77,7 @@ class Network(nn.Module):
         return 0
 
     def forward(self, images: Tensor) -> Any:
-        """Compute the output for the network's mode, from normalised images (B, 3, H, W)."""
+        """Compute the output for normalised images (B, 3, H, W); it depends on the mode."""
         return self.outputs(images) if self.training and self.num_classes else self.embed(images)
 
     def outputs(
@@ -94,7 +94,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the tensors of a file to this network's names for the same layers."""
+        """Return the tensors from a file under this network's names for the same layers."""
         return state_dict
 
 
@@ -141,7 +141,7 @@ BNNECKS = (
 
 
 def unused_classifiers(network: Network) -> list[nn.Linear]:
-    """Return the ImageNet classifier that published checkpoints contain (`model.fc`), if any.
+    """Return the ImageNet classifier in published checkpoints (`model.fc`), if there is one.
 
     It is not used.
     """
@@ -152,7 +152,7 @@ def unused_classifiers(network: Network) -> list[nn.Linear]:
 
 
 class PlainNetwork(Network):
-    """One feature of the whole image and one head, `classifier.*`.
+    """A network with one feature of the whole image and one head, `classifier.*`.
 
     Without classes, the feature is the backbone's own.
     """
@@ -257,7 +257,7 @@ class BranchedNetwork(Network):
         raise NotImplementedError
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of a backbone under the names of all their copies here.
+        """Return the tensors of a backbone under the names of all their copies in this network.
 
         The backbone may be bare or in a plain network.
         """

@@ -127,7 +127,7 @@ class OmniScaleBlock(nn.Module):
 
 
 class AdaptiveBlock(OmniScaleBlock):
-    """The block of OSNet-AIN, with y = x + N(conv3(Σ_t G(F_t(conv1(x))))).
+    """OSNet-AIN's block: y = x + N(conv3(Σ_t G(F_t(conv1(x))))).
 
     instance: whether N is an instance norm, which replaces the batch norm of conv3.
     """
@@ -212,7 +212,7 @@ def _stack(channels: int, depth: int) -> nn.Sequential:
 
 
 def _half(channels: int) -> nn.Sequential:
-    """Build the layers between two stages, which halve the resolution."""
+    """Build the layers between two stages; they halve the resolution."""
     return nn.Sequential(ConvNorm(channels, channels), nn.AvgPool2d(2, stride=2))
 
 

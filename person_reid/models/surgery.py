@@ -1,4 +1,4 @@
-"""Inspect a network, find its layers, and change some of them in place; all keep their names."""
+"""Inspect a network, find its layers, and change some in place; all keep their names."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -64,7 +64,7 @@ def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
 
 
 def traced(layers: Mapping[str, nn.Module], run: Callable[[], Any]) -> list[tuple[str, Any, Any]]:
-    """Call `run`; return the name, inputs and output of each layer called, in order of the calls.
+    """Call `run`, and return the name, inputs and output of each layer in order of the calls.
 
     layers: {name: layer}. A layer that is called twice is listed twice.
     """
@@ -175,7 +175,7 @@ SCALE_TOLERANCE = 1e-3  # relative to the features' scale
 
 
 def balance(network: Any, scale: float, size: tuple[int, int]) -> None:
-    """Give every convolution in front of a batch norm weights whose root mean square is `scale`.
+    """Scale the weights of each convolution before a batch norm to a root mean square of `scale`.
 
     A batch norm removes the scale s of its input. With s · w, s · mean and s² · variance, its
     output is the same except for eps, γ x / √(s² variance + eps), which a factor of γ compensates.
@@ -231,7 +231,7 @@ def convolutions_before_norms(network: Any, images: Tensor) -> dict[nn.BatchNorm
 
 
 def _follow(norm: nn.BatchNorm2d, factor: float) -> None:
-    """Adapt a norm to an input that is `factor` times as large, without changing its output."""
+    """Adapt a norm to inputs that are `factor` times as large, keeping its output."""
     mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     before = variance + norm.eps
     mean.mul_(factor)

@@ -1,4 +1,4 @@
-"""Read weight files of any origin as data: nothing in them is executed."""
+"""Read weight files from any source as data: nothing in them is executed."""
 
 import argparse
 import logging
@@ -158,9 +158,9 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
 
 def _problem(path: Path, message: str, reason: str) -> str:
-    """Describe the fault of a file and the remedy.
+    """Describe the fault in a file and the remedy.
 
-    message: PyTorch's. reason: its first line.
+    message: the error from PyTorch. reason: its first line.
     """
     if "TorchScript archive" in message:
         return f"{RUNS_ITSELF} {path}"
@@ -180,13 +180,13 @@ def _problem(path: Path, message: str, reason: str) -> str:
 
 
 class Unread:
-    """The stand-in for an object of another program in a file.
+    """The stand-in for another program's object in a file.
 
     It becomes a dict, and no code of that program is run.
     """
 
     def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
-        """Return an empty dict that PyTorch's reader can fill in every way."""
+        """Return an empty dict, whatever the arguments; PyTorch's reader can then fill it."""
         return OrderedDict()
 
 
@@ -205,7 +205,7 @@ def foreign_objects(path: str | Path) -> list[str]:
 
 
 def _objects(path: str | Path) -> list[str]:
-    """Return the kinds of objects in a file that PyTorch does not read as data.
+    """Return the kinds of objects in a file that PyTorch refuses to read as data.
 
     Files from PyTorch before 1.6 do not list them.
     """
@@ -216,9 +216,9 @@ def _objects(path: str | Path) -> list[str]:
 
 
 def _check_sums(path: str | Path) -> None:
-    """Raise ValueError if a part of the file differs from its checksum.
+    """Raise ValueError if a part of a file does not match its checksum.
 
-    torch.load does not look at checksums.
+    torch.load does not check them.
     """
     if zipfile.is_zipfile(path):  # files from before PyTorch 1.6 are not
         with zipfile.ZipFile(path) as archive:

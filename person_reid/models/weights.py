@@ -29,7 +29,7 @@ CLASSIFIER = re.compile(
 
 @dataclass
 class LoadReport:
-    """The result of loading a file, as names of tensors.
+    """The result of loading a weight file, in lists of tensor names.
 
     loaded: into the network. unknown: not in the network. mismatched: of another shape. missing:
     not in the file.
@@ -53,7 +53,7 @@ class LoadReport:
 
 
 def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadReport:
-    """Load every tensor of `state_dict` that `module` has with the same name and shape.
+    """Load every tensor in `state_dict` that has the same name and shape as one in `module`.
 
     Returns a LoadReport. Position embeddings and biases of another grid are resampled to the
     module's.
@@ -78,7 +78,7 @@ def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadRepor
 
 
 def load_weights(network: Network, path: str | Path, strict: bool = False) -> LoadReport:
-    """Load the weight file of a whole network or of a backbone into a Network; return a LoadReport.
+    """Load weights of a whole network or a backbone into a Network, and return a LoadReport.
 
     path: the file, or the name of a published network.
 
@@ -133,7 +133,7 @@ def _check_missing(
 
 
 def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """Rename the tensors of a file to the network's names.
+    """Return the tensors from a file under the network's names.
 
     A classifier that the network lacks is skipped.
     """
@@ -153,7 +153,7 @@ def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
 
 
 def _place(network: Network, of_network: bool, strict: bool) -> Module:
-    """Return the target of the tensors: the network, or only its backbone.
+    """Return the module to load tensors into: the network, or only its backbone.
 
     With strict, it is the network if the feature needs layers outside the backbone, so that these
     are found missing.
@@ -164,7 +164,7 @@ def _place(network: Network, of_network: bool, strict: bool) -> Module:
 
 
 def _fits(report: LoadReport, compared: str, strict: bool, foreign: tuple[str, ...]) -> bool:
-    """Return whether a report shows that the file belongs to the network.
+    """Return whether, according to a report, the file belongs to the network.
 
     compared: the prefix of tensors whose shapes count. strict: whether no tensor may be missing.
     foreign: how the tensor names of other networks begin. Classifiers never count.

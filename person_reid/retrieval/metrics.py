@@ -257,7 +257,7 @@ def evaluate(
 
 
 def unusual(protocol: Mapping[str, Any]) -> str:
-    """Describe a protocol in words, as in Metrics.protocol."""
+    """Describe a protocol as Metrics.protocol does."""
     return ", ".join(words for words, applies in protocol.items() if applies)
 
 

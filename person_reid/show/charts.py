@@ -1,4 +1,4 @@
-"""Charts of results: the CMC, similarities and the ROC, accuracy against time, a run by epoch."""
+"""Charts of results: CMC, similarities and ROC, accuracy against time, and training curves."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, takewhile
@@ -65,7 +65,7 @@ HIGHEST_ERROR = 1e30  # numbers that are higher or not finite are not drawn: no 
 def draw_cmc(
     runs: Mapping[str, Metrics | Seeds], save: str | Path, ranks: int = 50, look: Look = SCREEN
 ) -> None:
-    """Draw the CMC curve of each run up to rank `ranks`, best Rank@1 first, to an image file.
+    """Draw each run's CMC curve up to rank `ranks`, best Rank@1 first, in an image file.
 
     runs: {name: the Metrics of a run, or a list with the Metrics of its seeds}. Seeds are drawn as
     their mean, with a band that shows their deviation.
@@ -99,7 +99,7 @@ def draw_cmc(
 
 
 def _shortest(names: Sequence[str]) -> dict[str, str]:
-    """Return {name: short name}, of at most MOST_NAME_LETTERS unless names would become equal."""
+    """Return {name: short name of at most MOST_NAME_LETTERS}, or more if two would be equal."""
     longest = max([MOST_NAME_LETTERS, *map(len, names)])
     return next(
         short
@@ -110,7 +110,7 @@ def _shortest(names: Sequence[str]) -> dict[str, str]:
 
 
 def _label(name: str, seeds: Seeds, look: Look) -> str:
-    """Return `resnet50: Rank@1 91.2, mAP 75.0`, for several seeds with deviations and n."""
+    """Return a label such as `resnet50: Rank@1 91.2, mAP 75.0`; seeds add deviations and n."""
     first = with_deviation([100 * metrics.rank(1) for metrics in seeds], 1)
     figures = f"Rank@1 {first}, mAP {with_deviation([100 * metrics.mAP for metrics in seeds], 1)}"
     if len(seeds) > 1:
@@ -148,7 +148,7 @@ def run_names(paths: Sequence[Path]) -> dict[str, Path]:
 def draw_similarities(
     pairs: PairSimilarities, threshold: float, save: str | Path, look: Look = SCREEN
 ) -> None:
-    """Draw histograms of all pairs and of the hardest pair of each query, and the ROC of both.
+    """Draw histograms and ROC curves of all pairs and of each query's hardest pairs.
 
     threshold: the lowest cosine at which two images count as one person. A cosine distance is 1 −
     cosine.
@@ -333,7 +333,7 @@ def _draw_panel(
 
 
 def _mark_cut_off(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
-    """Mark, at the top of the axes, each epoch whose validation loss lies above them."""
+    """Mark, at the top of the axes, each epoch whose validation loss is above their range."""
     top = axes.get_ylim()[1]
     above = [record["epoch"] for record in history if record.get("val_loss", 0) > top]
     if above:

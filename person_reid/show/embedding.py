@@ -42,7 +42,7 @@ NEAREST = 3  # projected images between which project_all places another image
 
 
 def choose(query: FeatureSet, gallery: FeatureSet, identities: int = 10) -> FeatureSet:
-    """Return the images, from both sets, of the identities with the most images.
+    """Return the images of the identities with the most images, from both sets.
 
     Distractors and junk do not count.
     """
@@ -130,7 +130,7 @@ def draw_embedding(
     look: Look = SCREEN,
     words: Words = NUMBERS,
 ) -> None:
-    """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
+    """Draw points (N, 2) with their labels and cameras, each (N,), in an image file.
 
     Up to MOST_NAMED identities have their number or name beside their points, in their colour.
     Colours repeat after ten identities, and shapes after twelve cameras.
@@ -189,7 +189,7 @@ def draw_embedding(
 
 
 def label_place(cloud: Array) -> tuple[float, float]:
-    """Return where to write the number of an identity with these points (N, 2).
+    """Return where to write the number of an identity whose points are `cloud` (N, 2).
 
     The place is above the half of the points that is nearest to the medoid. The mean of a cloud in
     two pieces would lie between them, among other identities.

@@ -69,7 +69,7 @@ def write_explorer(
     views: Mapping[str, Any] | None = None,
     test_dir: Folder = None,
 ) -> list[str]:
-    """Write the folder `save`, or one file if it ends in .html, completely or not at all.
+    """Write the folder `save`, or a single file if it ends in .html, completely or not at all.
 
     An older explorer is replaced.
 
@@ -111,7 +111,7 @@ def write_explorer(
 
 
 def check_save(save: str | Path) -> None:
-    """Raise UserError or OSError if write_explorer cannot write to `save`. Call this first."""
+    """Raise UserError or OSError if write_explorer cannot write to `save`; call this first."""
     if is_one_file(save):
         check_target(save)
     else:
@@ -120,14 +120,14 @@ def check_save(save: str | Path) -> None:
 
 @contextmanager
 def _one_file(save: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder, and then write its content to the file `save`."""
+    """Yield a temporary folder, and afterwards write its contents to the file `save`."""
     with TemporaryDirectory() as folder:
         yield Path(folder)
         write_text(save, in_one_file(Path(folder)))
 
 
 def describe_images(images: ExplorerImages) -> dict[str, Any]:
-    """Return names, identities and cameras of all images.
+    """Return the names, identities and cameras of all images, for the page.
 
     Identities and cameras are positions in lists of names, because JavaScript would round numbers
     beyond 2^53.
@@ -185,7 +185,7 @@ def describe_result(
 
 
 def describe_ranking(ranking: RankedGallery) -> dict[str, Any]:
-    """Return a ranking for the page: its metrics, and the numbers of every query."""
+    """Return a ranking for the page: its metrics, and the values for every query."""
     metrics = ranking.metrics
     numbers: dict[str, npt.NDArray[Any]] = {
         "precision": metrics.average_precision,
@@ -209,7 +209,7 @@ def describe_ranking(ranking: RankedGallery) -> dict[str, Any]:
 def describe_thresholds(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> dict[str, Any]:
-    """Return how many pairs each threshold accepts, and the thresholds from tools/threshold.py."""
+    """Return how many pairs each threshold accepts, and the thresholds of tools/threshold.py."""
     pairs = pair_similarities(query, gallery, ignore_cameras)
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
@@ -228,7 +228,7 @@ def quantise(features: Features) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.f
 
 
 def write_features(features: Features, folder: Path) -> int:
-    """Write features (N, D) as scripts with PIECE rows each; return the number of scripts."""
+    """Write features (N, D) as scripts with PIECE rows each, and return how many there are."""
     values, scales = quantise(features)
     starts = range(0, len(features), PIECE)
     for number, start in enumerate(starts):
@@ -313,7 +313,7 @@ def write_explorer_page(
 
 
 def in_one_file(folder: Path) -> str:
-    """Return index.html with the content of all files beside it.
+    """Return index.html with the contents of all files beside it embedded.
 
     In data, < is escaped, so nothing can end a script early.
     """

@@ -1,4 +1,4 @@
-"""The images of an explorer: facts about them, from a result or a gallery, and small copies.
+"""The images in an explorer: facts from a result or a gallery, and small copies.
 
 The copies are tiles of a few large JPEG files, 0.jpg, 1.jpg and so on.
 """
@@ -60,7 +60,7 @@ class ExplorerImages:
 def images_of(
     query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = None
 ) -> ExplorerImages:
-    """Return the images of a result, or of a gallery alone.
+    """Return the images in a result, or in a gallery alone.
 
     Raises UserError for a result that does not name its images.
     """
@@ -78,7 +78,7 @@ def images_of(
 
 
 def person_name(identity: int | str | None, words: Words = NUMBERS) -> str:
-    """Return an identity's name: its word if it has one, "0012" for 12 and "12", JUNK_NAME for -1.
+    """Return an identity's name: its word, else "0012" for 12 or "12", and JUNK_NAME for -1.
 
     Any other text is its own name.
     """
@@ -92,7 +92,7 @@ def person_name(identity: int | str | None, words: Words = NUMBERS) -> str:
 
 
 def content_key(content: object) -> str:
-    """Return a key under which a browser stores decisions about this content."""
+    """Return a key under which a browser stores decisions about `content`."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

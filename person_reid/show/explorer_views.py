@@ -1,4 +1,4 @@
-"""Views of the explorer: rankings of the gallery, doubtful labels, and people across cameras.
+"""Views in the explorer: rankings of the gallery, doubtful labels, and people across cameras.
 
 A ranking has the metrics of evaluate.py, the first images of every query, and all matches. Each
 proposal for a label is shown beside the images for and against it. Tracks of people are shown on a
@@ -69,7 +69,7 @@ def rank(
     scores: Callable[[int, int], Any] | None = None,
     ignore_cameras: bool = False,
 ) -> RankedGallery:
-    """Return the RankedGallery for these scores; by default, they are the features' cosines.
+    """Return the RankedGallery for `scores`, by default the cosines of the features.
 
     scores, ignore_cameras: see metrics.evaluate. Raises UserError as metrics.evaluate does.
     """
@@ -105,7 +105,7 @@ def rank(
 def cosines(
     query: Features, gallery: Features, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Return the cosines (P,) of pairs of query (Q, D) and gallery (G, D)."""
+    """Return the cosines (P,) of pairs of rows of `query` (Q, D) and `gallery` (G, D)."""
     query, gallery = unit_rows(query), unit_rows(gallery)
     found = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), PAIRS_AT_ONCE):
@@ -165,7 +165,7 @@ def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
 
 
 def _strip(order: Integers, similarities: Features) -> list[list[float]]:
-    """Return [image, similarity] for the first images of an order (K,)."""
+    """Return [image, similarity] for the first images in an order (K,)."""
     return [[int(i), round(float(similarities[i]), 4)] for i in order[:IMAGES_OF_STRIP]]
 
 
@@ -192,7 +192,7 @@ def describe_stays(
     command: str = "",
     names: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the tracks for the page, which saves a list of the images of checked people.
+    """Return the tracks for the page, which saves a list of checked people's images.
 
     file: the name of the list. columns: the names of the cells in the rows of stays; the page fills
     in `identity`. highest: the highest number of a person; new people get higher numbers.

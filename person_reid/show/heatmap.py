@@ -1,4 +1,4 @@
-"""Show where in an image a network finds its features: the energy of its last feature map.
+"""Show where in an image a network responds: the energy of its last feature map.
 
 Heat maps are laid over photographs, each below the photograph itself.
 """
@@ -30,7 +30,7 @@ MOST_PREFIX = 16  # the most class and register tokens before the patch tokens
 
 
 def overlay(pixels: Pixels, heat: npt.NDArray[np.floating]) -> Pixels:
-    """Lay coloured heat (h, w), 0..1, over a grey version of an image (H, W, 3)."""
+    """Lay coloured heat (h, w), from 0 to 1, over a grey version of an image (H, W, 3)."""
     height, width = pixels.shape[:2]
     resized = Image.fromarray(heat.astype(np.float32)).resize(
         (width, height), Image.Resampling.BILINEAR
@@ -49,7 +49,7 @@ def heat_rows(
     subtitle: str = "",
     batchsize: int = MAPPED_AT_ONCE,
 ) -> list[SheetRow]:
-    """Return rows of a sheet: the tiles, then the same images under the network's heat.
+    """Return rows for a sheet: the tiles, then the same images under the network's heat.
 
     Each branch of the network has a row of heat.
 
@@ -119,7 +119,7 @@ def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
 
 
 def parts_of(network: Network) -> int:
-    """Return the number of stripes into which the network divides its feature map."""
+    """Return the number of stripes that a network divides its feature map into."""
     return STRIPES if isinstance(network, PCBNetwork) else 1
 
 
@@ -169,7 +169,7 @@ def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) 
 
 
 def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
-    """Return the first input of `module` while call() runs."""
+    """Return the first input that `module` gets while call() runs."""
     seen: list[torch.Tensor] = []
     with module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
         call()
@@ -177,7 +177,7 @@ def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
 
 
 def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return the last output of an opaque network's layers that has several positions.
+    """Return the last layer output with several positions in an opaque network.
 
     The output consists of maps (B, C, h, w) or tokens.
     """

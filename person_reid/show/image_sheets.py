@@ -41,7 +41,7 @@ def draw_found(
     threshold: float = -1.0,
     look: Look = SCREEN,
 ) -> None:
-    """Draw the first MOST_ON_SHEET queries and their answers to an image file, one per row.
+    """Draw the first MOST_ON_SHEET queries and their answers in an image file, one per row.
 
     The answers are lists of Found.
 
@@ -67,7 +67,7 @@ def _answer_row(query: str | Path, found: Sequence[Any], threshold: float) -> Sh
 
 
 def _caption(match: Any) -> str:
-    """Return similarity, file and, if known, camera and time, one per line.
+    """Return the similarity, the file and, if known, camera and time, one per line.
 
     If the time of an image is unknown, the index stores the time of its file, which is not shown.
     """
@@ -88,7 +88,7 @@ def draw_doubtful(
     save: str | Path,
     look: Look = SCREEN,
 ) -> None:
-    """Draw the images `shown`, positions among N, to an image file, each in its own row.
+    """Draw the images `shown`, positions among N, in an image file, each in its own row.
 
     paths, features, labels, cameras: of N images. found: their LabelErrors. Red frames mark the
     nearest images with the label, and green frames the nearest images with the proposed identity.
@@ -129,7 +129,7 @@ def draw_clusters(
     names: Sequence[str] | None = None,
     look: Look = SCREEN,
 ) -> None:
-    """Draw clusters to an image file, the images of each cluster sorted by camera.
+    """Draw clusters in an image file, with the images of each cluster sorted by camera.
 
     paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for
     outliers. names: the names of the clusters, by default "cluster 0" and so on. An image that
@@ -167,7 +167,7 @@ def _cluster_row(
     cameras: npt.NDArray[np.str_],
     remark: str = "",
 ) -> SheetRow:
-    """Return a row of at most TILES_OF_LINE members, sorted by camera and evenly spaced."""
+    """Return a row of at most TILES_OF_LINE of the members, evenly spaced, sorted by camera."""
     ordered = members[np.argsort(cameras[members], kind="stable")]
     shown = ordered[np.linspace(0, len(ordered) - 1, min(TILES_OF_LINE, len(ordered))).astype(int)]
     known = {camera for camera in cameras[members].tolist() if camera}

@@ -1,4 +1,4 @@
-"""Draw who was where and when: an image of each person, and a timeline for each camera."""
+"""Draw who was where and when: a picture of each person, and a timeline for each camera."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ def draw_lanes(
     look: Look = SCREEN,
     faces: Mapping[int, tuple[Path, str]] | None = None,
 ) -> None:
-    """Draw stays to an image file. begin: the time of the start, if known.
+    """Draw stays in an image file. begin: the time at which they start, if known.
 
     Several dates are drawn one below the other, aligned by time of day. Cameras are in the order of
     the stays. People with a single stay are grey, so that colours mean links. Numbers of people
@@ -156,7 +156,7 @@ def _draw_lanes(
 
 
 def colours_of_people(stays: Sequence[Stay], grey: str = FAINT) -> dict[int, str]:
-    """Return the colour of each person; grey for a person with a single stay."""
+    """Return {person: colour}; a person with a single stay gets `grey`."""
     times = Counter(stay.person for stay in stays)
     several = sorted(person for person, count in times.items() if count > 1)
     colours = {person: MANY[place % len(MANY)] for place, person in enumerate(several)}
@@ -176,7 +176,7 @@ def label_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _in_words(stays: Sequence[Stay], colours: Mapping[int, str]) -> str:
-    """Return the title: the number of people, and the meaning of grey."""
+    """Return the title: the number of people, and what grey means."""
     seen = {(stay.person, stay.camera) for stay in stays}
     several = sum(count > 1 for count in Counter(person for person, _ in seen).values())
     said = f"{counted(len(colours), 'person', 'people')}, {several} seen by several cameras"
@@ -196,7 +196,7 @@ def _draw_faces(
     width: float,
     height: float,
 ) -> None:
-    """Draw an image of each person, framed in the person's colour, with number and name."""
+    """Draw a picture of each person, framed in the person's colour, with number and name."""
     columns, (cell, line) = _columns(width), FACE_CELL
     axes.set(xlim=(0, columns * cell), ylim=(height, 0))
     axes.axis("off")

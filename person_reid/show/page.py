@@ -25,7 +25,7 @@ THUMBNAIL = (96, 192)  # width and height in pixels, for screens with two pixels
 
 
 def html_page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
-    """Return the page, with links to its sections at the top."""
+    """Return the HTML of a page, with links to its sections at the top."""
     body = list(body)
     sections = [tuple(map(Markup, each)) for each in SECTION.findall("\n".join(body))]
     return TEMPLATES.get_template("page.html").render(
@@ -34,14 +34,14 @@ def html_page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
 
 
 def html_section(title: str, *content: Markup, remark: str = "") -> Markup:
-    """Return a heading, a remark below it, and content."""
+    """Return a section: a heading, a remark below it, and the content."""
     return Markup(_BLOCKS.section(title, content, remark))
 
 
 def chart(
     draw: Callable[..., Any], description: str, widest: float = 68, wide: bool = False
 ) -> Markup:
-    """Return a drawing in both themes; the reader's settings choose one of them.
+    """Return a drawing in both themes, of which the reader's settings choose one.
 
     draw(path, look=…): writes an SVG.
     description: text for people who cannot see the drawing.
@@ -67,7 +67,7 @@ def photograph_uri(pixels: npt.NDArray[Any]) -> str:
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """Return `data:image/jpeg;base64,…`."""
+    """Return content as a data URI: `data:image/jpeg;base64,…`."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -1,4 +1,4 @@
-"""Rank the gallery for a query, and draw the ranking: right images green (✓), wrong images red (✗).
+"""Rank the gallery for a query, and draw the result: right images green (✓), wrong ones red (✗).
 
 query, gallery = load_result("pytorch_result.mat", paths=True)
 path, matches, _ = look_up(query, gallery, 777)
@@ -123,7 +123,7 @@ def nearest_matches(
 def missed(
     query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0
 ) -> list[Match]:
-    """Return the right images that are not among the `top` nearest to a query, the nearest first.
+    """Return the right images that are not among the `top` nearest to a query, nearest first.
 
     Takes the arguments of nearest_matches, and raises as it does.
     """
@@ -192,7 +192,7 @@ def look_up(
 def with_paths(
     matches: Sequence[Match], gallery: FeatureSet, test_dir: Folder = None
 ) -> list[Match]:
-    """Return the matches with the paths of their images and their words.
+    """Return the matches with the paths of their images and the words for their labels.
 
     Raises as find_image does.
     """
@@ -202,7 +202,7 @@ def with_paths(
 
 
 def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[str]:
-    """Return the names of a FeatureSet's images, and store them in it.
+    """Return the paths of a FeatureSet's images, and store them in it.
 
     Result files of the published code lack them; their images are in the order in which
     torchvision's ImageFolder lists <test_dir>/<split>. Raises UserError if that folder holds other
@@ -233,7 +233,7 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
 def paths_of_images(
     query: FeatureSet, gallery: FeatureSet, test_dir: Folder = None
 ) -> Iterator[Path]:
-    """Yield the current paths of all images of a result, existing or not.
+    """Yield the current paths of all images in a result, whether they exist or not.
 
     Raises as paths_of does.
     """
@@ -311,7 +311,7 @@ def ranking_row(
 
 
 def missed_row(missed: Sequence[Match], total: int) -> SheetRow:
-    """Return the row below a ranking: the nearest of the right images that it misses."""
+    """Return the row below a ranking: the nearest of the right images that the ranking misses."""
     nearest = f", the nearest {len(missed)}" if len(missed) < total else ""
     return SheetRow(_tiles(missed), "", f"Missed: {counted(total, 'right image')}{nearest}")
 

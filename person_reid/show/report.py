@@ -43,7 +43,7 @@ class Tested(NamedTuple):
 
 
 def metrics_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
-    """Return the metrics, overall and for each camera of the queries, and the CMC curves."""
+    """Return the metrics, overall and for each query camera, and the CMC curves."""
     plain = tested.metrics["single"]
     best = {"Rank@1": plain.rank(1), "mAP": plain.mAP, "mINP": plain.mINP}
     header = ["Query", *(f"Rank@{k}" for k in REPORT_RANKS), "mAP", "mINP"]
@@ -136,7 +136,7 @@ def rankings_section(
     heat: Heat | None,
     remark: str,
 ) -> Markup:
-    """Return queries and their nearest gallery images.
+    """Return a section with queries and their nearest gallery images.
 
     heat: the network's heat maps to show below the photographs, or None.
     """
@@ -166,7 +166,7 @@ def heated(
     device: torch.device | str,
     files: Sequence[str | Path],
 ) -> list[list[Pixels]]:
-    """Return image files overlaid with the network's heat, a list of images for each branch."""
+    """Return images overlaid with the network's heat, in a list for each branch."""
     found = activations(network, load_bank(files, *size), device)
     return [
         [overlay(pixels_of(file), hot) for file, hot in zip(files, maps, strict=True)]
@@ -175,7 +175,7 @@ def heated(
 
 
 def spread(count: int, number: int) -> Iterable[int]:
-    """Return `number` indices, spread evenly over range(count), or all if there are fewer."""
+    """Return `number` indices spread evenly over range(count), or all if there are fewer."""
     return [
         int(index) for index in np.unique(np.linspace(0, count - 1, min(number, count)).round())
     ]

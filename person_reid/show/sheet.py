@@ -65,7 +65,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class SheetRow:
-    """Tiles in as many lines as needed. lead: a tile set apart before them."""
+    """Tiles in as many lines as needed. lead: a tile set apart in front of them."""
 
     tiles: Sequence[Tile]
     title: str = ""
@@ -132,7 +132,7 @@ def _height(rows: Sequence[SheetRow], columns: int, sizes: SimpleNamespace) -> f
 
 
 def _paper(rows: Sequence[SheetRow], columns: int, look: Look) -> tuple[SimpleNamespace, int]:
-    """Return the sizes on paper, and the number of tiles in a line, at most `columns`.
+    """Return the sizes on paper, and the number of tiles per line, at most `columns`.
 
     The tiles fill the width of the paper, unless they would be too large, or the sheet would be
     higher than a page.
@@ -174,7 +174,7 @@ def _in_style(row: SheetRow, look: Look, sizes: SimpleNamespace, across: float) 
 
 
 def _narrow(caption: str, room: float, letters: float) -> str:
-    """Return a caption with lines no wider than a tile; wider lines are broken at each ` · `."""
+    """Return a caption with lines no wider than a tile; wider lines break at each ` · `."""
     lines = [
         part
         for line in caption.split("\n")
@@ -184,7 +184,7 @@ def _narrow(caption: str, room: float, letters: float) -> str:
 
 
 class _Page(NamedTuple):
-    """A figure whose coordinates are inches from its upper left corner."""
+    """A figure whose coordinates are in inches from its upper left corner."""
 
     figure: Figure
     width: float

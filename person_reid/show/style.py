@@ -158,7 +158,7 @@ def picture(
 
 
 def check_mathematics(texts: Sequence[str]) -> None:
-    """Raise UserError for a text with mathematics that matplotlib cannot read."""
+    """Raise UserError if the mathematics in a text cannot be read by matplotlib."""
     for text in filter(is_math_text, texts):
         try:
             MathTextParser("path").parse(text)
@@ -207,7 +207,7 @@ def letters(look: Look) -> int:
 
 
 def legend_height(names: Sequence[str], width: float, look: Look) -> float:
-    """Return the inches to leave for legend_below. width: the figure's width in inches."""
+    """Return the height in inches to leave for legend_below. width: the figure's, in inches."""
     columns = _columns(names, width, letters(look))
     lines = -(-sum(name.count("\n") + 1 for name in names) // columns)
     return (1.55 * lines + 0.8) * letters(look) / 72
@@ -249,7 +249,7 @@ def share_legend(figure: Figure) -> None:
 
 
 def panel(axes: Axes, title: str, x: str, y: str = "", look: Look = SCREEN) -> Axes:
-    """Label axes with a title and the names of x and y, and return the axes.
+    """Give axes a title and the names of x and y, and return the axes.
 
     If titles are off, an axis without a name gets the title as its name.
     """
@@ -263,7 +263,7 @@ def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
 
 
 def relabel(figure: Figure, look: Look) -> None:
-    """Replace the texts in all legends of a figure with those from --labels; see own_or."""
+    """Replace the text in all legends of a figure with the text from --labels; see own_or."""
     texts = [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
     names = list(dict.fromkeys(text.get_text() for text in texts))
     own = dict(zip(names, own_or(names, look.labels), strict=True))
@@ -272,7 +272,7 @@ def relabel(figure: Figure, look: Look) -> None:
 
 
 def in_percent(axis: Axis, ticks: int | None = None) -> None:
-    """Write the shares along an axis in %, with decimals only between whole numbers.
+    """Label an axis in %, with decimals only between whole numbers.
 
     ticks: about how many ticks; by default, as many as fit.
     """
@@ -282,7 +282,7 @@ def in_percent(axis: Axis, ticks: int | None = None) -> None:
 
 
 def log_scale(axes: Axes, costs: Sequence[float]) -> None:
-    """Give the x axis a logarithmic scale for these costs, with plain numbers."""
+    """Give the x axis a logarithmic scale that suits `costs`, labelled with plain numbers."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     wide = max(costs) > 5 * min(costs)  # ticks at 1, 2 and 5 suffice
@@ -297,9 +297,9 @@ def decimals(value: float) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text with at most `most` characters, where `most` is at least three.
+    """Return text shortened to at most `most` characters; `most` is at least three.
 
-    A longer text loses its middle, as in `resnet50…lr_0.05`.
+    Longer text loses its middle, as in `resnet50…lr_0.05`.
     """
     return (
         text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
@@ -320,7 +320,7 @@ def fitted(text: str, width: float, size: float, weight: str = "normal", lines: 
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the width in inches of the longest line of a text. size: letter size in points."""
+    """Return the width in inches of the longest line of text. size: letter size in points."""
     widths = [sum(_width(letter, weight) for letter in line) for line in text.split("\n")]
     return max(widths) * size / 72
 
@@ -370,7 +370,7 @@ def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
 
 @cache
 def _family(letter: str) -> str | None:
-    """Return a font that has a letter: FONT, or else a font on this computer, or else None.
+    """Return a font that has a letter: FONT, or another font on this computer, or None.
 
     A font that was installed after matplotlib listed the fonts is added to its list.
     """

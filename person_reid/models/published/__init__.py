@@ -1,1 +1,1 @@
-"""Networks that others have published, under their own names, to test and to export."""
+"""Networks published by others, under their own names, to test and to export."""

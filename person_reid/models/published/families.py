@@ -1,4 +1,4 @@
-"""The networks of papers under this suite's names, for the weights that the authors publish.
+"""Networks from papers, under this suite's names, for the weights that the authors publish.
 
 An entry describes what the authors test: architecture, size, feature, and resizing.
 """
@@ -60,7 +60,7 @@ def transreid(
 
 
 def fastreid(method: str, kind: str) -> Architecture:
-    """Return the architecture of a configuration of fast-reid.
+    """Return the architecture of a fast-reid configuration.
 
     method: such as sbs. kind: the ResNet, such as resnet50_ibn.
     """
@@ -120,7 +120,7 @@ def solider(kind: str, width: int, depths: tuple[int, ...]) -> Architecture:
 
 
 def without_labels(architecture: Architecture) -> Architecture:
-    """Return a transformer as the programs that train without labels test it.
+    """Return a transformer in the form that programs for training without labels test.
 
     It has ImageNet's pixel statistics, bicubic resizing, and the feature after the norm.
     """

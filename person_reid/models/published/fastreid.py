@@ -1,4 +1,4 @@
-"""The ResNets and the MGN of fast-reid, and CLIP's ResNet-50, with their authors' layer names.
+"""fast-reid's ResNets and MGN, and CLIP's ResNet-50, with their authors' layer names.
 
 fast-reid's ResNets differ from torchvision's: the pooling after the first convolution has no
 padding, the last stage keeps its resolution, and non-local blocks follow the last blocks of stages
@@ -29,13 +29,13 @@ MGN_HEADS = (1, 2, 3, 21, 22, 31, 32, 33)
 
 
 def unnormalised(images: Tensor) -> Tensor:
-    """Undo the normalisation of images (B, 3, H, W) by ImageNet's statistics, to values 0 to 1."""
+    """Undo ImageNet's normalisation of images (B, 3, H, W), giving values from 0 to 1."""
     mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
     return images * std + mean
 
 
 class HalfRange(nn.Module):
-    """Change the normalisation of images (B, 3, H, W) from ImageNet's to values from -1 to 1.
+    """Convert images (B, 3, H, W) from ImageNet's normalisation to values from -1 to 1.
 
     A network trained with mean 0.5 and standard deviation 0.5 begins with this layer, so that all
     networks take the same images.
@@ -112,7 +112,7 @@ def resnest() -> Any:
 
 
 class ReducedNeck(nn.Module):
-    """Pool a map by the generalised mean, and reduce it to FASTREID_WIDTH numbers.
+    """Pool a map by its generalised mean, and reduce the result to FASTREID_WIDTH numbers.
 
     (B, C, h, w) → mean → linear layer → batch norm → (B, FASTREID_WIDTH).
     """
@@ -130,7 +130,7 @@ class ReducedNeck(nn.Module):
 
 
 class FastReIDMGN(nn.Module):
-    """Eight features: three of the whole body, two of halves, and three of thirds.
+    """A network with eight features: three of the whole body, two of halves, three of thirds.
 
     Wang et al., Learning Discriminative Features with Multiple Granularities for Person
     Re-Identification, ACM Multimedia 2018. All branches keep the resolution of their last stage.

@@ -1,4 +1,4 @@
-"""Backbones that this suite builds as their authors' code does.
+"""Backbones that this suite builds in the same way as their authors' code.
 
 They are IBN-Net, OSNet, the transformers of TransReID and SOLIDER, and the ResNets of CLIP-ReID and
 fast-reid.
@@ -109,7 +109,7 @@ def osnet(name: str, width: float, variant: str = "plain") -> Architecture:
 
 @dataclass(frozen=True)
 class FamilyArchitecture(Architecture):
-    """A network of a published paper, whose weights only its authors distribute."""
+    """A network from a paper whose weights only its authors distribute."""
 
     terms = "none; docs/published-networks.md has its authors' licence"
 
@@ -125,7 +125,7 @@ class FamilyArchitecture(Architecture):
 
 @dataclass(frozen=True)
 class TransReIDArchitecture(FamilyArchitecture):
-    """A transformer of models.transreid.
+    """A transformer from models.transreid.
 
     feature_of: what the authors test, the `feature` of PersonTransformer. stride: pixels between
     patches. stem: whether convolutions precede the patches. half_range: whether pixels are from -1
@@ -180,7 +180,7 @@ class TransReIDArchitecture(FamilyArchitecture):
 
 @dataclass(frozen=True)
 class FastReIDArchitecture(FamilyArchitecture):
-    """A ResNet of fast-reid.
+    """A ResNet from fast-reid.
 
     layers, ibn, non_local: arguments of models.fastreid.resnet.
     split: whether it is a ResNeSt instead.
@@ -219,7 +219,7 @@ class FastReIDArchitecture(FamilyArchitecture):
 
 @dataclass(frozen=True)
 class SoliderArchitecture(FamilyArchitecture):
-    """A Swin Transformer of SOLIDER. settings: for timm's transformer."""
+    """A Swin Transformer from SOLIDER. settings: for timm's transformer."""
 
     _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)

@@ -1,4 +1,4 @@
-"""The Hugging Face hub and the files of published networks.
+"""Fetch the files of published networks from the Hugging Face hub.
 
 Without a connection, only the hub's cache is read.
 """
@@ -20,7 +20,7 @@ HUB_PATIENCE = 3  # seconds
 
 @contextmanager
 def quick_to_fail() -> Iterator[None]:
-    """Let the hub's client use only its cache if the hub does not answer within seconds.
+    """Have the hub's client use only its cache if the hub does not answer within seconds.
 
     The client itself keeps trying for most of a minute. Raises ConnectionError if the cache lacks
     the file.
@@ -40,7 +40,7 @@ def quick_to_fail() -> Iterator[None]:
 
 
 def _answers(address: str) -> bool:
-    """Return whether a server accepts a connection; behind a proxy, assume that it does.
+    """Return whether a server accepts a connection; behind a proxy, this is assumed.
 
     A thread limits the total time: looking the name up takes time as well, and a name can have
     several addresses.
@@ -64,7 +64,7 @@ def _answers(address: str) -> bool:
 
 
 def weight_file(weights: str | Path) -> Path:
-    """Return the path of a weight file. weights: that path, or the name of a network.
+    """Return the path of a weight file. weights: this path, or the name of a network.
 
     For a network in this package, the path is that of a folder. A published file is in the folder
     of weights, or on the Hugging Face hub or in its cache. Raises UserError, naming the file and

@@ -1,4 +1,4 @@
-"""Convert the weights of transformers to timm's form.
+"""Convert transformer weights to timm's form.
 
 The weights come from other programs, or are for other image shapes.
 """
@@ -25,7 +25,7 @@ COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
 
 
 def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a state dict of mmdetection's Swin Transformer timm's names and order.
+    """Give the state dict of mmdetection's Swin Transformer timm's names and order.
 
     Any other state dict is returned unchanged.
 
@@ -76,9 +76,10 @@ def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:
 
 
 def _grid(count: int, stride: int) -> tuple[int, int] | None:
-    """Return the (height, width) of `count` patches on a square, 2:1 or 3:1 image, or None.
+    """Return the (height, width) of a grid of `count` patches on a square, 2:1 or 3:1 image.
 
-    stride: pixels between patches of PATCH pixels. Images are a whole number of PATCH wide.
+    stride: pixels between patches of PATCH pixels. An image is a multiple of PATCH wide. Returns
+    None if nothing fits.
     """
     for shape in (1, 2, 3):
         for side in range(PATCH, PATCH * count + 1, PATCH):

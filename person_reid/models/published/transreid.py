@@ -127,7 +127,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
 
     @property
     def sides(self) -> int:
-        """The number S of known cameras, or of pairs of a camera and a view."""
+        """The number S of known cameras, or of (camera, view) pairs."""
         return 0 if self.sie_embed is None else len(self.sie_embed)
 
     def tokens(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
@@ -174,7 +174,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
 
 
 def _branch_out(network: Any) -> None:
-    """Replace a transformer's last block and norm by two copies, `b1` and `b2`, of the jigsaw."""
+    """Replace a transformer's last block and norm with two copies, `b1` and `b2`, for jigsaw."""
     *before, last = network.blocks
     branch = nn.Sequential(last, network.norm)
     network.b1, network.b2 = branch, copy.deepcopy(branch)
@@ -193,7 +193,7 @@ def _shuffled(patches: Tensor) -> Tensor:
 
 
 def timm_names_of_authors(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of CLIP-ReID's and PASS's transformers as in timm; keep any other."""
+    """Rename the tensors of CLIP-ReID's and PASS's transformers as in timm; keep all others."""
     if "class_embedding" in state_dict:
         return _names_of_clip(state_dict)
     if "part_token1" not in state_dict:
