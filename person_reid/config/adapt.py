@@ -1,4 +1,4 @@
-"""The options of tools/adapt.py, including those of train.py that need no labels."""
+"""The options of tools/adapt.py, including train.py's options that need no labels."""
 
 from typing import ClassVar
 
@@ -106,5 +106,5 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
 
     @property
     def learning_rates(self) -> tuple[float, float, float]:
-        """A single rate for the whole network, because the network has no new head."""
+        """The same learning rate for the whole network, because it has no new head."""
         return self.lr, self.lr, self.lr

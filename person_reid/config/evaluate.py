@@ -1,4 +1,4 @@
-"""The options of evaluate.py, evaluate_gpu.py, evaluate_rerank.py and of re-ranking anywhere."""
+"""The options of evaluate.py, evaluate_gpu.py and evaluate_rerank.py, and of all re-ranking."""
 
 from person_reid.config.forms import file_ending_in, ranks
 from person_reid.config.look import TableForm
@@ -120,7 +120,7 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
     """All options of evaluate.py."""
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         if self.single_shot and (self.save_per_query or self.distance != "cosine"):
             return "single_shot does not work with save_per_query, nor with another distance."
         if self.single_shot and (self.by or self.gap):

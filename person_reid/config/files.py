@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def options_in(
     content: Mapping[str, Any], kind: type[Options], path: str | Path, strict: bool = True
 ) -> dict[str, Any]:
-    """Return the options in a file, {name: value}, converted to their types.
+    """Return the options in a file as {name: value}, with values of the right types.
 
     content: the file's content. kind: the configuration that declares the options. path: for
     messages.

@@ -1,4 +1,4 @@
-"""The forms of option values.
+"""Check the text of option values, and put it into canonical form.
 
 Each function returns the canonical text or raises ValueError.
 """
@@ -24,7 +24,7 @@ Sizes = tuple[tuple[int, tuple[int, int]], ...]
 
 
 def listed_numbers(text: str, kind: type[Number], separator: str | None = ",") -> list[Number]:
-    """Return the numbers in a text, split at the separator as str.split does.
+    """Return the numbers in a text, split at `separator` as by str.split.
 
     Returns an empty list if any part is not a number of this kind.
     """
@@ -62,7 +62,7 @@ def rates(text: str) -> str:
 
 
 def texts(text: str) -> str:
-    """Return texts separated by commas, without spaces around them."""
+    """Check comma-separated texts, and remove the spaces around each."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise ValueError(f"{text}: expected values separated by commas, found an empty one")
@@ -70,7 +70,7 @@ def texts(text: str) -> str:
 
 
 def numbers_in(text: str) -> list[int]:
-    """Return the numbers that a list of numbers and ranges names: [3, 7, 8, 9] for "3,7-9"."""
+    """Return the numbers in a list of numbers and ranges: [3, 7, 8, 9] for "3,7-9"."""
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(-?\d{1,9})(?:-(\d{1,9}))?\s*", part, re.ASCII)
@@ -93,7 +93,7 @@ def output_path(text: str) -> str:
 
 
 def file_ending_in(*endings: str) -> Callable[[str], str]:
-    """Return a form that checks the ending of an output path.
+    """Return a function that checks the ending of an output path.
 
     It keeps a mistake from replacing a file of another kind.
     """
@@ -148,7 +148,7 @@ def sizes(text: str) -> str:
 
 
 def image_sizes(text: str | None, epochs: int | None) -> Sizes:
-    """Return the sizes of resize_schedule with the epochs at which they begin, or () for None.
+    """Return the image sizes in resize_schedule and their first epochs, or () for None.
 
     text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first
         size 20 of them.
@@ -186,7 +186,7 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
 
 
 def printable_text(text: str) -> str:
-    """Return a name as it is stored and printed."""
+    """Return a name in the form in which it is stored and printed."""
     return printable(text)
 
 

@@ -29,13 +29,13 @@ class Look(Options, title="look"):
     dark: bool = option(False, "draw for a dark screen")
 
     def ignored_without(self, save: str) -> str:
-        """Return, for `fault`, a message about the options that have no effect without `save`."""
+        """Return a message for `fault` about options that have no effect without `save`."""
         ignored = self.not_default(Look.declared())
         return f"{', '.join(ignored)} would be ignored without {save}." if ignored else ""
 
 
 class PaperLook(Options, title="look"):
-    """How a picture is drawn by a script whose --width is in pixels."""
+    """How a picture is drawn by a script that has a --width in pixels."""
 
     paper_width: str | None = redeclared(Look, "width", None)
     no_title: bool = redeclared(Look, "no_title", False)
@@ -75,13 +75,13 @@ class TableForm(Options, title="table"):
     csv: bool = option(False, "print a table of comma-separated values")
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         both = "latex and csv are two forms of a table: leave one out."
         return both if self.latex and self.csv else ""
 
     @property
     def for_files(self) -> bool:
-        """Whether standard output is only for the table."""
+        """Whether standard output is reserved for the table."""
         return self.latex or self.csv
 
 

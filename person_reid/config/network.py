@@ -1,4 +1,4 @@
-"""The options for the layers of a network, and their meaning in published runs."""
+"""The options for a network's layers, and their meaning in published runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,13 +77,13 @@ class WeightOptions(Options, title="network"):
 
 
 def _same_as(name: str) -> Any:
-    """Declare a published flag that stands for a backbone."""
+    """Declare a published flag that selects a backbone."""
     text = f"the same as --backbone {name}"
     return option(False, text, stands_for=("backbone", name), published=True)
 
 
 class PublishedNetworks(Options, title="published names of networks"):
-    """The flags by which the published code chooses a network."""
+    """The flags with which the published code chooses a network."""
 
     ibn: bool = _same_as("resnet50_ibn_a")
     use_dense: bool = _same_as("densenet121")
@@ -106,7 +106,7 @@ NETWORK_FLAGS: dict[str, str] = {
 
 
 def run_name(options: Mapping[str, Any]) -> str:
-    """Return the default name of a run: the published name for ResNet-50, else the backbone's name.
+    """Return a run's default name: for ResNet-50 the published name, else the backbone's name.
 
     options: {name: value}, as chosen for the run.
     """

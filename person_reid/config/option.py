@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 else:  # only type checkers use it, and Python 3.10 does not have it
 
     def dataclass_transform(**_):
-        """Return a decorator that changes nothing."""
+        """Return a decorator that does nothing."""
         return lambda kind: kind
 
 
@@ -72,7 +72,7 @@ def as_flag(name: str, value: Any = True) -> str:
 
 
 class Range(NamedTuple):
-    """The numbers that an option accepts, and how a message names them."""
+    """The numbers that an option accepts, and how a message describes them."""
 
     words: str
     fits: Callable[[float], bool]
@@ -135,7 +135,7 @@ class Option:
 
     @property
     def text(self) -> str:
-        """The help, with the names that it lists."""
+        """The help text, followed by the names that it lists."""
         return f"{self.help}: {', '.join(self.names)}" if self.names else self.help
 
 
@@ -200,7 +200,7 @@ def checked_number(kind: type[Number], value: Any, range: Range | None = None) -
 
 
 class DeclaredOption(NamedTuple):
-    """An option as its group declares it. kind: the type of each value."""
+    """An option declared by a group. kind: the type of each value."""
 
     name: str
     kind: type
@@ -250,7 +250,7 @@ EXPECTED = {bool: "true or false", str: "text"}
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Options:
-    """Base class of all option groups, and of the configurations composed of groups.
+    """The base class of all option groups, and of configurations composed of groups.
 
     A class derived from it is a frozen dataclass, whose fields are passed by name.
 
@@ -297,7 +297,7 @@ class Options:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __post_init__(self) -> None:
-        """Check the values from Python, and that they are compatible."""
+        """Check values passed from Python, and that they are compatible."""
         for name, each in self.declared().items():
             value = getattr(self, name)
             try:
@@ -312,7 +312,7 @@ class Options:
 
     @classmethod
     def of_checked(cls, values: Mapping[str, Any]) -> "Self":
-        """Return the configuration with these checked values, {name: value}."""
+        """Return the configuration with `values`, {name: value}, which have been checked."""
         config = object.__new__(cls)
         defaults = {each.name: each.default for each in fields(cls)}  # type: ignore[arg-type]
         vars(config).update(defaults, **values)
@@ -326,7 +326,7 @@ class Options:
             raise UserError(fault)
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string.
+        """Return why the options conflict, or an empty string if they do not.
 
         Each group names what is wrong with its own options; a configuration checks all its groups.
         """
@@ -341,7 +341,7 @@ class Options:
     @classmethod
     @cache
     def declared(cls) -> dict[str, DeclaredOption]:
-        """Return {name: option} of the group or configuration, in the order of --help."""
+        """Return {name: option} for the group or configuration, in the order of --help."""
         types = get_type_hints(cls)
         titles = {
             name: getattr(kind, "title", "")
@@ -377,7 +377,7 @@ def _kind(hint: Any) -> type:
 
 
 def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[str] = ()) -> Config:
-    """Return a configuration with these values, {name: value}, in place of the defaults.
+    """Return a configuration with `values`, {name: value}, in place of the defaults.
 
     others: further names that a user may have meant by an unknown one.
 
@@ -397,20 +397,20 @@ def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[s
 
 
 def unfit(name: str, value: Any, reason: ValueError) -> UserError:
-    """Return the error for a value that does not fit its option."""
+    """Return the error to raise for a value that does not fit its option."""
     text = str(reason).removeprefix(f"{value}: ")
     return UserError(f"{named(name, value)}: {text}{'' if text.endswith('?') else '.'}")
 
 
 def named(name: str, value: Any = True) -> str:
-    """Return how a message names an option and its value: the name alone for a set flag."""
+    """Return an option and its value as a message shows them, or only the name of a set flag."""
     return name if value is True else f"{name}={value}"
 
 
 def resolve(
     kind: type[Config], values: Mapping[str, Any], given: Collection[str] | None = None
 ) -> Config:
-    """Return a configuration with these values and with what they decide about other options.
+    """Return a configuration with `values`, and with the values that they imply for others.
 
     Only this function decides which options are compatible, from what they declare. An option may
     imply others that are not set: `--weights osnet_x0_25_msmt17` implies the backbone of that

@@ -135,5 +135,5 @@ class VideosConfig(
         return re.sub("^SAVE(?=/)", lambda found: self.save, self.index)
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         return "" if self.videos or self.camera else "Give videos, or --camera NAME=VIDEO."

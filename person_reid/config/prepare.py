@@ -73,7 +73,7 @@ class OwnOptions(Options, title="your own data set"):
 
 
 class TrackOptions(Options, title="tracked videos (--dataset mot)"):
-    """The boxes of tracked videos that become images."""
+    """Which boxes in tracked videos become images."""
 
     min_visibility: float | None = option(
         None, "least visibility of a box, 0 to 1 (default: 0.5)", range=FRACTION
@@ -98,7 +98,7 @@ class TrackOptions(Options, title="tracked videos (--dataset mot)"):
 
 
 class DrawingOptions(Options, title="synthetic people"):
-    """How many people are drawn, and how often."""
+    """How many people are drawn, and how many images of each."""
 
     synthetic: bool = option(False, "draw a data set instead of reading a download")
     walks: bool = option(
@@ -130,7 +130,7 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         return self.not_default((*READ, *(() if self.synthetic else ("seed",))))
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         drawn, read = ", ".join(self.not_default(("walks", *DRAWN))), ", ".join(self.reading)
         beside = self.dataset or self.synthetic or read
         if drawn and not self.synthetic:

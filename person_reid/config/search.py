@@ -45,7 +45,7 @@ def part(text: str) -> str:
 
 
 def _only(name: str) -> str | None:
-    """Declare a filter for images of a person, a camera, a track or a source."""
+    """Declare a filter for a person, a camera, a track or a source."""
     filtered: str | None = option(
         None, f"only images of this {name}", form=printable_text, metavar="NAME"
     )
@@ -76,7 +76,7 @@ class PeriodOptions(GalleryOptions, title="only some images"):
 
 
 class FilterOptions(PeriodOptions, title="only some images"):
-    """The images of the index to use, which must match all options."""
+    """The images in the index to use; they must match all options."""
 
     identity: str | None = _only("identity")
     camera: str | None = _only("camera")
@@ -190,7 +190,7 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known about the i
     )
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         if not self.tracks:
             return "" if self.images else "Give images or folders of images, or tracks=FILE."
         if self.images or self.about or self.pattern or self.part:
@@ -222,7 +222,7 @@ class EnrollConfig(AddOptions, PersonOptions, title="person"):
 
 
 class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
-    """How an image is compared with the indexed images, and where the answers go."""
+    """How an image is compared with the indexed images, and where to write the answers."""
 
     gpu_ids: str = redeclared(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
     threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
@@ -246,7 +246,7 @@ class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
 
 
 class QueryConfig(Look, AnswerOptions, title="answers"):
-    """Find the images most similar to an image, or to each image of a folder."""
+    """Find the images most similar to an image, or to each image in a folder."""
 
     top: int = option(10, "number of answers", range=POSITIVE)
     save: str | None = option(
@@ -254,7 +254,7 @@ class QueryConfig(Look, AnswerOptions, title="answers"):
     )
 
     def fault(self) -> str:
-        """Return which options are ignored because no sheet is drawn, or an empty string."""
+        """Return which options would be ignored because no sheet is drawn, or an empty string."""
         return "" if self.save else self.ignored_without("save")
 
 
@@ -265,7 +265,7 @@ class IdentifyConfig(AnswerOptions, title="answers"):
 
 
 class PeopleConfig(Look, FilterOptions, title="groups"):
-    """Group the images of an index into people, and write a list to correct and then apply."""
+    """Group the images in an index into people, and write a list to correct and then apply."""
 
     save: str = option("people.csv", "list to write", form=file_ending_in(".csv"), metavar="CSV")
     sheet: str | None = option(
@@ -281,12 +281,12 @@ class PeopleConfig(Look, FilterOptions, title="groups"):
     )
 
     def fault(self) -> str:
-        """Return which options are ignored because no sheet is drawn, or an empty string."""
+        """Return which options would be ignored because no sheet is drawn, or an empty string."""
         return "" if self.sheet else self.ignored_without("sheet")
 
 
 class ApplyConfig(GalleryOptions, title="list"):
-    """Record the people in images, from a list that the command `people` wrote."""
+    """Record the people in images, from a list written by the command `people`."""
 
     table: str = option("", COLUMNS_HELP, positional=True, metavar="CSV")
 
@@ -339,7 +339,7 @@ class ReindexConfig(NetworkOfIndex):
     """Replace the features of an index with another network's, and keep everything else."""
 
     def fault(self) -> str:
-        """Return a message if no network is named, or else an empty string."""
+        """Return a message if no network is named, otherwise an empty string."""
         named = self.name or self.weights or self.from_run or self.engine
         return "" if named else "Name the network: name, weights, from_run or engine."
 

@@ -100,7 +100,7 @@ class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
         return dict(each.split("=", 1) for each in self.camera)
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         unused = (*DetectorOptions.declared(), *TrackerOptions.declared())
         if not self.camera and (ignored := self.not_default(unused)):
             return f"{next(iter(ignored))} would be ignored without camera."
@@ -113,7 +113,7 @@ class ServeConfig(CameraOptions, ServiceLimits, AddressOptions, AddOptions):
     left_out: ClassVar[frozenset[str]] = frozenset({"images", "allow_forgotten"})
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         if self.host in LOOPBACK or self.certificate or self.behind_proxy:
             return ""
         return (

@@ -79,7 +79,7 @@ class FolderToTest(Options, title="network of a folder"):
 
 
 def declare_layers(kind: type[Options]) -> None:
-    """Declare the layers of a network again, in another class of options.
+    """Redeclare the layers of a network in another class of options.
 
     None means the run's value, or the default.
     """
@@ -188,7 +188,7 @@ class ExtractionOptions(Options, title="features"):
 
 
 class DecidedFeatures(Options, title="features"):
-    """The options for features whose values an exported file determines."""
+    """The feature options that an exported file determines."""
 
     ms: str = option(
         "1",
@@ -256,7 +256,7 @@ class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, 
     __test__ = False  # otherwise pytest would take a class of this name for tests
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         if self.engine and self.adapt_bn:
             return "engine has no batch norms left to adapt: leave adapt_bn out."
         if self.no_norm and (unit := self.not_default(("camera_norm", "whiten", "tracks"))):
@@ -279,7 +279,7 @@ ALTERING = tuple(name for name, each in TestConfig.declared().items() if each.ab
 
 
 def parse_scales(text: str) -> list[float]:
-    """Return the resize factors of a `--ms` value: the square roots of areas such as "1,1.1,1.2".
+    """Return the resize factors for --ms: the square roots of areas such as "1,1.1,1.2".
 
     Raises UserError if one is not a number from SMALLEST_AREA to LARGEST_AREA.
     """

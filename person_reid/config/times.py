@@ -1,4 +1,4 @@
-"""Times as people write them, and as an index stores them: in UTC, such as 2026-11-01 08:30:00Z.
+"""Times as people write them, and in stored form: UTC, such as 2026-11-01 08:30:00Z.
 
 A text without an offset is local time.
 """
@@ -36,17 +36,17 @@ def parsed(text: str) -> datetime:
 
 
 def moment(text: str) -> str:
-    """Return a date or time as it is stored, in whole seconds."""
+    """Return a date or time in stored form, in whole seconds."""
     return stored(parsed(text))
 
 
 def instant(text: str) -> str:
-    """Return a date or time as it is stored, with fractions of a second."""
+    """Return a date or time in stored form, with fractions of a second."""
     return stored(parsed(text), "auto")
 
 
 def stored(time: datetime, precision: str = "seconds") -> str:
-    """Return a time as it is stored, so that text sorts by time.
+    """Return a time in stored form, in which text sorts by time.
 
     time: without a zone, it is local. Years have four digits, unlike strftime's %Y.
     """
@@ -60,7 +60,7 @@ def written(time: str | datetime, precision: str = "seconds") -> str:
 
 
 def ago(text: str) -> str:
-    """Return the stored form of the time that lies 12h, 30d or 4w in the past."""
+    """Return the stored form of a time in the past, given an age such as 12h, 30d or 4w."""
     if not (found := re.fullmatch(r"(\d{1,5})([hdw])", text)):
         raise UserError(f"{text!r}: no such age; expected 12h, 30d or 4w.")
     return stored(datetime.now(timezone.utc) - int(found[1]) * LENGTHS[found[2]])

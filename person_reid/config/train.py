@@ -85,7 +85,7 @@ class ImageOptions(Options, title="images"):
 
 
 class BatchOptions(Options, title="batches"):
-    """How images form batches, and their sizes."""
+    """How images form batches, and the sizes of both."""
 
     batchsize: int = option(
         32,
@@ -208,13 +208,13 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 
 
 class PrecisionOptions(Options, title="precision"):
-    """The number formats of the computation."""
+    """The number formats used in computation."""
 
     fp16: bool = option(False, "mixed precision with float16", published=True)
     bf16: bool = option(False, "mixed precision with bfloat16", published=True, common=True)
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         both = self.fp16 and self.bf16
         return "fp16 and bf16 exclude each other: choose one." if both else ""
 
@@ -309,7 +309,7 @@ class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOption
 
     @property
     def sizes(self) -> Sizes:
-        """The sizes of resize_schedule with the epochs at which they begin.
+        """The image sizes in resize_schedule, and the epochs at which they begin.
 
         Raises UserError for unused sizes.
         """

@@ -1,4 +1,4 @@
-"""Networks that others have published, by name.
+"""Networks published by others, by name.
 
 zoo.csv has a row for each: the options of the network, its training data, its published results and
 its file. FAMILIES_OF_ZOO holds what the networks of one program have in common. Both come from the
@@ -31,7 +31,7 @@ BYTE_RANGE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 
 
 class Family(NamedTuple):
-    """What the networks of one program have in common.
+    """What the networks from one program have in common.
 
     licence: the terms of the authors' code and files; the data sets have their own.
     ap: the definition of the published AP: step, trapezoidal, or "" if unknown.
@@ -108,22 +108,22 @@ class Published:
 
     @property
     def shared(self) -> Family:
-        """Return what all networks of its program have in common."""
+        """Return what all networks from its program have in common."""
         return FAMILIES_OF_ZOO[self.family]
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return the (height, width) of its images."""
+        """Return the (height, width) of the network's images."""
         return self.options.get("height", 256), self.options.get("width", 128)
 
     @property
     def exported(self) -> bool:
-        """Return whether it is an exported file, whose layers no option describes."""
+        """Return whether the file is an export, whose layers no option describes."""
         return self.file.endswith(EXPORTED_SUFFIXES)
 
     @property
     def file_names(self) -> list[str]:
-        """Return the possible local names of its file, the preferred name first."""
+        """Return the possible local names of the file, the preferred name first."""
         known = PurePosixPath(self.file).name
         ending = known[known.find(".pth") :] if ".pth" in known else PurePosixPath(known).suffix
         alone = sum(PurePosixPath(other.file).name == known for other in zoo().values()) == 1
@@ -132,12 +132,12 @@ class Published:
 
     @property
     def local(self) -> Path | None:
-        """Return its file in the folder of weights, or None."""
+        """Return the file in the folder of weights, or None."""
         files = (folder() / name for name in self.file_names)
         return next((file for file in files if file.exists()), None)
 
     def absent(self, reason: str = "") -> str:
-        """Return a message that says why its file is missing, and where to put the file."""
+        """Return a message that says why the file is missing, and where to put it."""
         source = f"{self.file} of {self.where}" if self.hub else self.where
         beside = " with its .bin" if self.file.endswith(".xml") else ""
         network = "" if self.exported else " with its --backbone"
@@ -148,13 +148,13 @@ class Published:
 
     @property
     def where(self) -> str:
-        """Return the address of its file."""
+        """Return the address of the network's file."""
         return f"https://huggingface.co/{self.hub}" if self.hub else self.at
 
 
 @cache
 def zoo() -> Mapping[str, Published]:
-    """Return {name: network} of all known published networks."""
+    """Return {name: network} for all known published networks."""
     with ZOO_TABLE.open(newline="", encoding="utf-8") as rows:
         return {row["name"]: _read(row) for row in csv.DictReader(rows)}
 
@@ -213,7 +213,7 @@ def published_network(text: Any) -> Published | None:
 
 
 def implied(weights: Any, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {option: value} of the network that `weights` names, or {} for a file.
+    """Return {option: value} for the network that `weights` names, or {} for a file.
 
     known: {option: its declaration} of the configuration. With the option from_run, a network in
     this package is opened as a folder. Raises UserError for an exported file that is missing, or
@@ -250,7 +250,7 @@ def folder() -> Path:
 
 
 def listing(pattern: str = "*") -> str:
-    """Return the table of networks with weights as text: in this package, then by family.
+    """Return a table of networks with weights as text: those in this package, then by family.
 
     pattern: lists the networks whose names match. Raises UserError if none do.
     """
@@ -276,12 +276,12 @@ def listing(pattern: str = "*") -> str:
 
 
 def of_family(family: str) -> list[Published]:
-    """Return the published networks of a family."""
+    """Return the published networks in a family."""
     return [each for each in zoo().values() if each.family == family]
 
 
 def cells(entry: Published) -> tuple[str, str, str, str]:
-    """Return a network's input, training data, published Rank@1 / mAP, and where its file is."""
+    """Return a network's input size, training data, published Rank@1 / mAP, and file location."""
     figures = ", ".join(
         f"{test} {rank1} / {mean_ap}" for test, (rank1, mean_ap) in entry.figures.items()
     )
@@ -289,7 +289,7 @@ def cells(entry: Published) -> tuple[str, str, str, str]:
 
 
 def place(entry: Published) -> str:
-    """Describe where a network's file is, or why the network cannot be used."""
+    """Say where a network's file is, or why the network cannot be used."""
     return entry.note or ("on the hub" if entry.hub else "to download")
 
 

@@ -1,4 +1,4 @@
-"""Command lines: parsers made from configurations, errors in one line, remarks on the terminal.
+"""Command lines: parsers made from configurations, one-line errors, remarks on the terminal.
 
 Only this package uses argparse. The functions that it calls take configurations and return results.
 """

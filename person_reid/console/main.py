@@ -62,7 +62,7 @@ LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")
 
 
 def as_installed(text: str) -> str:
-    """Return a help text with the commands of the installed program instead of scripts.
+    """Return a help text with the installed program's commands in place of scripts.
 
     `python test.py --multi` becomes `person-reid test --multi`, and `torchrun test.py` becomes
     `torchrun -m person_reid test`.
@@ -101,13 +101,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def script(name: str) -> Path:
-    """Return the file of a script, in the wheel or in the checkout that the package belongs to."""
+    """Return the file of a script, in the wheel or in the checkout that contains the package."""
     packed = PACKAGE / "scripts"
     return (packed if packed.is_dir() else PACKAGE.parent) / SCRIPTS[name] / f"{name}.py"
 
 
 def first_commands() -> str:
-    """Return six commands to begin with."""
+    """Return a text with six commands to begin with."""
     width = max(map(len, BEGINNINGS))
     lines = [
         f"  person-reid {command:<{width}}  {purpose}" for command, purpose in BEGINNINGS.items()
@@ -116,7 +116,7 @@ def first_commands() -> str:
 
 
 def usage() -> str:
-    """Return the help text of the command itself."""
+    """Return the help text of the command person-reid itself."""
     lines = [f"  {name:<17}{summary}" for name, summary in COMMANDS.items()]
     head = (
         "usage: person-reid COMMAND [flags]\n\nPerson re-identification. "

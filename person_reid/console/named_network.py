@@ -1,4 +1,4 @@
-"""Networks named by a single text, such as a run, a file, or a file with flags of test.py.
+"""Networks named in a single text, such as a run, a file, or a file with flags of test.py.
 
 Reading the text needs no torch.
 """
@@ -18,7 +18,7 @@ OF_TESTS = (*TestFiles.declared(), *FittedFeatures.declared(), "plugin")
 
 
 def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestConfig:
-    """Return the options of test.py for the network that `text` names.
+    """Return the test.py options for the network that `text` names.
 
     text: a run, a folder from save_pretrained, an exported file, BACKBONE=FILE for a weight file,
     or a network in this package or a published one; further flags of test.py may follow it.

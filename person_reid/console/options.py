@@ -33,7 +33,7 @@ Config = TypeVar("Config", bound=Options)
 
 
 def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | None = "") -> Config:
-    """Return the configuration that a command line asks for.
+    """Return the configuration that a command line requests.
 
     kind: the configuration, a dataclass of options. argv: the command line without the script's
         name.
@@ -54,7 +54,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
 def parse_words(
     kind: type[Config], argv: Sequence[str] | None = None, text: str | None = ""
 ) -> Config:
-    """Return a configuration, as `parse` does, from words that may come from a file.
+    """Return a configuration, as `parse` does, given words that may come from a file.
 
     No plugin that they name is loaded.
     """
@@ -120,7 +120,7 @@ def _values(found: argparse.Namespace) -> dict[str, Any]:
 def parse_known(
     kind: type[Config], argv: Sequence[str] | None = None, text: str | None = ""
 ) -> tuple[Config, list[str]]:
-    """Return a configuration, and the words of the command line that belong to another script.
+    """Return a configuration, and the words on the command line that belong to another script.
 
     Flags are not abbreviated, since the other script may have longer flags.
     """
@@ -162,7 +162,7 @@ def parse_command(
 
 
 def _keep_file(path: str, config: Any) -> None:
-    """Raise UserError if a run would write its opts.yaml over the file of --config."""
+    """Raise UserError if a run's opts.yaml would replace the file of --config."""
     run = RunFolder(config.name)
     # A run with weights is set aside.
     if not run.holds_weights() and real(path) == real(run.options_file):
@@ -181,7 +181,7 @@ def _list_losses() -> NoReturn:
 
 
 def build(kind: type[Options], text: str | None = "", everything: bool = False) -> Parser:
-    """Return the parser for a configuration; its result holds only the options that were given.
+    """Return the parser for a configuration; it returns only the options that were given.
 
     everything: whether the help shows all options, and not only the common ones.
     """
@@ -236,7 +236,7 @@ def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]
 
 
 def _read_file(kind: type[Options], path: str) -> dict[str, Any]:
-    """Return the options of --config FILE.
+    """Return the options in --config FILE.
 
     Learning rates that followed the lr of a run's opts.yaml also follow a new lr.
     """

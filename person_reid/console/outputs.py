@@ -14,7 +14,7 @@ from person_reid.files import check_target, real
 def check_outputs(
     options: object, reads: Iterable[str | Path] = (), **writes: Iterable[str | Path | None]
 ) -> None:
-    """Reject files to write if two of them are the same, or if the command reads one of them.
+    """Reject output files if two of them are the same, or if the command reads one of them.
 
     Every script that writes files calls this before the work, and again if what it reads is known
     only later. Two paths are the same file if links, hard links or `..` lead from both to it.
@@ -68,7 +68,7 @@ def check_beside(flag: str, named: Path, *beside: Path) -> None:
 
 
 def identity(path: str | Path) -> object:
-    """Return a value that all paths to a file share; for a file yet to be written, ignore case.
+    """Return a value shared by all paths to a file; case is ignored if it does not exist yet.
 
     Devices and pipes never count as the same file, because many may write to them.
     """

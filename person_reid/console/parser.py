@@ -61,7 +61,7 @@ SAME_FLAGS = {  # guesses that mean the same as another
 
 
 def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
-    """Return a command line in which aliases and hyphenated names are the flags of a parser.
+    """Return a command line with aliases and hyphenated names replaced by a parser's flags.
 
     flags: the parser's flags, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and
     `--device cpu` becomes `--gpu_ids -1`.
@@ -84,12 +84,12 @@ def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
 
 
 def _device(text: str) -> str:
-    """Return the value of --gpu_ids that a value of --device means."""
+    """Return the value of --gpu_ids that corresponds to a value of --device."""
     return DEVICES.get(text, text.removeprefix("cuda:"))
 
 
 def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
-    """Return a space and advice on words that a parser with these flags does not know.
+    """Return a space and advice about words that a parser with these flags does not know.
 
     The text is empty if there is no suggestion.
     """
@@ -159,7 +159,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def _flags(self) -> dict[str, argparse.Action]:
-        """Return the flags of the parser, and of the command among its words."""
+        """Return the flags of the parser, and those of the command among its words."""
         groups = self._subparsers._group_actions if self._subparsers else []
         commands = {
             name: parser for group in groups for name, parser in dict(group.choices or {}).items()
@@ -174,7 +174,7 @@ class Parser(argparse.ArgumentParser):
         super().error(message + self._dashed(message))
 
     def _dashed(self, message: str) -> str:
-        """Return how to write a value that begins with a dash, if the message reports it."""
+        """Return advice on a value that begins with a dash, if the message is about one."""
         for flag, value in pairwise(self.words):
             name = value.partition("=")[0]
             if f"argument {flag}: " in message and name[:1] == "-" and name not in self._flags():
@@ -230,7 +230,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 def with_default(text: str, default: Any) -> str:
-    """Return a help text with the default, unless it is obvious or already there."""
+    """Return a help text with the default added, unless it is obvious or already there."""
     obvious = default is None or default is False or default in ("", (), [], argparse.SUPPRESS)
     if obvious or "default:" in text:
         return text
@@ -239,7 +239,7 @@ def with_default(text: str, default: Any) -> str:
 
 
 def flag_type(check: Callable[[str], Value], name: str) -> Callable[[str], Value]:
-    """Return the type of a flag, for argparse.
+    """Return a function for argparse that converts a flag's text.
 
     check: returns the value of a text, or raises ValueError, whose message the parser then prints.
     name: the name of the type, such as int; it determines the placeholder in the help.

@@ -1,4 +1,4 @@
-"""Run a script: its remarks go to the terminal, and an error prints one line."""
+"""Run a script with its remarks on the terminal and its errors on one line."""
 
 import io
 import logging
@@ -36,7 +36,7 @@ def fail(message: str) -> NoReturn:
 
 
 def run_script(main: Callable[[], object]) -> None:
-    """Call `main()` as a script: an error that the user can fix ends with one line and status 1.
+    """Call `main()` as a script: an error that the user can fix prints one line and exits with 1.
 
     Ctrl-C ends with status 130. A UserError, an OSError (no such file, disk full), or too little
     memory or too few threads prints no traceback. Any other exception is a bug and keeps its
@@ -93,7 +93,7 @@ def said_before(message: str) -> bool:
 
 
 class Printer(logging.Handler):
-    """Print remarks as they are: information to stdout, warnings to stderr, faults in full."""
+    """Print remarks unchanged: information to stdout, warnings to stderr, faults in full."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record, with the traceback of an unexpected fault."""

@@ -33,7 +33,7 @@ LOSS_OF_HEAD = {
 
 
 class Weighted(torch.nn.Module):
-    """`weight` × a loss, divided by the number of images if `per_image`; called like the loss."""
+    """A loss times `weight`, divided by the number of images if `per_image`, with its interface."""
 
     def __init__(self, loss: FeatureLoss, weight: float = 1.0, per_image: bool = False) -> None:
         super().__init__()

@@ -59,12 +59,12 @@ class FeatureLoss(nn.Module):
         return loss
 
     def prepared(self, features: Tensor) -> Tensor:
-        """Return features as `compute` receives them."""
+        """Return features in the form that `compute` expects."""
         changed = self.normalised and self.takes == "features"
         return unit_length(features.float()) if changed else features.float()
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss, a scalar, of float32 features (N, D) and labels (N,)."""
+        """Return the loss, a scalar, for float32 features (N, D) and labels (N,)."""
         raise NotImplementedError
 
 
@@ -105,7 +105,7 @@ def euclidean_distances(similarities: Tensor) -> Tensor:
 
 
 def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two boolean masks (N, N) of labels (N,).
+    """Return two boolean masks (N, N) for labels (N,).
 
     The first marks the other images of the same identity, the second the images of other
     identities.

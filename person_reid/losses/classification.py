@@ -63,7 +63,7 @@ register_loss(
 
 
 class SoftmaxHead(FeatureLoss):
-    """The base of the losses of a classifier that returns cosines (N, C), in [-1, 1].
+    """The base class of losses for a classifier that returns cosines (N, C), in [-1, 1].
 
         L = mean over i of −log softmax(s · z)[y],   z from the cosines of feature and class weights
 

@@ -52,7 +52,7 @@ class ClusterMemory(FeatureLoss):
         return loss
 
     def contrast(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss for the scores (N, C) of images in the clusters `labels` (N,)."""
+        """Return the loss for scores (N, C) of images whose clusters are `labels` (N,)."""
         return F.cross_entropy(scores, labels)
 
     def scores(self, features: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class ClusterMemory(FeatureLoss):
 
 
 class ProxyMemory(ClusterMemory):
-    """A ClusterMemory of C parts of clusters, each part from one camera.
+    """A ClusterMemory for C parts of clusters, where each part comes from one camera.
 
     clusters, cameras: (C,) int64, the cluster and camera of each part. They are not in the state
     dict: the caller sets them after clustering.

@@ -45,7 +45,7 @@ class ClassesLoss(DistillationLoss):
 
 
 class FeaturesLoss(DistillationLoss):
-    """Map the feature to the teacher's with a linear layer.
+    """Map features to the teacher's with a linear layer, and compare them.
 
     dim, taught_dim: D and E, the widths of the features.
     """

@@ -56,7 +56,7 @@ def replace_at_labels(
 
 
 class MarginSoftmax(FeatureLoss):
-    """Base class of the three losses.
+    """The base class of the three losses.
 
     num_classes: identities; labels are in [0, num_classes). dim: D of the features.
     """

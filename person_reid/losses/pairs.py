@@ -120,7 +120,7 @@ class MultiSimilarityLoss(FeatureLoss):
 
 
 def one_plus_sum(exponents: Tensor, mask: Tensor) -> Tensor:
-    """Return log(1 + Σ exp(exponents)) of each row under `mask`: (N, N) → (N,)."""
+    """Return log(1 + Σ exp(exponents)) for each row under `mask`: (N, N) → (N,)."""
     return F.pad(exponents.masked_fill(~mask, -1e4), (1, 0)).logsumexp(1)
 
 
@@ -130,7 +130,7 @@ register_loss(
 
 
 class CircleLoss(FeatureLoss):
-    """Circle loss: pull every similarity towards its optimum, harder the farther away it is.
+    """Circle loss: pull every similarity towards its optimum, and harder the farther it is off.
 
         L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
         αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair counts once
@@ -200,7 +200,7 @@ register_loss(
 
 
 class VerificationLoss(FeatureLoss):
-    """Verification loss: classify whether two images show one identity, by their features' product.
+    """Verification loss: classify whether two images show one identity, by feature products.
 
         L = ½ mean over positive pairs of −log p(same)
           + ½ mean over negative pairs of −log p(different)

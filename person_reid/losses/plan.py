@@ -1,4 +1,4 @@
-"""The losses that a training run minimises, as data, decided before the network exists.
+"""The losses that a training run minimises, decided as data before the network exists.
 
 Criterion builds the modules.
 """
@@ -36,7 +36,7 @@ class LossSpec:
 
 @dataclass(frozen=True)
 class LossPlan:
-    """All losses that a run minimises: the classifier's and those added to it.
+    """All losses that a run minimises: the classifier's loss and those added to it.
 
     classification: the classifier's loss. added: the losses on features and class scores.
     taught: the losses that compare the network with a teacher.
@@ -48,7 +48,7 @@ class LossPlan:
 
 
 def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
-    """Return the losses that the options name for a network with this head.
+    """Return the losses that the options name, for a network with this head.
 
     Raises UserError for a loss named twice, for a loss on class scores that does not fit the head,
     for a teacher that is missing or would be ignored, and for options that do not apply to these
@@ -76,7 +76,7 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
 
 
 def _flagged(options: LossOptions) -> dict[str, LossSpec]:
-    """Return the losses of the published flags, {name: term}."""
+    """Return the losses that published flags request, {name: term}."""
     settings = {name: {"gamma": options.ins_gamma} for name in ("instance", "instance_id")}
     terms = {
         name: LossSpec(name, 1.0, settings.get(name, {}), per_image)
@@ -89,7 +89,7 @@ def _flagged(options: LossOptions) -> dict[str, LossSpec]:
 
 
 def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
-    """Raise UserError for an option that does not apply to these losses."""
+    """Raise UserError if an option does not apply to the losses in a plan."""
     if plan.taught and not options.teacher:
         raise UserError(
             f"loss={options.loss}: {plan.taught[0].name} needs a teacher: teacher=RUN or FILE."

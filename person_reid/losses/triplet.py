@@ -25,7 +25,7 @@ MINING = ("multi_similarity", "all", "hard", "weighted")
 
 
 class TripletLoss(FeatureLoss):
-    """Compute the triplet loss over triplets of the batch, chosen by `mining`.
+    """Compute the triplet loss over triplets in the batch, chosen by `mining`.
 
     "multi_similarity": all triplets of the pairs that the multi-similarity miner keeps (`epsilon`);
     "all": every triplet of the batch. Both average over the triplets that violate the margin.
@@ -97,7 +97,7 @@ def weighted_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tup
 
 
 def mean_violation(distances: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Average d(a, p) − d(a, n) + margin over those triplets of the masks where it is positive.
+    """Average d(a, p) − d(a, n) + margin over the triplets in the masks where it is positive.
 
     A batch of N has up to N³ triplets, but none has to be written out. If n(p) negatives violate
     the margin against a positive p, and p(n) positives against a negative n, the sum is Σ

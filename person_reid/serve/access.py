@@ -1,4 +1,4 @@
-"""Access to the service: tokens, their roles, and rate limits."""
+"""Control access to the service: tokens, their roles, and rate limits."""
 
 import hmac
 import re
@@ -56,7 +56,7 @@ class Access:
         self._times: dict[bytes, deque[float]] = defaultdict(deque)
 
     def admit(self, authorization: str | None, role: str) -> str:
-        """Return a name for the token of a request; the name reveals nothing about the token.
+        """Return a name for a request's token; the name reveals nothing about the token.
 
         Raises Problem if the token is missing, is wrong, does not allow the role, or was used too
         often.

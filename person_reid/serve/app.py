@@ -41,7 +41,7 @@ Respond = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starlette:
-    """Return the application of a service; the application closes the service when it ends.
+    """Return the application for a service, which it closes when it ends.
 
     cameras: the live cameras that the service follows.
     """

@@ -1,4 +1,4 @@
-"""The audit file of a service: a line of JSON whenever names change or people are forgotten."""
+"""The audit file of a service, with a JSON line for each change of names and each forgetting."""
 
 import json
 import os
@@ -58,7 +58,7 @@ class Audit:
 
 
 def _write(file: BinaryIO, content: bytes) -> None:
-    """Write all of the content, even if a nearly full disk accepts only part at a time."""
+    """Write all of the content, even if a nearly full disk accepts only part of it at a time."""
     while content:
         content = content[file.write(content) :]
 

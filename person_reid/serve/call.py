@@ -45,7 +45,7 @@ class Call:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     async def images(self, keep: bool = False) -> list[SentImage]:
-        """Return the images in the request. keep: also return the files that store them."""
+        """Return the images in the request. keep: also return the files to store them in."""
         body = await body_of(self.request, self.service.most_bytes)
         contents = await sent_images(self.request, body, self.service.limits.most_images)
         return await self.service.decode(contents, keep)
@@ -64,7 +64,7 @@ class Call:
         return await self.service.compute(lambda: json_object(body, expected))
 
     async def read(self, ask: Callable[[Gallery], dict[str, Any]]) -> Response:
-        """Return the answer to a question, computed and written as JSON in a reader thread."""
+        """Return the answer to a question, computed and converted to JSON in a reader thread."""
         return await self.service.galleries.read(lambda gallery: JSONResponse(ask(gallery)))
 
     async def stream(
@@ -77,11 +77,11 @@ class Call:
         return StreamingResponse(await parts(), media_type=kind, headers=unbuffered)
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Return the values of those named parameters that the request contains."""
+        """Return {name: value} for those of the named parameters that the request contains."""
         return {name: self.parameters[name] for name in names if name in self.parameters}
 
     async def said(self) -> About:
-        """Return the facts about images that the request states; an empty text clears a fact."""
+        """Return the facts about images that the request states; empty text clears a fact."""
         values = await self.values(*CLIENT_FACTS)
         return About(**{name: client_text(name, value) for name, value in values.items()})
 
@@ -90,7 +90,7 @@ class Call:
         return {"id": self.service.ids.of(path)} | about.facts()
 
     def which(self, all_of_them: bool = True) -> Filter:
-        """Return the filter in the parameters. Raises Problem if it is required and missing."""
+        """Return the filter in the parameters. Raises Problem if a required filter is missing."""
         if not (all_of_them or self.parameters.keys() & {*FILTER_NAMES}):
             raise Problem(400, f"Say which images: {', '.join(FILTER_NAMES)}.")
         return Filter(**self.given(*FILTER_NAMES))
@@ -129,7 +129,7 @@ class Operation:
 def operation(
     address: str, *, role: str | None, answers: str, **more: Any
 ) -> Callable[[Callable[[Call], Awaitable[Answer]]], Operation]:
-    """Declare the function below as an Operation. address: its method and path."""
+    """Declare a function as an Operation. address: its method and path."""
     method, path = address.split(" ")
     return lambda act: Operation(method, path, role, answers, act, **more)
 

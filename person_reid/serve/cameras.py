@@ -91,13 +91,13 @@ class LiveCameras:
         self._streams.stop()
 
     def _look(self) -> None:
-        """Process frames; this runs in the thread."""
+        """Process the frames; this method runs in its own thread."""
         with self._streams:
             for looked in self._kept.follow(self._streams, self._write, self._look_at):
                 self._tell(looked)
 
     def _look_at(self, frame: Frame, seconds: float, camera: str) -> FrameResult | None:
-        """Process a frame. If that fails, the camera is paused for a while."""
+        """Process a frame; if that fails, pause the camera for a while."""
         trouble = self._troubles.get(camera)
         if trouble and seconds < trouble.until:
             return None
@@ -140,7 +140,7 @@ class LiveCameras:
         return self._ask(lambda: self._service.galleries.write(act))
 
     def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the event loop's answer; try again while the service is busy."""
+        """Return the event loop's answer to a question, retrying while the service is busy."""
         assert self._loop
         while True:
             try:

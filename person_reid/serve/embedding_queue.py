@@ -31,7 +31,7 @@ class EmbeddingQueue:
 
     @property
     def waiting(self) -> int:
-        """How many images are waiting for the network."""
+        """The number of images that are waiting for the network."""
         return sum(len(images) for images, _ in self._queue)
 
     async def __call__(self, images: list[Pixels]) -> Features:

@@ -42,7 +42,7 @@ class Feed:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """Count a follower while the block runs. Raises Problem if there are too many."""
+        """Count a follower while a block runs. Raises Problem if there are too many."""
         if self.followers >= self._most:
             raise too_busy(f"{self.followers} programs {self.doing}")
         self.followers += 1
@@ -89,7 +89,7 @@ class Events(Feed):
         self._wake()
 
     async def listen(self, after: str | None = None) -> AsyncGenerator[bytes, None]:
-        """Return the text of the events after the id `after`, by default of new events.
+        """Return the text of the events after the one with id `after`, by default of new events.
 
         If the id is from before a restart, all stored events count as new.
         Raises Problem if there are too many listeners.

@@ -88,7 +88,7 @@ class Galleries:
             self._preparer.submit(self._prepare)
 
     def _prepare(self) -> None:
-        """Prepare what the next searches in an index read. Answers report faults of the gallery."""
+        """Prepare what the next searches in an index will read. Answers report gallery faults."""
 
         def prepared(gallery: Gallery) -> None:
             if isinstance(gallery, SearchIndex):
@@ -117,12 +117,12 @@ class Galleries:
         return gallery
 
     def _close(self) -> None:
-        """Close the gallery of this thread."""
+        """Close this thread's gallery."""
         if hasattr(self._opened, "gallery"):  # an empty gallery is false
             self._opened.__dict__.pop("gallery").close()
 
     def _called(self, call: Callable[[Gallery], Any]) -> Any:
-        """Call a function with the gallery of this thread.
+        """Call a function with this thread's gallery.
 
         After a gallery error, the gallery is opened again, because its file may have been replaced.
         """

@@ -59,7 +59,7 @@ class ImageIds:
         return blake2b(text, digest_size=SEAL_BYTES, key=self._key).digest()
 
     def _masked(self, seal: bytes, text: bytes) -> bytes:
-        """Return a text combined with the key stream of its tag; a second call undoes this."""
+        """Return text combined with the key stream of its tag; a second call undoes this."""
         stream = shake_256(self._key + seal).digest(len(text))
         both = int.from_bytes(text, "big") ^ int.from_bytes(stream, "big")
         return both.to_bytes(len(text), "big")

@@ -1,4 +1,4 @@
-"""A log of JSON lines, for programs that collect logs."""
+"""Log in JSON lines, for programs that collect logs."""
 
 import json
 import logging

@@ -129,7 +129,7 @@ VECTOR_BODY = {
 
 
 def openapi_document(root_path: str = "") -> dict[str, Any]:
-    """Return the OpenAPI document. root_path: the path below which a proxy serves the service."""
+    """Return the OpenAPI document. root_path: the path under which a proxy serves the service."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in ALL_OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)

@@ -86,7 +86,7 @@ async def search(call: Call) -> Answer:
 
 
 def _answer(call: Call, found: Sequence[Found], threshold: float | None) -> dict[str, Any]:
-    """Return the images found for a query, and whether the threshold accepts them."""
+    """Return the images found for a query, and which of them the threshold accepts."""
     known, accepted = judged(threshold, [match.similarity for match in found])
     matches = [
         call.shown(match.path, match.about) | {"similarity": match.similarity, "accepted": fits}
@@ -247,7 +247,7 @@ async def add_images(call: Call) -> Answer:
 
 
 def check_new_name(gallery: Gallery, name: str, renamed: str | None = None) -> None:
-    """Raise Problem if anybody but the renamed person has nearly this name."""
+    """Raise Problem if anybody other than the renamed person has nearly the same name."""
     others = [other for other in gallery.values("identity") if other != renamed]
     for _, other in near_names([name], others):
         raise Problem(409, f"Somebody is called {other!r} already. Use that name, or another one.")

@@ -1,4 +1,4 @@
-"""The parameters of the operations: how each is read, its JSON Schema, and an example."""
+"""The operations' parameters: how each is read, its JSON Schema, and an example."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def read_parameters(given: QueryParams, known: Mapping[str, Parameter]) -> dict[
 
 
 def plain_text(text: str) -> str:
-    """Return a client's text. Raises ValueError if it is too long or has control characters."""
+    """Return text from a client. Raises ValueError if it is too long or has control characters."""
     if len(text) > LONGEST_PARAMETER:
         raise ValueError(f"expected at most {LONGEST_PARAMETER} letters")
     if UNSEEN.search(text) or "\n" in text or "\t" in text:
@@ -73,7 +73,7 @@ def plain_text(text: str) -> str:
 
 
 def client_text(name: str, value: object) -> str:
-    """Return the plain text under a JSON key. Raises a Problem that names the key."""
+    """Return the plain text under a JSON key. Raises a Problem that names the key otherwise."""
     if not isinstance(value, str):
         raise Problem(400, f"{name}: expected a text.")
     if value != value.strip():

@@ -31,7 +31,7 @@ def too_busy(what: str) -> Problem:
 
 
 def as_problem(error: UserError, gallery: str) -> Problem:
-    """Return an error as a Problem for a client: with file names, but without their folders.
+    """Return an error as a Problem for a client, with file names but without their folders.
 
     gallery: the address of the gallery.
     """

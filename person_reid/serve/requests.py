@@ -22,7 +22,7 @@ MOST_JSON = 4 * MEGABYTE  # bytes
 
 
 class SentImage(NamedTuple):
-    """An image in a request: the network's input, and the name and content of its file, if kept."""
+    """An image in a request: the network's input, and the file's name and content, if kept."""
 
     pixels: Pixels
     name: str = ""
@@ -63,7 +63,7 @@ def sent_features(body: bytes, most: int) -> Features:
 
 
 async def sent_images(request: Request, body: bytes, most: int) -> list[bytes]:
-    """Return the image files of a request.
+    """Return the image files in a request.
 
     The body is one file, as from curl --data-binary, or a form with files as its parts, as from
     curl -F.

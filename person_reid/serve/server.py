@@ -40,7 +40,7 @@ class Connection(H11Protocol):
             min(idle, key=lambda each: each.since).transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Read data; parts of a head do not extend its deadline."""
+        """Read data; parts of a request's head do not extend its deadline."""
         super().data_received(data)
         if self.idle:
             self._wait_for_head()

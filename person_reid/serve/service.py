@@ -1,4 +1,4 @@
-"""The parts of a running service: its network, its gallery, access and audit."""
+"""The parts of a running service: its network, gallery, access control and audit."""
 
 import asyncio
 import logging
@@ -53,7 +53,7 @@ class ImageNetwork(Protocol):
     def resize(self) -> str: ...
 
     def features(self, bank: Pixels, description: str = ...) -> Features:
-        """Return the features (N, D) float32 of images, uint8 (N, *size, 3)."""
+        """Return the features, float32 (N, D), of images, uint8 (N, *size, 3)."""
         ...
 
 
@@ -138,7 +138,7 @@ class Service:
         return await self.batches(await self.compute(lambda: [*map(self._fit, crops)]))
 
     async def forget(self, who: str, which: Filter, words: str, **details: Any) -> int:
-        """Delete images, and their names from the audit file. Return the number of images.
+        """Delete images, and their names from the audit file, and return the number of images.
 
         words: the reason, for the gallery. details: the details of the line in the audit file.
         """

@@ -34,7 +34,7 @@ def as_stored(image: Image.Image) -> tuple[str, bytes]:
 
 
 def upload_folder(index: Gallery) -> Path:
-    """Return the folder that stores images. Raises Problem for a gallery without a folder."""
+    """Return the folder for stored images. Raises Problem for a gallery without a folder."""
     if not index.file:
         raise Problem(409, "This gallery keeps no images: its address names no ?crops=FOLDER.")
     return folder_beside(index.file, SOURCE)
@@ -53,7 +53,7 @@ def store(content: bytes, path: Path) -> None:
 
 
 def remove_unlisted(index: Gallery) -> int:
-    """Delete images that a killed service had stored but not acknowledged. Return their number.
+    """Delete images that a killed service stored but never acknowledged, and return how many.
 
     The newest images are kept, because another service may be adding them.
     """

@@ -1,4 +1,4 @@
-"""Metrics of the requests of a service, for Prometheus."""
+"""Metrics of a service's requests, for Prometheus."""
 
 from collections.abc import Callable, Mapping
 
@@ -28,13 +28,13 @@ class Usage:
         )
 
     def watch(self, gauges: Mapping[str, Callable[[], float]]) -> None:
-        """Add metrics that are read on request."""
+        """Add gauges, which are read when the metrics are requested."""
         for name, read in gauges.items():
             gauge = Gauge(f"person_reid_{name}", name.replace("_", " "), registry=self._registry)
             gauge.set_function(read)
 
     def watch_camera(self, camera: str, is_well: Callable[[], float]) -> None:
-        """Add the metric of a camera."""
+        """Add the metric for a camera."""
         self._cameras.labels(camera).set_function(is_well)
 
     def count(self, operation: str, status: int, seconds: float) -> None:

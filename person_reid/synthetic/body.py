@@ -1,4 +1,4 @@
-"""Build the body of a synthetic person in a pose from solids: limbs, torso, head, hair and bag.
+"""Build a synthetic person's body in a pose from solids: limbs, torso, head, hair and bag.
 
 Coordinates: x to the person's left, y up, z forward, in body heights. figure.py chooses the person
 and paints the solids. `nearer` puts clothes in front of limbs where the depth of their centres
@@ -46,7 +46,7 @@ def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
 
 
 def limb(cloth: Paint, skin: Paint, length: float, half: int) -> Paint:
-    """Return the paint of half a limb that `cloth` covers for `length` halves.
+    """Return the paint of one half of a limb that `cloth` covers for `length` halves.
 
     half: 0 for the upper half, 1 for the lower half.
     """
@@ -66,7 +66,7 @@ def hanging(angle: float, outwards: float = 0.0) -> Array:
 
 
 def legs(person: Person, pose: Pose) -> list[Solid]:
-    """Return thighs, shins, shoes, and a skirt or the seat of the trousers.
+    """Return the thighs, shins and shoes, and a skirt or the seat of the trousers.
 
     The thighs swing in opposite directions.
     """
@@ -132,7 +132,7 @@ def torso(person: Person) -> list[Solid]:
 
 
 def arms(person: Person, pose: Pose) -> list[Solid]:
-    """Return upper arms, forearms and hands. Each arm swings against the leg on its side."""
+    """Return the upper arms, forearms and hands. Each arm swings against the leg on its side."""
     pattern = (
         person.upper_pattern
         if person.upper_pattern in ("hoops", "stripes", "checks", "dots")
@@ -170,7 +170,7 @@ def arms(person: Person, pose: Pose) -> list[Solid]:
 
 
 def head(person: Person, turn: float) -> list[Solid]:
-    """Return the head with its face, hair and hat, turned by `turn` radians against the body."""
+    """Return the head with its face, hair and hat, turned by `turn` radians from the body."""
     radius = person.head
     steps = np.linspace(-1, 1, 17)
     egg = radius * np.sqrt(1 - steps**2) * np.where(steps > 0, 0.86, 0.9)

@@ -54,7 +54,7 @@ PICTURES_AT_ONCE = 64  # pictures of one camera that a process draws at a time
 
 @dataclass(frozen=True)
 class Drawing:
-    """One file of the data set.
+    """One file in the data set.
 
     moment: number of the scene; pictures of one moment differ only in their box.
     """
@@ -77,7 +77,7 @@ def draw_data_set(
     seed: int = 0,
     workers: int | None = None,
 ) -> int:
-    """Draw a data set into the folder `root` and return the number of pictures drawn.
+    """Draw a data set in the folder `root`, and return the number of pictures drawn.
 
     train_identities, test_identities: the numbers of people in the two sets, which share nobody;
         labels count from 0001, and every camera sees everybody.
@@ -119,7 +119,7 @@ def draw_data_set(
 
 
 def check_drawn_sizes(sizes: dict[str, int]) -> None:
-    """Raise UserError for sizes that give no data set or do not fit into its file names."""
+    """Raise UserError for sizes that give no data set or do not fit in its file names."""
     check_limits(sizes)
     trained, tested = sizes["train_identities"], sizes["test_identities"]
     if trained + tested > 9999:
@@ -144,7 +144,7 @@ def check_limits(sizes: dict[str, int]) -> None:
 
 
 def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = DRAWN_FOLDERS) -> None:
-    """Record in `root` what is drawn there, and make its folders.
+    """Record in `root` what is drawn there, and create its folders.
 
     Raises UserError if `root` holds another data set.
     """
@@ -177,7 +177,7 @@ def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = DRAWN_
 
 
 def is_drawn(path: Path) -> bool:
-    """Return whether the picture is complete.
+    """Return whether a picture is complete.
 
     A crash of the machine, or a copy, may cut it short.
     """
@@ -196,7 +196,7 @@ def planned_pictures(
     distractors: int,
     junk: int,
 ) -> Iterator[Drawing]:
-    """Yield every picture of the data set.
+    """Yield every picture in the data set.
 
     Moments are numbered consecutively, so that no two pictures share a file name.
     """
@@ -229,7 +229,7 @@ def planned_pictures(
 
 
 def draw_chunk(task: tuple[str, list[Drawing], int]) -> int:
-    """Draw pictures of one camera and return their number. task: (root, pictures, seed)."""
+    """Draw pictures from one camera, and return their number. task: (root, pictures, seed)."""
     root, pictures, seed = task
     camera = camera_of(pictures[0].camera, seed)
     backdrop = np.asarray(panorama(camera, pictures[0].camera, seed))
@@ -239,7 +239,7 @@ def draw_chunk(task: tuple[str, list[Drawing], int]) -> int:
 
 
 def write_drawn(path: Path, content: bytes) -> None:
-    """Write a picture, completely or not at all; each is drawn by one process."""
+    """Write a picture, completely or not at all; a single process draws it."""
     temporary = path.with_suffix(".partial")
     try:
         temporary.write_bytes(content)
@@ -273,7 +273,7 @@ def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -
 
 
 def cut(box: str, rng: np.random.Generator) -> tuple[tuple[float, float], float]:
-    """Return the (x, y) of a person's feet in a box and the person's height, in pixels.
+    """Return the (x, y) of a person's feet in a box, and the person's height, in pixels.
 
     box: as in Drawing.
     """

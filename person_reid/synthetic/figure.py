@@ -1,4 +1,4 @@
-"""Draw a synthetic person: a random appearance, on solids of revolution.
+"""Draw a synthetic person: a random appearance, painted on solids of revolution.
 
 A figure is a stack of solids (limbs, torso, head, bags), placed in three dimensions and painted
 back to front. The paint is on their surface: a logo turns away with the chest, a backpack shows
@@ -219,7 +219,7 @@ def placed(
 
 
 def extent(solids: Sequence[Solid], pose: Pose) -> Array:
-    """Return the (left, top, right, bottom) of a figure in units of the solids' coordinates.
+    """Return a figure's (left, top, right, bottom) in units of the solids' coordinates.
 
     (0, 0) is the ground below the body's middle, and y is down, as in a picture.
     """
@@ -238,7 +238,7 @@ def extent(solids: Sequence[Solid], pose: Pose) -> Array:
 
 
 def draw_shadow(canvas: Array, feet: tuple[float, float], scale: float) -> None:
-    """Darken the ground around the feet with a soft ellipse. Takes draw_solids's arguments."""
+    """Darken the ground around the feet with a soft ellipse; for arguments, see draw_solids."""
     across, deep = 0.2 * scale, 0.035 * scale
     left, right = (
         int(np.clip(feet[0] + sign * 2 * across, 0, canvas.shape[1])) for sign in (-1, 1)
@@ -289,7 +289,7 @@ def paint_solid(
 
 
 def interpolate(t: Array, values: npt.ArrayLike) -> Array:
-    """Return np.interp(t, equal steps from 0 to 1, values) in float32; fast for two values."""
+    """Return np.interp(t, equal steps from 0 to 1, values) in float32, fast for two values."""
     values = np.asarray(values, np.float32)
     if len(values) == 2:
         return np.asarray(values[0] + (values[1] - values[0]) * t)

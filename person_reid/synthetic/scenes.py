@@ -18,7 +18,7 @@ PANORAMA = (1280, 320)  # width and height in pixels
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera. Its images share only its backdrop and photographic character."""
+    """A camera, whose images share only its backdrop and photographic character."""
 
     backdrop: str
     obstacle: str
@@ -45,7 +45,7 @@ CAMERAS = (
 
 
 def camera_of(number: int, seed: int) -> Camera:
-    """Return a camera by its number, from 1.
+    """Return the camera with a number, from 1.
 
     The first six are designed by hand; later ones vary them at random.
     """
@@ -66,7 +66,7 @@ def camera_of(number: int, seed: int) -> Camera:
 
 
 def panorama(camera: Camera, number: int, seed: int) -> Image.Image:
-    """Draw the backdrop of a camera, PANORAMA in size.
+    """Draw a camera's backdrop, of size PANORAMA.
 
     Every picture of the camera shows a crop of it.
     """
@@ -79,7 +79,7 @@ def panorama(camera: Camera, number: int, seed: int) -> Image.Image:
 
 
 def blocks(rng: np.random.Generator, narrow: int, wide: int) -> Iterator[tuple[int, int]]:
-    """Divide the panorama's width into blocks of random width; yield the (left, right) of each."""
+    """Divide the panorama into blocks of random width, and yield the (left, right) of each."""
     left = 0
     while left < PANORAMA[0]:
         right = left + between(rng, narrow, wide)
@@ -206,7 +206,7 @@ def park(draw: Draw, rng: np.random.Generator) -> None:
 
 
 def market(draw: Draw, rng: np.random.Generator) -> None:
-    """Draw stalls with crates of fruit under coloured canopies, at dusk."""
+    """Draw stalls with fruit crates under coloured canopies, at dusk."""
     draw.rectangle((0, 0, PANORAMA[0], 200), fill=(84, 74, 92))
     for left, right in blocks(rng, 130, 190):
         canopy = tint(rng, (190, 120, 90), 60)
@@ -257,7 +257,7 @@ BACKDROPS = {
 
 
 def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> None:
-    """Draw an obstacle in front of the person, into `image` in place.
+    """Draw an obstacle in front of the person, changing `image` in place.
 
     kind: pole, railing, hedge or bench.
     """

@@ -1,11 +1,11 @@
-"""Let synthetic people walk through the views of several cameras, and track them imperfectly.
+"""Have synthetic people walk through several cameras' views, and track them imperfectly.
 
     draw_walks("data/walks", identities=60, cameras=3)
 
-Each camera gets a folder in the format of MOTChallenge: the frames, the truth, and the output of a
-tracker with the usual faults. An identity of the truth is one person in all cameras, but a track of
-the tracker is valid only in its own camera. The cameras start at different times, and people take
-time to walk from one to the next. The same arguments write the same files, as in dataset.py.
+Each camera gets a folder in MOTChallenge format: the frames, the truth, and the output of a tracker
+with the usual faults. An identity of the truth is one person in all cameras, but a track of the
+tracker is valid only in its own camera. The cameras start at different times, and people take time
+to walk from one to the next. The same arguments write the same files, as in dataset.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -113,7 +113,7 @@ def draw_walks(
     seconds: float = np.inf,
     workers: int | None = None,
 ) -> int:
-    """Draw people who walk through the views of cameras, and return the number of frames drawn.
+    """Draw people who walk through cameras' views, and return the number of frames drawn.
 
     identities: number of people, each of whom passes every camera, in any order.
     seconds: when the cameras stop, at the latest; by default when the last person has left.
@@ -185,7 +185,7 @@ def passages(identities: int, cameras: int, seed: int) -> Iterator[Passage]:
 def walk_past(
     person: int, look: Person, number: int, seed: int, rng: np.random.Generator
 ) -> Passage:
-    """Return how a person passes a camera, mostly in its usual direction."""
+    """Return how a person passes a camera, mostly in the camera's usual direction."""
     camera = camera_of(number, seed)
     away = np.pi if rng.random() < 0.15 else 0.0
     pose = Pose(
@@ -214,7 +214,7 @@ def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
 
 
 def sight(passage: Passage, time: float) -> Sight | None:
-    """Return how a person appears at a time, or None if the person is mostly outside the view.
+    """Return how a person looks at a time, or None if the person is mostly out of view.
 
     A point on the ground at distance z is FOCAL / z · ABOVE below the horizon.
     """
@@ -231,7 +231,7 @@ def sight(passage: Passage, time: float) -> Sight | None:
 
 
 def area(sides: Array) -> float:
-    """Return the area of left, top, right and bottom."""
+    """Return the area of a box given as left, top, right, bottom."""
     return float((sides[2] - sides[0]) * (sides[3] - sides[1]))
 
 
@@ -243,7 +243,7 @@ def iou(box: Array, other: Array) -> float:
 
 
 def write_walks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random.Generator) -> None:
-    """Write the truth of a camera's frames, and the output of the tracker."""
+    """Write the ground truth for a camera's frames, and the tracker's output."""
     truth = [
         mot_line(number, each.passage.person, each.box, f"1,1,{each.visible:.2f}")
         for number, seen in enumerate(frames, 1)
@@ -262,7 +262,7 @@ def write_walks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random.
 
 
 def mot_line(frame: int, track: int, box: Array, rest: str) -> str:
-    """Return the line of a box in the format of MOTChallenge, whose first pixel is 1, 1."""
+    """Return a box's line in MOTChallenge format, in which the first pixel is (1, 1)."""
     left, top, right, bottom = box
     sides = f"{left + 1:.1f},{top + 1:.1f},{right - left:.1f},{bottom - top:.1f}"
     return f"{frame},{track},{sides},{rest}\n"
@@ -271,7 +271,7 @@ def mot_line(frame: int, track: int, box: Array, rest: str) -> str:
 def tracked(
     frames: Sequence[Sequence[Sight]], rng: np.random.Generator
 ) -> Iterator[tuple[int, int, Array]]:
-    """Yield (frame, track, box) as a tracker finds them, with its usual faults."""
+    """Yield (frame, track, box) as a tracker with the usual faults would find them."""
     tracks: dict[int, int] = {}  # the current track of a person
     last: dict[int, int] = {}  # the frame in which a person was last found
     most = 0
@@ -295,7 +295,7 @@ def tracked(
 
 
 def write_clocks(root: Path, cameras: int) -> None:
-    """Write when each camera starts, and how long people take from camera to camera."""
+    """Write when each camera starts, and how long people take between cameras."""
     numbers = range(1, cameras + 1)
     starts = [(BEGIN + timedelta(seconds=start_of(number))).isoformat() for number in numbers]
     clocks = [(f"cam{number}", FPS, start) for number, start in zip(numbers, starts, strict=True)]
@@ -305,7 +305,7 @@ def write_clocks(root: Path, cameras: int) -> None:
 
 
 def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:
-    """Draw frames of one camera and return their number. task: (camera, frames, seed)."""
+    """Draw frames from one camera, and return their number. task: (camera, frames, seed)."""
     number, frames, seed = task
     camera = camera_of(number, seed)
     exposure = (seed, EXPOSURE, number)  # the same light and grain in every frame
@@ -323,7 +323,7 @@ def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:
 
 
 def paste_figure(scene: Image.Image, each: Sight) -> None:
-    """Paste a person into a scene in place."""
+    """Paste a person into a scene, in place."""
     figure = drawn_figure(each.passage.look, each.passage.pose, each.step)
     zoom = each.scale / FIGURE
     small = figure.resize((round(figure.width * zoom), round(figure.height * zoom)))
@@ -340,7 +340,7 @@ def figure_extent(look: Person, pose: Pose, step: int) -> Array:
 
 @lru_cache(maxsize=200)
 def drawn_figure(look: Person, pose: Pose, step: int) -> Image.Image:
-    """Return a figure with its shadow, RGBA, transparent around it.
+    """Return a figure with its shadow on a transparent background, in RGBA.
 
     On a background b, a pixel with colour c and opacity a shows a c + (1 - a) b. Black and white
     backgrounds therefore determine c and a.

@@ -1,1 +1,1 @@
-"""Train networks, from a spec to checkpoints."""
+"""Train networks, from options to checkpoints."""

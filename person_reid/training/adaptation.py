@@ -1,4 +1,4 @@
-"""Learn from images without labels, with their clusters as the classes of the next epoch.
+"""Learn from unlabelled images, whose clusters are the classes of the next epoch.
 
 Before the first epoch and after each one, `Adaptation.refresh` extracts the features of all images
 with the mean teacher (Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017),
@@ -72,7 +72,7 @@ class ClusterCriterion(Criterion):
         self.memory = kind(config.momentum, config.temperature)
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss, (1,). features: (B, D). labels: (B,), the classes of `begin`.
+        """Return the loss, (1,). features: (B, D). labels: (B,), the classes from `begin`.
 
         The logits are not used.
         """
@@ -93,7 +93,7 @@ class ClusterCriterion(Criterion):
         features: Features | None,
         device: torch.device,
     ) -> Labels:
-        """Use these clusters (N,) from now on. Return the class (N,) of each image.
+        """Use these clusters (N,) from now on, and return each image's class (N,).
 
         The classes are the clusters or, with --proxies, the images of a cluster in one camera.
 
@@ -130,7 +130,7 @@ LAYER_OPTIONS = (
 def cluster_sampler(
     images: Split, options: Any, seed: int, rank: int, world_size: int
 ) -> ClusterSampler:
-    """Return the sampler of clusters, which are assigned later. options: an AdaptConfig."""
+    """Return the sampler for clusters, which are assigned later. options: an AdaptConfig."""
     steps = options.steps or round(STEPS * len(images) ** 0.5)
     return ClusterSampler(
         len(images), options.batchsize, options.instances, steps, seed,
@@ -193,7 +193,7 @@ def started(config: AdaptConfig) -> AdaptConfig:
 
 
 def _from_run(config: AdaptConfig) -> AdaptConfig:
-    """Take the network and its weights from the run to start from."""
+    """Return the options with the network and weights of the run to start from."""
     refuse_ignored(
         config,
         ("weights", *LAYER_OPTIONS),
@@ -210,7 +210,7 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
 
 
 def mean_teacher(config: AdaptConfig, steps: int) -> Averaging:
-    """Return the moving average that makes the teacher. steps: the steps in an epoch."""
+    """Return the moving average for the teacher. steps: the number of steps in an epoch."""
     return Averaging(1 - 1 / steps if config.decay is None else config.decay, buffers=True)
 
 
@@ -324,7 +324,7 @@ class Adaptation:
         return found
 
     def fault(self) -> str:
-        """Return why the starting network is considered better than the teacher, or ""."""
+        """Return why the starting network is considered better than the teacher, else ""."""
         before, now = self.first_separation, self.separation
         if self.kept < LEAST_KEPT:
             return (
@@ -367,7 +367,7 @@ class Adaptation:
         self.images.assign(clusters, classes)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs besides the state of the step, which holds the memory."""
+        """Return what a resumed run needs besides the step's state, which includes the memory."""
         return {
             "labels": torch.from_numpy(self.labels),
             "first": torch.from_numpy(self.first),
@@ -386,7 +386,7 @@ class Adaptation:
 
 
 def _settled(history: Sequence[dict[str, float]]) -> bool:
-    """Return whether the last two epochs each agreed with the clusters of the epoch before."""
+    """Return whether each of the last two epochs agreed with the clusters of the one before."""
     last = [each.get("agreement", 0) for each in history[-2:]]
     return len(last) == 2 and min(last) >= SETTLED
 
@@ -415,7 +415,7 @@ class AdaptationRun(Run):
         return self.adaptation.network.state_dict()
 
     def finish(self, figures: dict[str, float]) -> None:
-        """End an epoch, and the run with it if the clusters no longer change."""
+        """End an epoch, and also the run if the clusters no longer change."""
         if _settled([*self.history, figures]):
             self.last = self.epoch + 1
         super().finish(figures)

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 def check_training(config: TrainConfig) -> None:
-    """Raise UserError for options that the network or the losses would ignore.
+    """Raise UserError if the network or the losses would ignore an option.
 
     Warns about options that take effect too late.
     """
@@ -86,7 +86,7 @@ def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
 
 
 def check_identities(config: TrainConfig, images: TrainingImages) -> None:
-    """Raise UserError for a single identity, from which nothing can be learned.
+    """Raise UserError if there is a single identity, from which nothing can be learned.
 
     Without labels, clusters replace identities; a teacher or unlabelled images suffice as well.
     """
@@ -133,7 +133,7 @@ def check_run(config: TrainConfig, images: TrainingImages) -> None:
 
 
 def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | None:
-    """Return the state from which a run resumes, or None for a new run.
+    """Return the state that a run resumes from, or None for a new run.
 
     Raises UserError if the state was made with other images or another number of processes.
     """
@@ -197,7 +197,7 @@ def weight_averaging(options: FitOptions) -> Averaging | None:
 def losses_beside(
     options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: ExtraLoss
 ) -> list[ExtraLoss]:
-    """Return `others` and the losses of --adv and --teacher, to add to the criterion's."""
+    """Return `others` and the losses of --adv and --teacher, to add to the criterion's losses."""
     found = [*others]
     if options.adv:
         from person_reid.training.extra_losses import Adversarial
@@ -232,7 +232,7 @@ def added_losses(
 
 
 def describe_training(config: TrainConfig) -> str:
-    """Return the options as YAML and the size of the network.
+    """Return the options as YAML, and the size of the network.
 
     The network is built without allocating its weights.
     """

@@ -1,4 +1,4 @@
-"""The losses of a run by name: the classifier's, and those that the plan adds."""
+"""A run's losses by name: the classifier's, and those that the plan adds."""
 
 from collections.abc import Iterable
 
@@ -27,7 +27,7 @@ class PlannedLoss(nn.ModuleList):
     def forward(
         self, features: Tensor, logits: Tensor, feature_targets: Tensor, logit_targets: Tensor
     ) -> Tensor:
-        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C)."""
+        """Return the loss, a float32 scalar. features: (B, D) or (B, P, D). logits: (B[, H], C)."""
         weight = self.spec.weight / (len(features) if self.spec.per_image else 1)
         if self.on_logits:
             return weight * sum(self[0](head, logit_targets) for head in parts_of(logits))
@@ -86,7 +86,7 @@ class Criterion(nn.Module):
 
 
 def parts_of(outputs: Tensor) -> tuple[Tensor, ...]:
-    """Return the outputs (B, P, D) of a part network by part, or (B, D) as the only part."""
+    """Return a part network's outputs (B, P, D) by part, or outputs (B, D) as the only part."""
     return outputs.unbind(1) if outputs.ndim == 3 else (outputs,)
 
 

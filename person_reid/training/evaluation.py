@@ -16,7 +16,7 @@ from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatc
 
 
 class Evaluation:
-    """Measure Rank@1 and mAP of a network on a data set, as test.py does by default.
+    """Measure a network's Rank@1 and mAP on a data set, as test.py does by default.
 
     config: the configuration of the run. Raises UserError if the query or gallery is missing or
     cannot be ranked.
@@ -45,7 +45,7 @@ class Evaluation:
         return (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.total_epoch
 
     def __call__(self, network: Network, device: torch.device, world: World) -> dict[str, float]:
-        """Return {"rank1", "mAP"} in [0, 1], the same on every process of the world.
+        """Return {"rank1", "mAP": value in [0, 1]}, the same on every process in the world.
 
         Each process extracts and ranks a share. The network does not change, nor do the modes of
         its modules.

@@ -1,4 +1,4 @@
-"""The losses of a run besides its criterion: --adv, --DG and --teacher."""
+"""The losses of a run besides those of its criterion: --adv, --DG and --teacher."""
 
 import hashlib
 import logging
@@ -45,7 +45,7 @@ class Adversarial:
     def __call__(
         self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
-        """Return the loss, a scalar, which is 0 in the batches that are not attacked."""
+        """Return the loss, a scalar, which is 0 in batches that are not attacked."""
         if batch.step % self.every:
             return features.new_zeros(())
         _, attacked = step.network(opposite_direction_attack(step.network, batch.images))
@@ -144,7 +144,7 @@ class Generalisation:
 
 
 def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Return the symmetric Kullback-Leibler divergence of the softmax of class scores.
+    """Return the symmetric Kullback-Leibler divergence between softmaxes of class scores.
 
         (KL(p‖q) + KL(q‖p)) / 2 = Σ (p − q) · (log p − log q) / 2, p and q the two softmaxes
 
@@ -196,7 +196,7 @@ class Distillation:
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
-    """Return a teacher's features (N, E) of the images in splits.
+    """Return a teacher's features (N, E) for the images in splits.
 
     An earlier call may have computed them.
 

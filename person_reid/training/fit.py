@@ -146,7 +146,7 @@ def _images(
     sampler: MakeSampler | None,
     teacher: Embedder | None,
 ) -> Batches:
-    """Return the batches of a data set of any kind.
+    """Return the batches from any kind of data set.
 
     Raises UserError if the network cannot learn these identities, and for arguments that would be
     ignored.
@@ -200,7 +200,7 @@ def _check(network: Network, options: FitOptions) -> None:
 
 @contextmanager
 def as_it_was(network: Network) -> Iterator[None]:
-    """On exit, unfuse a network, and restore its mode and which of its weights are trainable."""
+    """On exit, unfuse a network, and restore its mode and the set of its trainable weights."""
     training = {module: module.training for module in network.modules()}
     learns = {weight: weight.requires_grad for weight in network.parameters()}
     try:

@@ -1,4 +1,4 @@
-"""Build the optimiser of a run, with its parameter groups, and its schedule."""
+"""Build a run's optimiser, with parameter groups, and its learning-rate schedule."""
 
 import math
 from bisect import bisect_right
@@ -80,7 +80,7 @@ def build_optimizer(
 def _decayed(
     network: Any, backbone: list[nn.Parameter], rate: float, decay: float
 ) -> dict[float, list[nn.Parameter]]:
-    """Return {learning rate: weights} of a backbone: rate · decay^(n − i) for layer i of n.
+    """Return {learning rate: weights} of a backbone; layer i of n has rate · decay^(n − i).
 
     Clark, Luong, Le, Manning, ELECTRA, ICLR 2020, with the layers that timm's networks define: the
     embedding, each block, and the layers after the blocks.
@@ -101,7 +101,7 @@ def _decayed(
 
 
 class Update(NamedTuple):
-    """An update of the weights, as a schedule receives it.
+    """The position of an update, passed to a schedule.
 
     step: its number in the run, from 0. steps_per_epoch: the number of updates in an epoch.
     floor: the factor at which the learning rate of its group is --lr / 100.
@@ -146,7 +146,7 @@ def _of_group(
 
 
 def warmed(decay: Schedule) -> Schedule:
-    """Return the decay, multiplied by a linear warm-up from WARM_FROM to 1."""
+    """Return `decay` multiplied by a linear warm-up from WARM_FROM to 1."""
 
     def factor(update: Update, options: OptimizerOptions) -> float:
         steps = options.warm_epoch * update.steps_per_epoch
@@ -157,12 +157,12 @@ def warmed(decay: Schedule) -> Schedule:
 
 
 def step_decay(update: Update, options: OptimizerOptions) -> float:
-    """Return 1 and, after two thirds of the epochs, 0.1."""
+    """Return 1, or 0.1 after two thirds of the epochs."""
     return DROP ** (update.epoch // max(1, options.total_epoch * 2 // 3))
 
 
 def multistep(update: Update, options: OptimizerOptions) -> float:
-    """Return 1, multiplied by 0.1 at each milestone."""
+    """Return 1, multiplied by 0.1 for each milestone reached."""
     return DROP ** bisect_right(listed_numbers(options.milestones, int), update.epoch)
 
 
@@ -176,7 +176,7 @@ def cosine(update: Update, options: OptimizerOptions) -> float:
 
 
 def warmup_cosine(update: Update, options: OptimizerOptions) -> float:
-    """Return `cosine` per step, not per epoch, with t and T counted from the end of the warm-up.
+    """Return `cosine` by step, not by epoch, with t and T counted from the end of the warm-up.
 
     WarmupCosineAnnealingLR in many re-identification toolboxes takes one step per epoch, begins its
     warm-up at a third, and ends at eta_min, by default 0.
@@ -191,7 +191,7 @@ def _half_cosine(position: int, length: int, floor: float) -> float:
 
 
 def one_cycle(update: Update, options: OptimizerOptions) -> float:
-    """Return, per step, half a cosine up from 1/25 to 1 in the warm-up, and half down to almost 0.
+    """Return, by step, half a cosine up from 1/25 to 1 in the warm-up, then half down to almost 0.
 
     The warm-up is by default 30 % of the steps. It is PyTorch's OneCycleLR (Smith and Topin,
     Super-Convergence, 2018), with constant momentum.

@@ -1,4 +1,4 @@
-"""One update of the weights for a batch, and everything that changes with it."""
+"""Update the weights for a batch, and everything that changes with them."""
 
 import logging
 import math
@@ -142,7 +142,7 @@ class Averaging(NamedTuple):
 
 
 class ExtraLoss(Protocol):
-    """Losses in addition to the criterion's."""
+    """Losses in addition to those of the criterion."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -156,7 +156,7 @@ class ExtraLoss(Protocol):
 
 
 class Objective(nn.Module):
-    """Network and criterion in one module.
+    """The network and its criterion in one module.
 
     It is recorded, compiled, or synchronised between processes by DDP.
 
@@ -184,7 +184,7 @@ class Objective(nn.Module):
 def prepare_modules(
     network: Network, criterion: Criterion, options: OptimizerOptions, device: torch.device
 ) -> None:
-    """Move network and criterion to a device, freeze layers, and fuse others where that is faster.
+    """Move network and criterion to a device, freeze layers, and fuse layers where it is faster.
 
     --freeze_layers names the layers to freeze. In float32 on a CPU, fused layers are faster than
     compiled ones, and replace --compile's default mode.
@@ -205,7 +205,7 @@ def prepare_modules(
 
 
 class TrainingStep:
-    """Call it with a batch to update the weights: forward, loss, backward, update.
+    """A step that, called with a batch, updates the weights: forward, loss, backward, update.
 
     network, criterion: from prepare_modules, which moves them to the device of the images.
     options: the optimiser, its learning rates and the precision. images: the training images.
@@ -272,7 +272,7 @@ class TrainingStep:
         return Outcome(losses.detach(), wrong, len(batch.targets), updates)
 
     def _group(self, step: int) -> tuple[bool, int]:
-        """Return whether a step updates the weights, and from how many batches."""
+        """Return whether a step updates the weights, and over how many batches."""
         size, steps = self.options.accumulate, len(self.images)
         last = (step + 1) % size == 0 or step + 1 == steps
         return last, min(size, steps - (step - step % size))
@@ -345,7 +345,7 @@ class TrainingStep:
         return float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state from which `load_state_dict` continues after the last update.
+        """Return the state that `load_state_dict` continues from after the last update.
 
         The run then continues as if it had never been interrupted.
         """

@@ -1,4 +1,4 @@
-"""The training images: listed, decoded once, and drawn and augmented batch by batch."""
+"""The training images: listed, decoded once, then drawn and augmented batch by batch."""
 
 import copy
 import logging
@@ -56,7 +56,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The training batches, as a training step uses them.
+    """The training batches for a training step.
 
     All randomness of a step depends only on (seed, epoch, step, rank).
     """
@@ -95,7 +95,7 @@ class Batches:
 
 
 class LoadedBatches(Batches):
-    """The unchanged batches of a DataLoader of (images, identities, …).
+    """The unchanged batches from a DataLoader of (images, identities, …).
 
     images: float (B, 3, H, W), normalised as the network expects. identities: (B,), the classes,
     from 0. The loader uses its own generator or torch's. A batch of one image is skipped, because
@@ -154,7 +154,7 @@ class LoadedBatches(Batches):
         return next(iter(self.loader))[0].float()
 
     def _check(self, images: Any, targets: Tensor) -> None:
-        """Raise UserError for a batch from which no network could learn."""
+        """Raise UserError for a batch that no network could learn from."""
         shape = tuple(getattr(images, "shape", ()))
         if len(shape) != 4 or shape[1] != 3 or not images.is_floating_point():
             raise UserError(
@@ -201,7 +201,7 @@ class TrainingImages(Batches):
     bank: Tensor | None = None
 
     def _sampler(self, make: MakeSampler | None) -> BatchSampler:
-        """Return the sampler of each step's images."""
+        """Return the sampler that chooses each step's images."""
         if not make and self.options.sampler == "shuffle":
             self._warn_of_few_pairs()
         make = make or SAMPLERS.named(self.options.sampler)
@@ -285,7 +285,7 @@ class TrainingImages(Batches):
         return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
 
     def _trains_on(self, split: Split) -> bool:
-        """Return whether the training images contain all images in a split of the first data set.
+        """Return whether the training images include all images in a split of the first data set.
 
         `train_all` has them under the same names, as links or copies.
         """

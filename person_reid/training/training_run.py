@@ -1,4 +1,4 @@
-"""A training run: its progress, its metrics and files, and how it ends early."""
+"""A training run: its progress, metrics and files, and how it ends early."""
 
 import logging
 import math
@@ -147,7 +147,7 @@ def check_resumed(
 
 @contextmanager
 def state_that_fits(folder: RunFolder) -> Iterator[None]:
-    """Raise UserError if the state loaded in the with block does not fit.
+    """Raise UserError if the state that a with block loads does not fit.
 
     It may be incomplete, or belong to another network.
     """
@@ -226,7 +226,7 @@ class Journal:
             raise Stopped
 
     def finish(self, figures: dict[str, float]) -> None:
-        """End an epoch. figures: metrics besides losses and error, such as those of validate().
+        """End an epoch. figures: metrics besides losses and error, such as those from validate().
 
         Raises NotFinite if the network has diverged.
         """
@@ -275,7 +275,7 @@ class Journal:
         }
 
     def _read(self, together: bool = False) -> tuple[dict[str, float], float, float]:
-        """Return {name: mean loss}, error and images so far, in this process or in all processes.
+        """Return {name: mean loss}, and the error and images so far, in this or all processes.
 
         Raises NotFinite if a loss is not finite.
         """
@@ -396,7 +396,7 @@ class Run(Journal):
         self.write_metrics(self.history[-1])
 
     def _draw(self) -> None:
-        """Draw the curves."""
+        """Draw the training curves."""
         with drawing(self.folder.curves):
             # matplotlib loads slowly, and only the first process draws.
             from person_reid.show.charts import draw_curves
@@ -434,7 +434,7 @@ class Run(Journal):
             )
 
     def save_stopped(self) -> None:
-        """Save the state on SIGTERM, which a cluster sends before it takes the machine away."""
+        """Save the state after SIGTERM, which a cluster sends before it reclaims the machine."""
         if self.world.is_main:
             self.folder.save_state(self.state_dict())
             log.info(

@@ -30,7 +30,7 @@ Writer = tuple[AbstractContextManager[Any], Write]
 
 
 def recorded_options(config: TrainConfig) -> dict[str, Any]:
-    """Return the options of a run, completed by its network and its learning rate."""
+    """Return a run's options, completed with its network's options and its learning rates."""
     backbone_lr, _, prototype_lr = config.learning_rates
     decided = {**own_settings(config), "backbone_lr": backbone_lr, "prototype_lr": prototype_lr}
     return asdict(config) | decided
@@ -50,7 +50,7 @@ def to_tensorboard(config: TrainConfig, folder: Path) -> Writer:
 
 
 def to_wandb(config: TrainConfig, folder: Path) -> Writer:
-    """Log to a run of Weights & Biases, with the recorded options as its configuration."""
+    """Log to a Weights & Biases run, with the recorded options as its configuration."""
     import wandb
 
     run = wandb.init(name=config.name, config=recorded_options(config), dir=folder)
@@ -95,7 +95,7 @@ def check_writers(config: TrainConfig) -> None:
 def open_writers(
     config: TrainConfig, folder: Path, history: Iterable[dict[str, float]] = ()
 ) -> Iterator[Write]:
-    """Yield write(record), which passes the metrics of an epoch to every writer of the run.
+    """Yield write(record), which passes the metrics of an epoch to each of the run's writers.
 
     record: {name: number}.
 
@@ -137,7 +137,7 @@ def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *er
 
 @contextmanager
 def going_on(name: str, failed: set[str]) -> Iterator[None]:
-    """Keep a run alive if a writer fails, for example on a full disk.
+    """Keep a run going if a writer fails, for example on a full disk.
 
     It warns the first time.
 
@@ -184,6 +184,6 @@ def log_line(record: dict[str, float], total: int) -> str:
 
 
 def summands(losses: Mapping[str, float]) -> str:
-    """Return the summands of a loss, after a space, or an empty string if there is only one."""
+    """Return a space and a loss's summands, or an empty string if there is only one."""
     listed = ", ".join(f"{name} {loss:.3g}" for name, loss in losses.items())
     return f" ({listed})" if len(losses) > 1 else ""

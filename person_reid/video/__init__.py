@@ -1,1 +1,1 @@
-"""From frames to people: detectors, a tracker, track files and live cameras."""
+"""Find people in frames: detectors, a tracker, track files and live cameras."""

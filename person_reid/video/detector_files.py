@@ -1,4 +1,4 @@
-"""Run detectors that other programs exported, in ONNX or OpenVINO format.
+"""Run detectors exported by other programs, in ONNX or OpenVINO format.
 
 detector = DetectorFile(Path("yolox_nano.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)
@@ -82,7 +82,7 @@ class DetectorFile:
         log.info("%s: a detector of the form %s; class %d is a person.", path, name, self.person)
 
     def _form_of(self, outputs: dict[str, Values], size: Size) -> str:
-        """Return the name of the format that the outputs for a grey picture have."""
+        """Return the name of the format of the outputs for a grey picture."""
         fitting = [
             name
             for name, form in FORMATS_OF_DETECTORS.items()
@@ -98,7 +98,7 @@ class DetectorFile:
         return fitting[0]
 
     def _strange(self, outputs: dict[str, Values], size: Size, said: str) -> UserError:
-        """Return an error that describes outputs in an unexpected format."""
+        """Return the error to raise for outputs in an unexpected format."""
         shown = ", ".join(
             f"{name} {list(each.shape)} with values from {each.min():.3g} to {each.max():.3g}"
             for name, each in outputs.items()
@@ -112,7 +112,7 @@ class DetectorFile:
         )
 
     def _takes_bytes(self) -> bool:
-        """Return whether the input consists of integers, which the detector scales itself."""
+        """Return whether the input is integers, which the detector scales itself."""
         return bool(np.issubdtype(self.opened.dtype, np.integer))
 
     def __call__(self, frame: Frame, /) -> tuple[Values, Values]:
@@ -129,7 +129,7 @@ class DetectorFile:
         return boxes, scores
 
     def _order(self) -> bool:
-        """Return whether the last input dimension is colour. Raises UserError for other inputs."""
+        """Return whether the last input dimension is colour. Raises UserError for other layouts."""
         sides = self.opened.sides
         if len(sides) == 4 and sides[0] in (1, None) and 3 in (sides[1], sides[3]):
             return sides[3] == 3
@@ -137,7 +137,7 @@ class DetectorFile:
         raise UserError(f"{self.path}: its input is ({shown}); expected one picture in colour.")
 
     def _size(self, free: Size) -> Size:
-        """Return the size of the input. free: the size to use where the file leaves it open."""
+        """Return the input size. free: the size to use where the file leaves it open."""
         height, width = self.opened.sides[1:3] if self.colours_last else self.opened.sides[2:4]
         return width or free[0], height or free[1]
 
@@ -160,7 +160,7 @@ class DetectorFile:
         return picture, np.full(2, scale), np.array([left, top])
 
     def _prepared(self, picture: Values) -> Values:
-        """Return a picture with the values that the format expects."""
+        """Return a picture with its values converted to those that the format expects."""
         values = picture[..., ::-1] if self.form.bgr else picture
         if self.form.scale == 1 or self._takes_bytes():
             return values
@@ -168,14 +168,14 @@ class DetectorFile:
         return (scaled - MEAN_COLOUR) / COLOUR_DEVIATION if self.form.normalize else scaled
 
     def _run(self, values: Values) -> dict[str, Values]:
-        """Return the outputs for the values (h, w, 3) of a picture."""
+        """Return the outputs for a picture's values (h, w, 3)."""
         ordered = values if self.colours_last else values.transpose(2, 0, 1)
         with self._named_errors("fails on a picture"):
             return self.opened.run(np.ascontiguousarray(ordered[None], self.opened.dtype))
 
     @contextmanager
     def _named_errors(self, said: str) -> Iterator[None]:
-        """Raise UserError in place of a library's own error."""
+        """Replace a library's own errors in a block with UserError."""
         try:
             yield
         except UserError:
@@ -190,7 +190,7 @@ def _resized(frame: Frame, size: Size) -> Values:
 
 
 def thinned(boxes: Values, scores: Values, overlap: float) -> Values:
-    """Return the indices of the boxes (N, 4) to keep: one per person, the strongest first.
+    """Return the indices of the boxes (N, 4) to keep: one per person, highest score first.
 
     Two boxes show one person if their IoU is above `overlap`, or if the smaller box is inside the
     other, as a box around half a body is.
@@ -252,7 +252,7 @@ def _open_in_openvino(path: Path) -> OpenedDetector:
 
 
 def _one_input(path: Path, inputs: Mapping[str, Any]) -> Any:
-    """Return the only input of a detector. Raises UserError if it has several."""
+    """Return the only input of a detector. Raises UserError if there are several."""
     if len(inputs) > 1:
         raise UserError(
             f"{path}: takes {', '.join(inputs)}; expected a picture alone. Export the detector "

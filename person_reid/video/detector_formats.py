@@ -1,4 +1,4 @@
-"""Recognise a detector's exporter by its outputs for a grey picture, and read the outputs.
+"""Recognise a detector's exporter by the outputs for a grey picture, and read outputs.
 
 Most formats are tables of boxes with scores. The shapes show how a table can be read, and the
 values show which of these readings is right.
@@ -24,7 +24,7 @@ Size = tuple[int, int]  # (width, height) of the picture
 
 
 class Detections(NamedTuple):
-    """The boxes (N, 4) in fractions of a picture, with their scores (N,) and classes (N,)."""
+    """The boxes (N, 4), in fractions of a picture, with their scores (N,) and classes (N,)."""
 
     boxes: Values
     scores: Values
@@ -33,7 +33,7 @@ class Detections(NamedTuple):
 
 @dataclass(frozen=True)
 class DetectorFormat:
-    """The input and the output of a program's detectors.
+    """The input and output format of a program's detectors.
 
     fits: returns whether outputs for a picture of a given size can be read in this format. read:
     reads them. shows: returns whether outputs that fit also have the values of this format. person:
@@ -78,7 +78,7 @@ class Table(NamedTuple):
     rest: Values
 
     def boxes_are(self, size: Size) -> str:
-        """Return what the four numbers of a box mean. size: of the grey picture they belong to."""
+        """Return what a box's four numbers mean. size: the size of the grey picture."""
         if self.laid == "cells" and not _beyond_cells(self.boxes, size):
             return "offsets in cells"
         corners = (self.boxes[:, 2:] >= self.boxes[:, :2]).all()  # never true for middles and sides
@@ -87,7 +87,7 @@ class Table(NamedTuple):
         return f"{'corners' if corners else 'middles'} in {'pixels' if pixels else 'fractions'}"
 
     def rest_is(self, size: Size) -> str:
-        """Return what the numbers after a box mean. size: of the grey picture they belong to."""
+        """Return what the numbers after a box mean. size: the size of the grey picture."""
         first, others = self.rest[:, 0], self.rest[:, 1:]
         if self.rest.shape[1] == 2 and _are_shares(first) and not (others % 1).any():
             return "score, class"
@@ -97,7 +97,7 @@ class Table(NamedTuple):
         return "score, points" if points else "logits"
 
     def in_words(self, size: Size) -> str:
-        """Describe the layout and the values in a message."""
+        """Describe the layout and the values for a message."""
         return f"{self.laid}: {self.boxes_are(size)}; {self.rest_is(size)}"
 
 
@@ -106,12 +106,12 @@ def _are_shares(values: Values) -> bool:
 
 
 def _beyond_cells(values: Values, size: Size) -> bool:
-    """Return whether values must be pixels: an offset never spans so many cells."""
+    """Return whether values must be pixels, because no offset spans so many cells."""
     return bool(np.abs(values).max() > max(size) / STRIDES[0])
 
 
 def table_of(outputs: Outputs, size: Size) -> Table | None:
-    """Return the table in outputs, or None if they contain no table."""
+    """Return the table in a detector's outputs, or None if they contain none."""
     if len(outputs) == 2:
         return _table_of_two(outputs)
     values = next(iter(outputs.values()))
@@ -136,7 +136,7 @@ def _table_of_two(outputs: Outputs) -> Table | None:
 
 
 def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> Detections:
-    """Read a table, given the kinds of its values."""
+    """Read the detections in a table, given the kinds of its values."""
     table = table_of(outputs, size)
     assert table, "the form was checked"
     _, boxes, rest = table
@@ -160,7 +160,7 @@ def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> D
 
 
 def _corners(middles: Values, sides: Values) -> Values:
-    """Return left, top, right, bottom (N, 4) of boxes from their middles and sides (N, 2)."""
+    """Return boxes (N, 4) as left, top, right, bottom, from their middles and sides (N, 2)."""
     return np.hstack([middles - sides / 2, middles + sides / 2])
 
 
@@ -171,7 +171,7 @@ def _table(
     only: Callable[[Table, Outputs, Size], bool] = lambda table, outputs, size: True,
     **how: Any,
 ) -> DetectorFormat:
-    """Return the format of a table.
+    """Return the format of detectors whose output is a table.
 
     laid, boxes_are, rest_is: see Table; the values of "object, scores" and "scores" look alike.
     only: a further test, which excludes formats with similar values. how: further arguments of

@@ -111,7 +111,7 @@ class TorchvisionDetector:
 
 
 def _downloaded(name: str, weights: Any) -> Any:
-    """Return the tensors of a weights file, from torch.hub's folder or the internet."""
+    """Return the tensors in a weights file, from torch.hub's folder or the internet."""
     import torch
 
     file = Path(urlparse(weights.url).path).name
@@ -212,7 +212,7 @@ class CheckedDetector:
         self.found = self.covering = self.unusable = self.surplus = 0
 
     def __call__(self, frame: Frame, /) -> tuple[FoundBoxes, BoxScores]:
-        """Return the boxes (N, 4) and scores (N,) of a frame, the highest score first.
+        """Return the boxes (N, 4) and scores (N,) in a frame, highest score first.
 
         Boxes are clipped to the frame. Raises UserError if the detector returns anything but boxes
         and scores.
@@ -222,7 +222,7 @@ class CheckedDetector:
         return self._checked(frame)
 
     def _checked(self, frame: Frame) -> tuple[FoundBoxes, BoxScores]:
-        """Return the boxes that a tracker can use."""
+        """Return the boxes that a tracker can use, and their scores."""
         if frame.ndim != 3 or frame.dtype != np.uint8:
             raise UserError(
                 f"{self.name}: detectors read frames of 8 bits in colour, and these have more "
@@ -245,7 +245,7 @@ class CheckedDetector:
         return boxes[places[:MOST_BOXES]], scores[places[:MOST_BOXES]]
 
     def _given(self, frame: Frame) -> tuple[FoundBoxes, BoxScores]:
-        """Return the detector's output as arrays of the right shapes."""
+        """Return the detector's output as arrays with the right shapes."""
         found: Any = self.detector(frame)
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise UserError(

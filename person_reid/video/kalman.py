@@ -1,4 +1,4 @@
-"""Predict tracked boxes: a Kalman filter with constant velocity for each of a box's numbers.
+"""Predict tracked boxes with a constant-velocity Kalman filter for each of a box's numbers.
 
     motion = Motion.of(boxes).after(1.0)          # a frame later
     motion.boxes()                                # (T, 4), the predictions
@@ -78,7 +78,7 @@ class Motion:
         )
 
     def seen(self, rows: Integers, boxes: Array) -> Motion:
-        """Return the state after correcting each track in `rows` (R,) by its box, (R, 4)."""
+        """Return the state after correcting each track in `rows` (R,) with its box, (R, 4)."""
         place, speed, place_variance, speed_variance, covariance = (
             each.copy() for each in self._arrays()
         )
@@ -95,7 +95,7 @@ class Motion:
         return Motion(place, speed, place_variance, speed_variance, covariance)
 
     def boxes(self) -> Array:
-        """Return the left, top, right and bottom of each track, (T, 4)."""
+        """Return the left, top, right and bottom of each track's box, (T, 4)."""
         centre = self.place[:, :2]
         height = self.place[:, HEIGHT_PLACE]
         half = np.stack([self.place[:, ASPECT_PLACE] * height, height], axis=1) / 2
@@ -130,7 +130,7 @@ def measured(boxes: Array) -> Array:
 
 
 def _noise(heights: Array) -> tuple[Array, Array]:
-    """Return the variances q and u of position and velocity per frame, (T, 4) each."""
+    """Return the variances q and u of position and velocity per frame, each (T, 4)."""
     q, u = (
         (share * np.abs(heights[:, None])) ** 2 * np.ones(4)
         for share in (PLACE_DEVIATION, SPEED_DEVIATION)

@@ -1,4 +1,4 @@
-"""Identify people live, while cameras see them.
+"""Identify people live, while they are in front of cameras.
 
     live = LivePeople(detector, embedder)                # frame → boxes, scores; images → features
     for frame, seconds in frames:                        # uint8 (H, W, 3), and a time in seconds
@@ -41,7 +41,7 @@ RELINK_SHARE = 0.05  # share of new tracks above which all tracks are linked ear
 
 @dataclass(frozen=True)
 class Identified:
-    """The person to whom a track now belongs.
+    """The person that a track is now assigned to.
 
     camera, track: the camera, and the track's number there. person: a number, from 1. time: when
     the track began. corrected_from: the person reported before, or None.
@@ -174,7 +174,7 @@ class LivePeople:
         return found
 
     def people(self) -> list[OnlinePerson]:
-        """Return the people seen, the most recent first."""
+        """Return the people seen, most recent first."""
         return self.links.people()
 
     def _watch(self, place: _Camera, frame: Frame, boxes: FoundBoxes, tracks: Integers) -> None:
@@ -249,7 +249,7 @@ class LivePeople:
         )
 
     def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Identified]:
-        """Report corrections, and the people on tracks that end or have enough images."""
+        """Report corrections, and the people on tracks that have ended or have enough images."""
         asked = []
         for number, each in place.running.items():
             if each.images:
@@ -264,7 +264,7 @@ class LivePeople:
         return [self._say(key, 0, self.links.person(key)) for key in asked]
 
     def _linked_again(self, now: float, asked: Sequence[tuple[str, int]] = ()) -> list[Identified]:
-        """Link all tracks again, and report changed and requested people."""
+        """Link all tracks again, and report the people that changed or were requested."""
         if not self._new:
             return []
         self._linked, self._new = now, 0

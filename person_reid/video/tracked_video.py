@@ -1,4 +1,4 @@
-"""Detect and track the people in a video once; a record beside the track file names its inputs.
+"""Detect and track the people in a video once, recording the inputs beside the track file.
 
 frames = open_frames(Path("hall.mp4"))
 made_of = {"video": content_hash(frames.path), "detector": "ssdlite"}
@@ -66,7 +66,7 @@ class TrackedVideo:
     whole: bool = False
 
     def remark(self, place: Path) -> None:
-        """Log the faults found in the video at `place`."""
+        """Log the faults that were found in the video at `place`."""
         remark_on_broken(place, self.broken)
         if self.left_out:
             log.warning("%s: %s.", place, self.left_out)
@@ -149,7 +149,7 @@ def _known(path: Path, made_of: Mapping[str, Any]) -> TrackedVideo | None:
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """Return the record of a track file from its JSON file. Raises UserError if it is damaged."""
+    """Return a track file's record from its JSON file. Raises UserError if it is damaged."""
     try:
         record: dict[str, Any] = parse_json(text_of(file, SETTINGS_BYTES, "the notes of tracks"))
         TrackedVideo(**record["found"])
@@ -169,7 +169,7 @@ def _track(
     embed: EmbedCrops | None,
     among: tuple[int, int] | None,
 ) -> TrackedVideo:
-    """Write the tracks of a video."""
+    """Detect and track the people in a video, and write their tracks."""
     assert frames.fps, "the frame rate is unknown"
     broken: list[int] = []
     identities: dict[int, int] = {}  # {number of a confirmed track: its identity}
@@ -223,7 +223,7 @@ def _write(
     boxes: FoundBoxes,
     scores: BoxScores,
 ) -> int:
-    """Write those boxes of a frame that belong to confirmed tracks, and return their number."""
+    """Write the boxes in a frame that belong to confirmed tracks, and return how many."""
     lines = [
         line_of_track(frame, identities[track], box, score)
         for track, box, score in zip(tracks.tolist(), boxes, scores, strict=True)
@@ -236,7 +236,7 @@ def _write(
 def features_of_boxes(
     embed: EmbedCrops, frame: Frame, boxes: FoundBoxes, scores: BoxScores, tracker: Tracker
 ) -> Features | None:
-    """Return the features (N, D) of boxes, zeros for low scores, or None if all scores are low."""
+    """Return features (N, D) of boxes, with zeros for low scores, or None if all are low."""
     some = np.flatnonzero(scores >= min(tracker.options.track_score, tracker.options.new_score))
     if not len(some):
         return None

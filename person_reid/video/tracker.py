@@ -1,4 +1,4 @@
-"""Link the boxes of a detector into tracks, frame by frame: ByteTrack.
+"""Link a detector's boxes into tracks, frame by frame: ByteTrack.
 
     tracker = Tracker()
     for frame in frames:
@@ -75,7 +75,7 @@ class Tracks:
         )
 
     def after(self, seconds: float) -> "Tracks":
-        """Return the tracks `seconds` later, before any new box."""
+        """Return the tracks `seconds` later, before any new box is added."""
         motion = self.motion.after(seconds * USUAL_RATE)
         return replace(self, motion=motion, missed=self.missed + seconds)
 
@@ -132,7 +132,7 @@ class Tracker:
         seconds: float = 1 / USUAL_RATE,
         features: npt.ArrayLike | None = None,
     ) -> Integers:
-        """Return the identities (N,) of the boxes in the next frame, -1 for boxes without a track.
+        """Return the identities (N,) of the boxes in the next frame, or -1 for untracked boxes.
 
         boxes: (N, 4), left, top, right and bottom in pixels. scores: (N,), from 0 to 1.
         seconds: the time since the frame of the last call. features: (N, D), of the appearance,
@@ -178,7 +178,7 @@ class Tracker:
         return self._confirmed(rows, seconds)
 
     def _note(self, cosines: Array, rows: Integers, looks: Array, known: Array) -> None:
-        """Add cosines of strangers, and of tracks and their next boxes, to the scale's sums."""
+        """Add the cosines of strangers, and of tracks and their next boxes, to the scale's sums."""
         shown = looks.any(axis=1)
         strangers = (looks[shown] @ looks[shown].T)[np.triu_indices(shown.sum(), 1)]
         ones = np.flatnonzero(shown & (rows >= 0) & np.append(known, False)[rows])
@@ -195,7 +195,7 @@ class Tracker:
         return {*self._tracks.numbers[self._tracks.identities < 0].tolist()}
 
     def _confirmed(self, rows: Integers, seconds: float) -> Integers:
-        """Give identities to tracks with enough boxes, and forget tracks that have ended.
+        """Assign identities to tracks with enough boxes, and forget tracks that have ended.
 
         rows: (N,), the track of each box, or -1. seconds: the time between two frames. Returns the
         identities (N,) of the boxes.
@@ -220,7 +220,7 @@ def overlaps(boxes: Array, others: Array) -> Array:
 
 
 def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Array) -> None:
-    """Assign boxes to the most similar tracks, in `rows`, in place.
+    """Assign boxes to the most similar tracks, changing `rows` in place.
 
     similar: (T, N). least: pairs below it are never linked. tracks, boxes: (T,) and (N,) booleans
     that select the tracks and boxes to link.
@@ -234,7 +234,7 @@ def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Ar
 
 
 def _features_of(boxes: Array, features: npt.ArrayLike | None, known: Array) -> Array:
-    """Return the features (N, D) of boxes (N, 4) with norm 1, zeros for None.
+    """Return the features (N, D) of boxes (N, 4) with norm 1, or zeros for None.
 
     Raises UserError for another number of them, NaN or infinity.
     """
@@ -248,7 +248,7 @@ def _features_of(boxes: Array, features: npt.ArrayLike | None, known: Array) -> 
 
 
 def _checked(boxes: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return boxes (N, 4) and scores (N,) as float64. Raises UserError for anything else."""
+    """Return boxes (N, 4) and scores (N,) as float64. Raises UserError if they do not fit."""
     sides = as_array(boxes, "boxes").astype(np.float64)
     likely = in_a_row(as_array(scores, "scores").astype(np.float64), "scores")
     sides = sides.reshape(-1, 4) if not sides.size else sides
