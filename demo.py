@@ -44,11 +44,11 @@ class WhichQueries(Options, title="which queries"):
 
     @property
     def indices(self) -> list[int] | None:
-        """The numbers that query_index lists."""
+        """The query numbers listed in query_index."""
         return None if self.query_index is None else numbers_in(self.query_index)
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         if self.query_index is not None and self.not_default(("best", "worst", "camera")):
             return "query_index already names the queries: drop best, worst and camera."
         return ""

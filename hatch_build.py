@@ -14,7 +14,7 @@ class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
     """Make the README's addresses absolute, once [project.urls] names a Repository."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Put the README into the package's metadata."""
+        """Put the README in the package's metadata."""
         text = Path(self.root, "README.md").read_text(encoding="utf-8")
         repository = metadata.get("urls", {}).get("Repository")
         if repository:
@@ -23,7 +23,7 @@ class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
 
 
 class Scripts(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]
-    """Put the scripts into a wheel; an editable installation uses those in the checkout."""
+    """Put the scripts in a wheel; an editable installation uses those in the checkout."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Tell hatchling which files to include; version: "standard" or "editable"."""
@@ -32,6 +32,6 @@ class Scripts(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore
 
 
 def absolute(found: re.Match[str], repository: str) -> str:
-    """Return an absolute link's beginning, up to the path of its file."""
+    """Return the beginning of an absolute link, up to the path of its file."""
     picture, text = found.groups()
     return f"{picture}[{text}]({repository.rstrip('/')}/{'raw' if picture else 'blob'}/main/"

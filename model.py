@@ -94,7 +94,7 @@ def weights_init_classifier(module: nn.Module) -> None:
 
 
 def activate_drop(module: nn.Module) -> None:
-    """Switch a layer's dropout and stochastic depth on; for `network.apply(activate_drop)`."""
+    """Enable a layer's dropout and stochastic depth, for `network.apply(activate_drop)`."""
     if isinstance(module, nn.modules.dropout._DropoutNd | DropPath):
         module.train()
 
@@ -291,7 +291,7 @@ class ft_net_NAS(PublishedNetwork):
 
 
 class PCB(PCBNetwork):
-    """ResNet-50 with six stripes; returns a list of their logits (B, class_num), top to bottom."""
+    """ResNet-50 with six stripes; returns their logits (B, class_num), from top to bottom."""
 
     def __init__(self, class_num: int, **weights: Any) -> None:
         module, architecture = _build("resnet50", stride=1, size=(384, 192), **weights)

@@ -97,7 +97,7 @@ def draw(config: PrepareConfig) -> str:
 
 
 def draw_videos(config: PrepareConfig) -> None:
-    """Draw people who walk through the views of cameras."""
+    """Draw people who walk through cameras' views."""
     folder, given = config.data_dir or "data/walks", config.drawing
     if "train_identities" in given:
         given["identities"] = given.pop("train_identities")
@@ -111,7 +111,7 @@ def draw_videos(config: PrepareConfig) -> None:
 
 
 def say(*lines: str) -> None:
-    """Print lines, replacing the characters in file names that a terminal cannot show."""
+    """Print lines, replacing characters that a terminal cannot show."""
     print(printable("\n".join(lines)))
 
 

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def test(config: TestConfig) -> None:
-    """Test the network that the options name on the images of test_dir."""
+    """Test the network that the options name on the images in test_dir."""
     multi = reid.multi_query_file(config.result) if config.multi else None
     check_outputs(config, result=[config.result, multi], json=[config.json])
     names, problem = ["query", "gallery"], None
@@ -83,7 +83,7 @@ def test(config: TestConfig) -> None:
 def bank_of(
     gallery: reid.Split, config: TestConfig, world: "reid.World", size: tuple[int, int]
 ) -> "torch.Tensor":
-    """Return the images of the gallery, from which batch-norm statistics are taken."""
+    """Return the gallery's images, which batch-norm statistics are taken from."""
     with world.main_process_first():
         cache = Path(config.test_dir) / ".cache"
         return reid.load_bank(gallery.paths, *size, cache, "gallery")
@@ -97,7 +97,7 @@ def extract(
     config: TestConfig,
     world: "reid.World",
 ) -> reid.FeatureSet:
-    """Return the features of a split, or of its tracklets. The processes share the images."""
+    """Return the features of a split or of its tracklets; the processes share the images."""
     started = time.perf_counter()
     # Only networks with side information ask for the cameras.
     cameras = world.shard(split.cameras) if embedder.sides else None

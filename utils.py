@@ -1,4 +1,4 @@
-"""The functions of the published utils.py, and names that this module had in earlier versions."""
+"""Functions from the published utils.py, and names from earlier versions of this module."""
 
 import torch
 from torch import nn
@@ -34,7 +34,7 @@ class CrossEntropyLabelSmooth(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of scores (N, K) with labels (N,)."""
+        """Return the mean loss for scores (N, K) and labels (N,)."""
         return functional.cross_entropy(inputs, targets, label_smoothing=self.epsilon)
 
 

@@ -15,7 +15,7 @@ _attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
-    """Return the object with this name; the error for an unknown name suggests the closest one."""
+    """Return the object called `name`; the error for an unknown name suggests the closest one."""
     try:
         return _attribute(name)
     except AttributeError:

@@ -35,7 +35,7 @@ OTHER_KINDS = {
 
 
 def any_array(values: Any, name: str) -> Array:
-    """Return the values as an array, which may hold strings or objects.
+    """Return values as an array, which may hold strings or objects.
 
     Raises a UserError that begins with `name` for values that do not form an array: rows of
     different lengths, masked entries, and tensors that are not dense.
@@ -75,7 +75,7 @@ def as_array(values: Any, name: str) -> Array:
 
 
 def as_float32(values: Any, name: str) -> npt.NDArray[np.float32]:
-    """Return features of any shape as row-major float32; those in a .mat file are column-major.
+    """Return features of any shape as row-major float32; arrays from .mat files are not.
 
     The memory order decides how sums are rounded. Raises UserError as as_array does.
     """
@@ -146,7 +146,7 @@ def check_lengths(**arrays: Sized) -> None:
 
 
 def whole_number(value: Any, name: str, least: int = 0) -> int:
-    """Return a value as a whole number, after checking that it is at least `least`.
+    """Return a value as a whole number after checking that it is at least `least`.
 
     Raises a UserError that begins with `name` for anything else, including 1.5, "1" and True.
     """
@@ -157,7 +157,7 @@ def whole_number(value: Any, name: str, least: int = 0) -> int:
 
 
 def real_number(value: Any, name: str) -> float:
-    """Return a finite number.
+    """Return a value as a float after checking that it is a finite number.
 
     Raises a UserError that begins with `name` for anything else, including NaN, "1" and True.
     """

@@ -58,7 +58,7 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: `taskset` or a container may withhold some.
+    """Return the number of cores that this process may use; a container may withhold some.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max
     """
@@ -83,7 +83,7 @@ def prepare_training(device: torch.device, tf32: bool) -> None:
 
 
 def choose_backends(device: torch.device, tf32: bool) -> None:
-    """Choose the precision of a GPU, and repeatable convolutions, as prepare_training does."""
+    """Choose a GPU's precision, and repeatable convolutions, as prepare_training does."""
     import torch
 
     if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
@@ -114,7 +114,7 @@ def process_as_it_was() -> Iterator[None]:
 
 
 def keep_memory() -> None:
-    """Let the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
+    """Have the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
 
     By default it returns every block of more than 32 MB to the kernel, which clears the pages anew
     in each training step. This applies to the whole process, and other C libraries ignore it.
@@ -154,9 +154,9 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
 
 
 def usable_device(device: str | torch.device | None = None) -> torch.device:
-    """Return a device if this machine can compute on it; None means the first GPU, or the CPU.
+    """Return a device that this machine can compute on; None means the first GPU, or the CPU.
 
-    Raises UserError if it cannot.
+    Raises UserError if the machine cannot.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The processes of one run, started by torchrun, and what they exchange.
+"""The processes of a run, started by torchrun, and the data that they exchange.
 
 A single process is a world of one.
 
@@ -114,7 +114,7 @@ class World:
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
     def gather_shards(self, shard: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-        """Return, on each process, the array (count, …) of which every process has a shard.
+        """Return, on each process, the array (count, …) that the processes hold in shards.
 
         It takes the memory of the array and of one more shard.
         """
@@ -247,7 +247,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
 
 
 def _store() -> tuple[Any, int, int]:
-    """Return the store that all processes share, this process's rank, and how many there are.
+    """Return the store shared by all processes, this process's rank, and their number.
 
     Raises UserError if torchrun on the first machine, which keeps the store, has ended.
     """
@@ -306,7 +306,7 @@ def start_processes(script: str, gpu_ids: str, arguments: Sequence[str]) -> None
 
 
 def run_processes(words: Sequence[str]) -> None:
-    """Run processes as torchrun does with these arguments, and wait until they end.
+    """Run processes as torchrun would with these arguments, and wait until they end.
 
     Raises UserError if a process fails, after the process has printed its own message. Ctrl-C
     raises KeyboardInterrupt.

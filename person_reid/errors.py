@@ -12,7 +12,7 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class UserError(Exception):
-    """An error the user can fix.
+    """An error that the user can fix.
 
     The message tells what was found, what was expected and what to do.
     """
@@ -23,7 +23,7 @@ class StoreError(UserError):
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an exception's message for a person to read: `disk.mat: No space left on device`.
+    """Return an exception's message in readable form: `disk.mat: No space left on device`.
 
     An error while writing to an open file does not name the file. If a disk is full, the message
     therefore names the current and the temporary folder.
@@ -47,7 +47,7 @@ def first_line(error: BaseException, most: int = 200) -> str:
 
 
 def optional_module(name: str, missing: UserError) -> Any:
-    """Return a module of an optional package. missing: the error to raise if it is absent."""
+    """Import a module from an optional package. missing: the error to raise if it is absent."""
     try:
         return import_module(name)
     except ImportError:

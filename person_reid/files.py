@@ -40,7 +40,7 @@ ABANDONED = 60  # seconds without a change after which a partial file counts as 
 
 
 def importable() -> dict[str, str]:
-    """Return {"PYTHONPATH": …} that lets another process import this copy of the package.
+    """Return {"PYTHONPATH": …} with which another process can import this copy of the package.
 
     It need not be installed.
     """
@@ -51,7 +51,7 @@ def importable() -> dict[str, str]:
 
 
 def with_ending(path: str | Path, ending: str, *known: str) -> Path:
-    """Return `path` with `ending` in place of an ending in `known`, or else after its whole name.
+    """Return `path` with `ending` replacing an ending in `known`, or else added to its name.
 
     Unlike Path.with_suffix, it keeps the rest of a name such as osnet_x0.25. Raises
     IsADirectoryError for a path without a name, such as `.` or `/`.
@@ -64,7 +64,7 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
 
 
 def is_file_name(name: object) -> bool:
-    """Return whether a text found in a file can safely become the name of a file.
+    """Return whether text found in a file can safely become the name of a file.
 
     The author of the file must not choose the folder, hide what is written, or name a device. Names
     that Windows would change are rejected everywhere, since files are passed on.
@@ -81,7 +81,7 @@ def is_file_name(name: object) -> bool:
 
 
 def as_file_name(text: str) -> str:
-    """Return a text as a name that is_file_name accepts, even with an ending of a few letters."""
+    """Return text as a name that is_file_name accepts, even after a short ending is added."""
     shown = "".join("_" if sign in FORBIDDEN else sign for sign in printable(text)).lstrip(".")
     if DEVICE.match(shown):
         shown = f"_{shown}"
@@ -89,13 +89,13 @@ def as_file_name(text: str) -> str:
 
 
 def shipped(path: str | Path) -> Path:
-    """Return a recipe or a page: the file itself or, if it is missing, the package's copy."""
+    """Return the path of a recipe or page or, if it is missing, of the package's copy."""
     kept = [folder / path for folder in (PACKAGE, PACKAGE.parent) if (folder / path).is_file()]
     return Path(path) if Path(path).exists() or not kept else kept[0]
 
 
 def real(path: str | Path) -> Path:
-    """Return the absolute path without links and `..`, by which two paths are compared.
+    """Return the absolute path without links or `..`, for comparing two paths.
 
     The system does not find `none/../thesis` unless there is a folder `none`, even if `thesis`
     exists.
@@ -125,7 +125,7 @@ def check_way(folder: str | Path) -> None:
 
 
 def make_folder(folder: str | Path) -> None:
-    """Make a folder and its parents. Raises as check_way does."""
+    """Create a folder and its parents. Raises as check_way does."""
     check_way(folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
 
@@ -209,7 +209,7 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 
 
 def check_folder(path: str | Path, mark: str) -> None:
-    """Raise UserError if whole_folder could not replace what is at `path`. Call it first.
+    """Raise UserError if whole_folder could not replace what is at `path`; call this first.
 
     A folder that a killed process may have left beside it must be replaceable as well.
     """
@@ -226,7 +226,7 @@ def _beside(place: Path) -> tuple[Path, Path]:
 
 
 def _check_whole(path: Path, mark: str) -> None:
-    """Raise UserError if there is anything at `path` but a folder that whole_folder wrote."""
+    """Raise UserError if anything but a folder written by whole_folder is at `path`."""
     place = real(path)
     own = (place / mark).is_file()
     if Path.cwd().is_relative_to(place) and (own or not any(place.iterdir())):
@@ -280,7 +280,7 @@ def set_aside(path: Path) -> Path:
 
 
 def check_target(path: str | Path) -> None:
-    """Raise OSError, naming `path`, if atomic_write could not write there. Call it first."""
+    """Raise OSError, naming `path`, if atomic_write could not write there; call this first."""
     named, path = path, _written_at(path)
     if path.exists() and not path.is_file():
         return
@@ -331,16 +331,16 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
 
 
 def csv_text(rows: Iterable[Iterable[object]], end: str = "\r\n") -> str:
-    """Return comma-separated values, whose cells are harmless in a spreadsheet."""
+    """Return comma-separated values with cells that are harmless in a spreadsheet."""
     text = StringIO(newline="")
     csv.writer(text, lineterminator=end).writerows(map(harmless, row) for row in rows)
     return text.getvalue()
 
 
 def harmless(cell: object) -> object:
-    """Return a cell with an apostrophe before a text that begins like a formula, such as =1+1.
+    """Return a cell with an apostrophe before text that begins like a formula, such as =1+1.
 
-    If apostrophes already precede such a text, it gets one more, so that plain_cell undoes it.
+    If apostrophes already precede such text, it gets one more, so that plain_cell undoes it.
     """
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
@@ -373,7 +373,7 @@ def regular_file(path: str | Path, most: int = LIST_BYTES, expected: str = "a fi
 
 
 def content_of(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> bytes:
-    """Return the content of a user's file. Raises what regular_file raises."""
+    """Return the contents of a user's file. Raises as regular_file does."""
     return regular_file(path, most, expected).read_bytes()
 
 
@@ -400,7 +400,7 @@ def checksum_of(path: str | Path, most: int = TENSORS) -> str:
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a file, one per line; blank lines are skipped.
+    """Return the JSON objects in a file, one per line; blank lines are skipped.
 
     Raises UserError, naming the line, if one is not a JSON object.
     """

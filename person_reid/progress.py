@@ -31,7 +31,7 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
 
 
 class _Lines:
-    """A stream that ends every state of a bar with a newline, instead of overwriting the line."""
+    """A stream that ends each update of a bar with a newline instead of overwriting it."""
 
     def write(self, text: str) -> None:
         if state := text.strip():

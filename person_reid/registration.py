@@ -31,7 +31,7 @@ Entry = TypeVar("Entry")
 
 
 class Registry(dict[str, Entry]):
-    """The entries of one kind by name; `register` adds to them.
+    """The entries of one kind, by name; `register` adds entries.
 
     kind: what the entries are, for messages. entries: the suite's own. names: the list of their
     names in person_reid/config/, from which a parser is made; it grows with the table.
@@ -64,7 +64,7 @@ class Registry(dict[str, Entry]):
 
 
 def load_plugin(name: str) -> None:
-    """Run a custom file or import a module, once, to register what it adds.
+    """Run a custom file or import a module, once, so that it registers what it adds.
 
     name: "my_file.py", or the name of a module that Python finds. The file can import modules
     beside it. Raises UserError if there is no such file or module, or if a module from another file
@@ -113,7 +113,7 @@ def check_loaded(
     files: Any = None,
     loaded: Container[str] = sys.modules.keys(),
 ) -> None:
-    """Raise UserError for a plugin that is mentioned but not loaded.
+    """Raise UserError if a plugin is mentioned but not loaded.
 
     names: the plugins, as given. where: what mentions them. files: {name: its file}, as noted
     there. loaded: the modules that count as loaded; by default, all imported modules.
@@ -134,7 +134,7 @@ def check_loaded(
 
 
 def files_of_plugins(names: str | None) -> dict[str, str]:
-    """Return {name: file} of loaded plugins, for the record of a run."""
+    """Return {name: file} for loaded plugins, for the record of a run."""
     modules = {name: sys.modules[module_of(name)] for name in (names or "").split(",") if name}
     return {name: str(getattr(module, "__file__", "")) for name, module in modules.items()}
 

@@ -1,4 +1,4 @@
-"""The folder of a run, model/NAME: the files it holds, and how they are written and found.
+"""The folder of a run, model/NAME: its files, and how they are written and found.
 
 opts.yaml        the options, with the number of identities
 versions.jsonl   the code and libraries: a JSON object each time the run began or was resumed
@@ -135,7 +135,7 @@ class RunFolder:
         save_tensors(state, self.state_file)
 
     def load_state(self, device: torch.device) -> dict[str, Any] | None:
-        """Return what save_state wrote, on `device`, or None if the run has not finished an epoch.
+        """Return the state from save_state, on `device`, or None if no epoch has been finished.
 
         Raises UserError if the file is damaged, and if only this file or only checkpoints are left
         of the run.
@@ -177,7 +177,7 @@ class RunFolder:
         return read_history(self.log) if self.log.exists() else []
 
     def minutes(self) -> float:
-        """Return the minutes of training.
+        """Return how many minutes the training took.
 
         Validation, interruptions and epochs logged before 0.2 do not count.
         """
@@ -188,7 +188,7 @@ class RunFolder:
         write_text(self.options_file, yaml.safe_dump(dict(options)))
 
     def options(self, texts: Collection[str] = ()) -> dict[str, Any]:
-        """Return opts.yaml, as this suite or the published code wrote it: {flag: value}.
+        """Return opts.yaml, from this suite or the published code, as {flag: value}.
 
         texts: see read_yaml. Raises UserError for an unknown run (the message lists the existing
         ones), and if the file is not a mapping.
@@ -267,7 +267,7 @@ class RunFolder:
         write_text(path, before + json.dumps(versions) + "\n")
 
     def weights_file(self, which_epoch: str | int = "last") -> Path:
-        """Return the checkpoint that `--which_epoch` names: last, average, average_bn, or an epoch.
+        """Return the checkpoint named by `--which_epoch`: last, average, average_bn, or an epoch.
 
         59, 059 and 60 name the same checkpoint: published runs counted epochs from 0 and kept every
         tenth.
@@ -303,7 +303,7 @@ def names_a_run(text: str) -> bool:
 
 
 def _candidates(which_epoch: str | int) -> list[str]:
-    """Return the labels under which the checkpoint may be stored, the likeliest first."""
+    """Return the labels that the checkpoint may be stored under, likeliest first."""
     if not re.fullmatch(r"\d+", str(which_epoch)):
         return [str(which_epoch)]
     epoch = int(which_epoch)
@@ -318,7 +318,7 @@ def _label(label: str | int) -> str:
 
 
 def default_name() -> str:
-    """Return the name of the run that a command takes if none is given.
+    """Return the name of the run that a command uses if none is given.
 
     It is the only run in model/, or else ft_ResNet50.
     """
@@ -363,7 +363,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _of_an_epoch(record: Mapping[str, Any]) -> bool:
-    """Return whether a line of log.jsonl holds numbers, including all that every epoch has."""
+    """Return whether a record in log.jsonl holds numbers, including those of every epoch."""
     numbers = all(
         type(value) is float or (type(value) is int and abs(value) < 2**63)
         for value in record.values()

@@ -22,7 +22,7 @@ UNSEEN = re.compile(
 
 
 def printable(text: object) -> str:
-    """Return text, such as a file's name, that any terminal, figure or page can show.
+    """Return text, such as a file's name, in a form that any terminal, picture or page can show.
 
     U+FFFD stands for what cannot be shown.
     """
@@ -30,13 +30,13 @@ def printable(text: object) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """Return text on one line, without HTML and without the bars that end a cell of a table."""
+    """Return text on one line, without HTML or the bars that end a table cell."""
     line = printable(" ".join(text.split()))
     return html.escape(line, quote=False).replace("|", "&#124;")
 
 
 def markdown_table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(map(in_markdown, cells))} |\n" for cells in lines)
 
@@ -75,7 +75,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Return pairs of a new name and a name that differs only in case, spaces, accents or width.
+    """Return pairs of a new name and one that differs only in case, spaces, accents or width.
 
     The second name is in `known`, or is also new.
     """
@@ -92,7 +92,7 @@ def _bare(name: str) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text.
+    """Return the value in a JSON text.
 
     Raises ValueError if it is not JSON, or nested too deeply to be read.
     """

@@ -1,1 +1,1 @@
-"""Further commands. Each is a script with its own help: `python tools/NAME.py --help`."""
+"""Further commands, each a script with its own help: `python tools/NAME.py --help`."""

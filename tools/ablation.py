@@ -122,13 +122,13 @@ def chosen(rows: Mapping[str, str], names: Sequence[str], file: Path) -> dict[st
 
 
 def is_of(record: Record, name: str, flags: str, seed: int | None = None) -> bool:
-    """Return whether a record belongs to this row with these flags and, if given, to this seed."""
+    """Return whether a record belongs to a row with these flags and, if given, this seed."""
     same = (record["row"], str(record["flags"])) == (name, flags)
     return same and seed in (None, record["seed"])
 
 
 def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
-    """Train and test one network as model/<run>. Return the measurements.
+    """Train and test one network as model/<run>, and return the measurements.
 
     words: the flags for train.py. Metrics of accuracy are fractions.
     """
@@ -147,7 +147,7 @@ def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
 
 
 def test(run: str, data: str, *flags: str) -> tuple[Record, str]:
-    """Test model/<run>. Return its metrics with single queries, and the output of test.py."""
+    """Test model/<run>, and return its single-query metrics and the output of test.py."""
     result, measured = (reid.RunFolder(run).path / name for name in ("result.mat", "measured.json"))
     files: tuple[str | Path, ...] = ("--result", result, "--json", measured)
     printed = call("test.py", "--name", run, "--test_dir", data, *files, *flags)
@@ -155,7 +155,7 @@ def test(run: str, data: str, *flags: str) -> tuple[Record, str]:
 
 
 def summary(records: Sequence[Record], rows: Mapping[str, str]) -> list[list[str]]:
-    """Return the lines of the table: means of the seeds in %, ± their sample deviation."""
+    """Return the rows of the table: means over the seeds in %, ± their sample deviation."""
     lines = []
     for name, flags in rows.items():
         if runs := [record for record in records if is_of(record, name, flags)]:

@@ -74,7 +74,7 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
     apply: bool = option(False, "also record the people in the index")
 
     def fault(self) -> str:
-        """Return why the options conflict, or an empty string."""
+        """Return why the options conflict, or an empty string if they do not."""
         if self.truth and (self.after or self.before):
             return "truth needs all tracks: leave after and before out."
         return "" if self.sheet else self.ignored_without("sheet")
@@ -121,7 +121,7 @@ def check_places(config: AcrossConfig) -> None:
 
 
 def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None:
-    """Print the scores of the links, of the tracks before linking, and of each camera."""
+    """Print the scores of the links, of the tracks before linking, and for each camera."""
     people = linked.found.labels.tolist()
     both = people, range(len(linked.tracks))
     f1, alone = (score_people(linked.tracks, each, truth).f1 for each in both)

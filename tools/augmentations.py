@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw what each augmentation does to training images: one row per flag, each at probability 1.
+"""Draw the effect of each augmentation on training images: one row per flag, at probability 1.
 
     python tools/augmentations.py --data_dir ../Market/pytorch
     python tools/augmentations.py --data_dir data/synthetic/pytorch --people 10 --save augmented.pdf
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def augmented(bank: torch.Tensor, seed: int, settings: dict[str, Any]) -> npt.NDArray[np.uint8]:
-    """Return the bank after Augment with these settings, before normalisation.
+    """Return the bank after augmentation with `settings`, before normalisation.
 
     Both are (N, H, W, 3) uint8.
     """

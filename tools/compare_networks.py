@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def of_networks(config: CompareNetworksConfig) -> tuple[list[Row], list[Rankings]]:
-    """Return a line of the table for each network, and its rankings."""
+    """Return a row of the table for each network, and its rankings."""
     check_test_sets(config.test_dirs)
     texts = named_here(config.networks)
     if config.bootstrap and len(texts) < 2:
@@ -162,7 +162,7 @@ def named_here(texts: Sequence[str]) -> list[str]:
 
 
 def short_names(texts: Sequence[str]) -> list[str]:
-    """Return names for the networks in --networks, without folders, endings and flags.
+    """Return names for the networks in --networks, without folders, endings or flags.
 
     Names that would become equal are not shortened.
     """
@@ -170,14 +170,14 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
 
 def shortened(files: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Return file names without folders and endings, or the texts if such names repeat."""
+    """Return file names without folders or endings, or `texts` if such names repeat."""
     endings = (*READABLE, ".pth", ".safetensors", RESULT.suffix)
     short = [with_ending(real(name).name or "root", "", *endings).name for name in files]
     return short if len(set(short)) == len(texts) else list(texts)
 
 
 def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> tuple[Row, Rankings]:
-    """Return the metrics of a network, for a line of the table, and its rankings.
+    """Return a network's metrics, for a row of the table, and its rankings.
 
     The metrics are {"network", "milliseconds", "megabytes", "accuracy": {test set: metrics}}.
     """
@@ -213,7 +213,7 @@ def ranked(
 
 
 def megabytes(network: TestConfig) -> float:
-    """Return the size of a network's file; 0 if the weights are not in a file."""
+    """Return the size of a network's file, or 0 if the weights are not in a file."""
     path = Path(network.engine or weight_file(tested_network(network).weights))
     path = path / SAFETENSORS if path.is_dir() else path
     return file_size(path) / 1e6 if path.is_file() else 0.0
@@ -243,7 +243,7 @@ def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = 
 
 
 def differences(rows: Sequence[Row], rankings: Sequence[Rankings], draws: int) -> list[Row]:
-    """Return all rows except the first, as differences from the first."""
+    """Return all rows except the first, as differences from it."""
     found = []
     for row, ranking in zip(rows[1:], rankings[1:], strict=True):
         of_sets = {

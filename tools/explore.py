@@ -63,7 +63,7 @@ from person_reid.text import as_command, printable, quoted
 
 
 class ExploreOptions(PluginOptions, title="explorer"):
-    """The content of the page, and its file."""
+    """The contents of the page, and its file."""
 
     images: tuple[str, ...] = option(
         (),
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def images_in(place: str) -> ExplorerImages:
-    """Return the images of a search index.
+    """Return the images in a search index.
 
     Raises UserError if it has no images, or more than a page can compare.
     """
@@ -193,7 +193,7 @@ def images_below(config: ExploreConfig) -> ExplorerImages:
 
 
 def check_count(place: str, count: int) -> None:
-    """Raise UserError for more images than a page can compare, or for too few."""
+    """Raise UserError for too few images, or for more than a page can compare."""
     if not 3 <= count <= MOST_COMPARED:
         raise reid.UserError(
             f"{place}: {count:,} images; expected 3 to {MOST_COMPARED:,}, all of which the page "
@@ -234,7 +234,7 @@ def search_commands(config: ExploreConfig, source: Path, images: ExplorerImages)
 
 
 def flags_of(network: str) -> str:
-    """Return the flags of tools/search.py for the network that the text `network` names."""
+    """Return the flags of tools/search.py for the network that `network` names."""
     if network == PACKAGED_NETWORK:
         return ""
     named = network_named(network, "network", "0").not_default(NAMING)
@@ -243,7 +243,7 @@ def flags_of(network: str) -> str:
 
 
 def features_beside(list_: Path) -> Path:
-    """Return the features from which a list of label errors was made.
+    """Return the file of the features that a list of label errors was made from.
 
     Raises UserError if they are missing.
     """

@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check(config: ExportConfig) -> None:
-    """Raise an error for options that exclude each other, or for a missing test set."""
+    """Raise an error if options exclude each other, or if a test set is missing."""
     if config.client and (decided := config.not_default(DECIDED_BY_CLIENT)):
         raise reid.UserError(f"for={config.client} decides {', '.join(decided)}: leave that out.")
     if config.fp16 and config.int8:
@@ -196,7 +196,7 @@ def chosen_format(config: ExportConfig) -> tuple[str, Path]:
 
 
 def compare(config: ExportConfig, path: Path) -> None:
-    """Print the metrics of the network and of the file."""
+    """Print the metrics of the network and of the exported file."""
     network = TestConfig(**{name: getattr(config, name) for name in TrainedNetwork.declared()})
     file = TestConfig(engine=str(path), gpu_ids=config.gpu_ids)
     for name, options in (("network", network), ("file", file)):

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw pictures for a paper or a slide. The ending of --save chooses the format, such as .pdf.
+"""Draw pictures for papers or slides; the ending of --save, such as .pdf, chooses the format.
 
     python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
     python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf    # several runs in one picture
@@ -84,7 +84,7 @@ class TableConfig(TableForm, ComparedResults):
 
 
 class HistogramConfig(reid.FigureOptions):
-    """Draw the similarities of images of the same and of different people, with the threshold."""
+    """Draw the similarities within and between people, with the threshold."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     threshold: str | None = option(None, f"{THRESHOLD} (default: equal error rate)")
@@ -147,7 +147,7 @@ def table(config: TableConfig) -> str:
 
 
 def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]:
-    """Return {name of a run: its metrics}; with --seeds, a list with the metrics of each seed.
+    """Return {name of a run: its metrics}, or with --seeds, lists with the metrics of each seed.
 
     ap: the average precision, as in evaluate.
     Raises UserError if the results have different images, or if --seeds combines none of them.

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw where a network looks: the energy of its last feature map on a ranking or any images.
+"""Draw where a network responds: its last feature map's energy, on a ranking or any images.
 
     python tools/heatmap.py --name ft_ResNet50 --query_index 777
     python tools/heatmap.py --name ft_ResNet50 --query_index 0-5

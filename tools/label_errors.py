@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""List images whose identity the features contradict, with a proposal and its probability.
+"""List images whose features contradict their identity, with a proposal and its probability.
 
     python tools/label_errors.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
     python tools/label_errors.py --data_dir mine/pytorch --weights osnet_x0_25_msmt17 \\
@@ -142,7 +142,7 @@ def rows(
     labels: npt.NDArray[np.int64],
     listed: Iterable[int],
 ) -> Iterator[tuple[object, ...]]:
-    """Yield the lines of the list, whose columns are CORRECTION_COLUMNS."""
+    """Yield the rows of the list, whose columns are CORRECTION_COLUMNS."""
     for i in listed:
         probability = found.probability[i]
         accepted = config.accept_above is not None and probability >= config.accept_above

@@ -96,7 +96,7 @@ WHOLE = "frag_keyframe+empty_moov"  # so that the video of a killed call can be 
 
 @dataclass(frozen=True)
 class Shot:
-    """A video from the command line: its camera, its start, and its track file if one is given."""
+    """A video on the command line: its camera, its start, and its track file if one is given."""
 
     video: Path
     camera: str
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
-    """Adapt the network of a gallery to the images of its tracks, unless it is adapted already."""
+    """Adapt a gallery's network to the images of its tracks, unless it is already adapted."""
     from person_reid.training.adaptation import started  # loads torch
 
     if options := adaptation_of(index, config, config.save):
@@ -155,7 +155,7 @@ def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
 
 
 def named_videos(config: VideosConfig) -> list[tuple[str, str]]:
-    """Return (camera, path or address) of each video or stream."""
+    """Return (camera, path or address) for each video or stream."""
     named = [(name_of_frames(Path(video)), video) for video in config.videos]
     return named + [(name, video) for name, _, video in (e.partition("=") for e in config.camera)]
 
@@ -222,7 +222,7 @@ def add_shot(
     tracks: str,
     embedder: reid.Embedder,
 ) -> None:
-    """Add the people of a video to a gallery, using its track file."""
+    """Add the people in a video to a gallery, using the video's track file."""
     facts: dict[str, str | int | None] = {"format": config.format}
     if tracks != shot.tracks:
         facts = {"format": "mot", "first_frame": frames.first + frames.zero - 1}
@@ -249,7 +249,7 @@ def track(
     step: int,
     among: tuple[int, int],
 ) -> str | None:
-    """Return the track file of a video, after writing it if necessary; None if it shows nobody."""
+    """Return a video's track file, after writing it if necessary, or None if it shows nobody."""
     digest = content_hash(shot.video)
     name = f"{as_file_name(name_of_frames(shot.video))}-{digest[:8]}.txt"
     path = Path(config.save) / "tracks" / name
@@ -317,7 +317,7 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
 def look_and_draw(
     kept: LiveGallery, folder: Path, videos: ExitStack
 ) -> Callable[[Frame, float, str], FrameResult]:
-    """Return a function that adds frames, with people drawn in, to one video per camera."""
+    """Return a function that adds frames, with the people marked, to one video per camera."""
     added: dict[str, Callable[[float, Image], None]] = {}
 
     def look(frame: Frame, seconds: float, camera: str) -> FrameResult:
@@ -334,7 +334,7 @@ def look_and_draw(
 
 @contextmanager
 def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
-    """Let Ctrl-C or SIGTERM end the streams after the current frame; the next ends the program."""
+    """Have Ctrl-C or SIGTERM end the streams after the current frame; a second ends the program."""
 
     def end(number: int, _: object) -> None:
         signal.signal(number, before[signal.Signals(number)])
@@ -349,7 +349,7 @@ def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
 
 
 def link_people(index: reid.Gallery, config: VideosConfig) -> None:
-    """Link the tracks of a gallery into people, and write the results."""
+    """Link the tracks in a gallery into people, and write the results."""
     if not len(index):
         raise reid.UserError(
             f"{config.save}: nobody was found. Look at the videos, lower --new_score and "

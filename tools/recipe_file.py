@@ -60,7 +60,7 @@ class Recipe:
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> Recipe:
-        """Read the recipe in the content of the file `path`. Raises UserError if it is not one."""
+        """Return the recipe in the content of the file `path`. Raises UserError if it has none."""
         if RECIPE_KEY not in content:
             raise reid.UserError(
                 f"{path}: not a recipe: it has no entry {RECIPE_KEY!r}. "

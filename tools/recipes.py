@@ -29,7 +29,7 @@ MOST_SEEDS = 1000
 
 
 class PlannedRun(NamedTuple):
-    """A recipe with a seed.
+    """A recipe to run with a seed.
 
     words: its flags for train.py.
     config: the training that they describe.
@@ -44,7 +44,7 @@ class PlannedRun(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return the entries that a run's record shares with the run."""
+        """Return the entries that identify this run in its record."""
         return {**self.recipe.identity, "seed": self.seed, "changes": self.changes}
 
     def done(self, records: Iterable[dict[str, Any]]) -> bool:
@@ -99,7 +99,7 @@ def run_name(recipe: str, seed: int, changes: dict[str, Any]) -> str:
 
 
 def trained(words: Sequence[str]) -> TrainConfig:
-    """Return the configuration of a training with these flags of train.py."""
+    """Return the training configuration that these flags of train.py describe."""
     config = parse(TrainConfig, words)
     reid.check_training(config)
     return config
@@ -120,7 +120,7 @@ def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
 
 
 def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str) -> None:
-    """Raise UserError if a script does not accept the flags in a text, or if one is reserved."""
+    """Raise UserError if a script does not accept the flags in `text`, or if one is reserved."""
     try:
         given = vars(build(kind).parse_args(shlex.split(text)))
     except (SystemExit, ValueError) as error:
@@ -136,7 +136,7 @@ def known_recipes(further: Iterable[Path]) -> list[Recipe]:
 
 
 def listed_seeds(text: str) -> list[int]:
-    """Return the seeds that a text counts or lists: [0, 1, 2] for "3" and [4, 7] for "4,7"."""
+    """Return the seeds that text counts or lists: [0, 1, 2] for "3" and [4, 7] for "4,7"."""
     numbers = [checked_number(int, part, SEED) for part in text.split(",") if part]
     if not numbers or ("," not in text and not 1 <= numbers[0] <= MOST_SEEDS):
         raise ValueError(f"{text}: expected how many seeds, such as 3, or which, such as 4,7")

@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
-    """Return the sections of rankings, with heat maps below the images if requested."""
+    """Return the sections with rankings, with heat maps below the images if requested."""
     from person_reid.show import ranking, report
 
     heat, remark = None, ""
@@ -158,7 +158,7 @@ def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
 
 
 def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return network, image size, parameters and checkpoint, or nothing if no network is given.
+    """Return the network, image size, parameters and checkpoint, or {} if no network is given.
 
     history: the epochs of the run; empty for a weight file.
     """

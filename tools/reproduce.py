@@ -182,9 +182,9 @@ def prepare(run: PlannedRun) -> None:
 
 
 def train(run: PlannedRun) -> None:
-    """Train the network anew, or resume an interrupted training with the same options.
+    """Train the network anew, or resume an interrupted run with the same options.
 
-    A finished training is not repeated.
+    A finished run is not repeated.
     """
     config, folder = run.config, reid.RunFolder(run.config.name)
     resume = folder.state_file.exists() and folder.options_file.exists()
@@ -198,7 +198,7 @@ def train(run: PlannedRun) -> None:
 
 
 def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
-    """Test the network, and compute the rankings of the recipe.
+    """Test the network, and compute the recipe's rankings.
 
     Returns {ranking: {"rank1", "rank5", "rank10", "mINP": percent, "mAP": {definition: percent}}}.
     """
@@ -257,7 +257,7 @@ def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
 
 
 def call(script: str, *words: str | int | Path, show: bool = False, hide: str = "\n") -> str:
-    """Run a script of the repository with these arguments. Return its output, errors included.
+    """Run a script in the repository with these arguments, and return its output and errors.
 
     show: also log each line as it arrives, unless it begins with `hide`.
 

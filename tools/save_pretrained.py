@@ -32,7 +32,7 @@ from person_reid.text import as_command, quoted
 
 
 class FolderOptions(Options, title="the folder"):
-    """The folder that a network is saved in."""
+    """The folder in which to save a network."""
 
     output: str = option(
         None, "the folder to write", form=output_path, metavar="FOLDER", required=True, common=True

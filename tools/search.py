@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Search for people by picture: index folders of crops once, then query as often as you like.
+"""Search for people by picture: index folders of crops once, then query them repeatedly.
 
     python tools/search.py index crops --index people.index --name ft_ResNet50
     python tools/search.py index more_crops --index people.index               # add to it
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def index(config: IndexConfig) -> None:
-    """Add images, or the people of a track file, to an index, and create it if necessary."""
+    """Add images, or the people in a track file, to an index, which is created if necessary."""
     if config.tracks:
         return index_people(config)
     paths = find_images(config.images)
@@ -127,7 +127,7 @@ def index(config: IndexConfig) -> None:
 
 
 def enroll(config: EnrollConfig) -> None:
-    """Add images of a person to an index, and create it if necessary."""
+    """Add images of a person to an index, which is created if necessary."""
     paths = find_images(config.images)
     check_outputs(config, paths, index=[file_at(config.index)])
     with growing_gallery(config.index) as gallery:
@@ -144,7 +144,7 @@ def enroll(config: EnrollConfig) -> None:
 
 
 def record(gallery: reid.Gallery, abouts: dict[Path, reid.About], added: set[Path]) -> None:
-    """Record new facts about known images, and report which tracks get a name."""
+    """Record new facts about known images, and print which tracks get a name."""
     gallery.describe({path: about for path, about in abouts.items() if path not in added})
     decide(gallery, {path: about.identity for path, about in abouts.items() if about.identity})
 
@@ -177,7 +177,7 @@ def tell_renamed(index: reid.Gallery, paths: list[Path], person: str) -> None:
 
 
 def index_people(config: IndexConfig) -> None:
-    """Add the people of a track file: a few images of each track, cut from its frames."""
+    """Add the people in a track file: a few images of each track, cut from its frames."""
     check_outputs(config, index=[file_at(config.index)])
     with growing_gallery(config.index, config.codes) as index:
         added = index_tracks(index, config)
@@ -190,7 +190,7 @@ def index_people(config: IndexConfig) -> None:
 
 
 def query(config: QueryConfig) -> None:
-    """Print, write and draw the images of an index that are nearest to each query."""
+    """Print, write and draw the images in an index that are nearest to each query."""
     queries = find_images(config.images)
     check_outputs(config, queries, json=[config.json], save=[config.save])
     index, which = open_gallery(config.index, new=False), filter_of(config)
@@ -256,7 +256,7 @@ def remark_own_camera(
 def compared(
     index: reid.Gallery, queries: list[Path], features: Features, config: AnswerOptions
 ) -> tuple[ReadGallery, Features]:
-    """Return the gallery and the features (Q, D) of the queries, as they will be compared."""
+    """Return the gallery and the queries' features (Q, D) in the form to be compared."""
     if not config.normalized:
         return index, features
     shown, known = NormalizedGallery(index), index.abouts(queries)
@@ -305,7 +305,7 @@ def identify(config: IdentifyConfig) -> None:
 
 
 def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, list[Path]]]:
-    """Return the images of each track, with its name, and all other images as one person."""
+    """Return (name, images) for each track, and all other images as one person."""
     tracks = one_person_each(queries, index.abouts(queries))
     if len(tracks) > 1:
         others = ", and other images of one person" if "" in tracks else ""
@@ -314,7 +314,7 @@ def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, li
 
 
 def answered(track: str, images: list[Path], person: Identification) -> dict[str, Any]:
-    """Print the identity of the images, and return it as plain values for a JSON file."""
+    """Print the identity of the images, and return it as values for a JSON file."""
     answer: dict[str, Any] = {"images": list(map(str, images))}
     answer |= ({"track": track} if track else {}) | person.to_json()
     who = f"{person.nearest} {person.score:.{DIGITS}f}"
@@ -328,7 +328,7 @@ def answered(track: str, images: list[Path], person: Identification) -> dict[str
 
 
 def asked_of(config: AnswerOptions, score: str, threshold: float | None) -> dict[str, Any]:
-    """Return what a JSON file records about the comparison: its kind, and the threshold."""
+    """Return what a JSON file records about a comparison: its kind and the threshold."""
     found = {"index": config.index, "score": score, "threshold": threshold}
     return found | {"threshold_from": config.threshold, "camera_norm": config.normalized}
 
@@ -375,9 +375,10 @@ def people(config: PeopleConfig) -> None:
 def resemblance(
     config: PeopleConfig, index: reid.Gallery, features: Features, known: list[str]
 ) -> tuple[Resembles, str]:
-    """Return the threshold for naming a group after a known person, and its origin.
+    """Return a function that judges resemblance to a known person, and a remark on its threshold.
 
-    By default, it is measured on the named people; with too few of them, no image gets a name.
+    By default, the threshold is measured on the named people; with too few of them, no image gets a
+    name.
     """
     names = np.array(known)
     named = np.flatnonzero(names != "")
@@ -399,7 +400,7 @@ def resemblance(
 
 
 def for_people(about: reid.About, identity: str) -> reid.About:
-    """Return an image's cells in a list. The time is local, with the offset."""
+    """Return an image's cells in a list, with the time local and with its offset."""
     return about._replace(identity=identity, time=about.time and written(about.time))
 
 

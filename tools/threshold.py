@@ -69,7 +69,7 @@ BOUND = {"false_match_rate": ANY}
 
 
 class ThresholdOptions(Options, title="threshold"):
-    """The pairs to measure, the rule, and where the result goes."""
+    """The pairs to measure, the rule, and where to write the result."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     test_dir: str | None = option(
@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
-    """Measure pairs of images with known identities; return them, and the entries of the file."""
+    """Measure pairs of images with known identities; return them, and the file's entries."""
     query, gallery, notes = extracted(config) if config.test_dir else stored(config)
     if config.camera_norm:
         norm = reid.CameraNorm(gallery.features, gallery.cameras)
@@ -189,13 +189,13 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
 
 
 def stored(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
-    """Return the query and the gallery of a result, its network and the flags of test.py."""
+    """Return a result's query and gallery, its network, and its flags of test.py."""
     query, gallery = reid.load_result(config.result, paths=config.compared == "track")
     return query, gallery, read_notes(config.result, NETWORK, FEATURE_FLAGS)
 
 
 def extracted(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
-    """Return the same as `stored`, from a folder whose features a network computes now."""
+    """Return the same as `stored`, for a folder, with features that a network computes now."""
     # imported only here, as a result is measured without torch
     from person_reid.deploy.network_names import feature_flags
     from person_reid.deploy.publish import query_and_gallery
@@ -224,7 +224,7 @@ def tell_rates(pairs: PairSimilarities, config: ThresholdConfig) -> dict[str, An
 def similarities(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> PairSimilarities:
-    """Return the histograms of the scores."""
+    """Return the histograms of the requested scores."""
     if config.compared == "pair":
         return pair_similarities(query, gallery, config.ignore_cameras)
 
@@ -234,7 +234,7 @@ def similarities(
 
 
 def protocol(config: ThresholdConfig) -> str:
-    """Describe the comparison."""
+    """Describe the compared pairs."""
     cameras = "any camera" if config.ignore_cameras else "another camera"
     return {
         "pair": f"a query image and a gallery image from {cameras}",
@@ -246,7 +246,7 @@ def protocol(config: ThresholdConfig) -> str:
 def bounds(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> dict[str, Any]:
-    """Print the bound (for pairs, also for any two cameras); return its entries for the file."""
+    """Print the bound (for pairs, also for any two cameras), and return its entries in the file."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or len(people_of(query, gallery)[1])
@@ -275,7 +275,7 @@ def bounds(
 def of_cameras(
     query: reid.FeatureSet, gallery: reid.FeatureSet, rate: float, confidence: float
 ) -> Iterator[tuple[str, Bound | str]]:
-    """Yield each pair of cameras, such as "1-2", and the Bound for images from these two.
+    """Yield each pair of cameras, such as "1-2", and the Bound for images from the pair.
 
     A bound that cannot be computed is replaced by the reason.
     """

@@ -1,1 +1,1 @@
-"""How often are answers right, and what does each decision contribute?"""
+"""How often are answers right, and what does each design decision contribute?"""

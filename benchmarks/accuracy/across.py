@@ -60,7 +60,7 @@ APART = 1e6  # seconds between two sequences of Market-1501
 
 
 class Scene(NamedTuple):
-    """The true and the computed boxes of several cameras.
+    """The true and computed boxes from several cameras.
 
     people: (N,), the person in each true box. tracks: (M,), the track of each computed box. pairs:
     (P, 2), the true and the computed boxes that match. spans: {track: (camera, first, last)}, in
@@ -124,7 +124,7 @@ def rows(scene):
 
 
 def linked(scene, mean=True, **settings):
-    """Return the tracks with features, and the result of link_tracks."""
+    """Return the names of the tracks with features, and the result of link_tracks."""
     crops = defaultdict(list)
     for index, name in enumerate(scene.shown):
         crops[name].append(index)
@@ -135,7 +135,7 @@ def linked(scene, mean=True, **settings):
 
 
 def ranges(scene, draws):
-    """Yield how often a range contained the true number, for all cameras and for one camera."""
+    """Yield rows on how often a range contained the true number, for all cameras and for one."""
     truth = true_people(scene)
     names, features = track_features(scene.features, scene.shown)
     who = np.array([truth[name] for name in names])
@@ -237,7 +237,7 @@ def true_people(scene):
 
 
 def walked(options):
-    """Return the scene of the synthetic walks, and the scene of the pieces of their tracks."""
+    """Return the scene of the synthetic walks, and a scene with their tracks cut into pieces."""
     from person_reid import Embedder
 
     embed = Embedder(options.source, weights=options.weights)
@@ -285,7 +285,7 @@ def scene_of(tracks, truth, travel):
 
 
 def stored(file):
-    """Return the scene of a result file: every image is a box that matches itself."""
+    """Return the scene of a result file, in which every image is a box that matches itself."""
     sets = load_result(file, paths=True)
     features = np.concatenate([each.features for each in sets])
     labels = np.concatenate([each.labels for each in sets])

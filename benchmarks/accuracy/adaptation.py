@@ -112,7 +112,7 @@ def lay_out(paths, folder):
 
 
 def measured(embed, crops, others):
-    """Return the numbers of tracks and crops, and the metrics of a network."""
+    """Return the numbers of tracks and crops, and a network's metrics on them."""
     features = embed(crops)
     people, cameras = of_names(crops)
     scene = photographed(crops, people, features)
@@ -131,13 +131,13 @@ def measured(embed, crops, others):
 
 
 def of_names(paths):
-    """Return the person and camera of each image, both (N,), from its name."""
+    """Return the person and camera of each image, both (N,), given in its name."""
     found = np.array([of_name(path)[:2] for path in paths]).astype(np.int64)
     return found[:, 0], found[:, 1]
 
 
 def of_name(path):
-    """Return the person, camera, sequence and frame of an image, from its name."""
+    """Return the person, camera, sequence and frame in an image's name."""
     return MARKET.findall(path.name)[0]
 
 

@@ -59,7 +59,7 @@ def main(argv=None):
 
 
 def anybody(features, labels, cameras, share, random):
-    """Return the labels with a share of them replaced by random other people."""
+    """Return the labels, with a share of them replaced by those of random other people."""
     changed, names = labels.copy(), np.unique(labels)
     for image in random.choice(len(labels), round(share * len(labels)), replace=False):
         changed[image] = random.choice(names[names != labels[image]])
@@ -67,7 +67,7 @@ def anybody(features, labels, cameras, share, random):
 
 
 def look_alike(features, labels, cameras, share, random):
-    """Return the labels with a share replaced by the most similar other person."""
+    """Return the labels, with a share of them replaced by that of the most similar other person."""
     near = (
         ExactNeighbours()
         .search(features, features, min(101, len(labels)), itself=True)
@@ -113,7 +113,7 @@ MISTAKES = {
 
 
 def row(kind, features, labels, cameras, changed):
-    """Return the cells of a draw, and (2, N): each proposal's probability and whether it is right.
+    """Return a draw's cells, and (2, N): each proposal's probability and whether it is right.
 
     Either half of an identity that was cut in two may be listed.
     """

@@ -79,7 +79,7 @@ def main(argv=None):
 
 
 def find_people(videos, words):
-    """Return the links of tools/people.py, and a description of its live output."""
+    """Return the links that tools/people.py finds, and a description of any live output."""
     found: list[LinkedTracks] = []
     printed = StringIO()
 
@@ -148,7 +148,7 @@ def figures(linked, truth, fps):
 
 
 def counts_of(linked, fps):
-    """Return the numbers of people in all cameras and in each, with the numbers' ranges, if any."""
+    """Return the number of people in all cameras and in each, with the number's range, if any."""
     cells = defaultdict(lambda: "0")
     for each in count_people(linked):
         ends = [each.fewest, each.most]

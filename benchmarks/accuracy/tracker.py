@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the tracker, and Roboflow's trackers if they are installed, with true tracks.
+"""Compare the tracker, and Roboflow's trackers if installed, with the true tracks.
 
     python benchmarks/accuracy/tracker.py --walks data/walks
     python benchmarks/accuracy/tracker.py --truth TUD-Campus/gt.txt --boxes TUD-Campus/det.txt \\
@@ -119,7 +119,7 @@ def read_rows(file):
 
 
 def detected(truth, seed):
-    """Return the true boxes with the errors of a detector."""
+    """Return the true boxes, with the errors of a detector added."""
     rng = np.random.default_rng(seed)
     visible = truth[:, VISIBLE]
     rows = truth[rng.random(len(truth)) >= 0.05 + 0.3 * (1 - visible)].copy()
@@ -135,7 +135,7 @@ def detected(truth, seed):
 
 
 def frames_of(boxes, every):
-    """Yield each processed frame, with its rows."""
+    """Yield the number and the rows of each processed frame."""
     for frame in range(1, int(boxes[:, FRAME].max()) + 1, every):
         yield frame, boxes[boxes[:, FRAME] == frame]
 
@@ -155,7 +155,7 @@ def features_of_rows(embed, video, boxes):
 
 
 def tracked(boxes, fps, every, features=None):
-    """Return the rows of the tracks that the tracker confirms, with their identities."""
+    """Return the rows that belong to the tracks confirmed by the tracker, with identities."""
     tracker = Tracker()
     found: list[np.ndarray] = []
     known: dict[float, int] = {}
@@ -172,7 +172,7 @@ def tracked(boxes, fps, every, features=None):
 
 
 def tracked_by_roboflow(boxes, fps, every, name):
-    """Return the rows of one of Roboflow's trackers, or None if it is not installed."""
+    """Return the rows from one of Roboflow's trackers, or None if it is not installed."""
     try:
         import supervision
         import trackers

@@ -1,1 +1,1 @@
-"""How large may a gallery become, and what do searches in it cost?"""
+"""How large can a gallery become, and what do searches in it cost?"""

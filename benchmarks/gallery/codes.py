@@ -42,7 +42,7 @@ HEADER = "| distractors | codes | Rank@1 | mAP | recall | the lists | built | a 
 
 
 def main(argv=None):
-    """Print a row for each number of distractors and kind of code."""
+    """Print a row for each number of distractors and each kind of code."""
     parser = Parser(__doc__)
     parser.add_argument(
         "--result", type=Path, required=True, metavar="FILE", help="features of test.py"
@@ -111,7 +111,7 @@ def images(gallery, count):
 
 
 def spread(points):
-    """Return a matrix (D, D) that gives noise of unit variance the scatter of these points."""
+    """Return a matrix (D, D) that gives unit-variance noise the scatter of `points`."""
     values, vectors = np.linalg.eigh(np.cov(points.T))
     return (vectors * np.sqrt(np.maximum(values, 0))).T.astype(np.float32)
 

@@ -85,7 +85,7 @@ class Ours:
 
 
 class LanceDB:
-    """Lance files, with IVF_FLAT and an index on each column."""
+    """Lance files with an IVF_FLAT index, and an index on each column."""
 
     efforts = (4, 8, 16, 32, 64, 128, 256)
 
@@ -139,7 +139,7 @@ def measured(make, folder, count, queries, truths):
 
 
 def asking(engine, queries, truth, effort, filtered):
-    """Return (median seconds of a single query, recall)."""
+    """Return (median seconds per query, recall) for single queries."""
     seconds, hits = [], 0
     engine.search(queries[0], effort, filtered)
     for query, right in zip(queries, truth, strict=True):

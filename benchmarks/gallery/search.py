@@ -66,7 +66,7 @@ def main(argv=None):
 
 
 def make(file, options):
-    """Make an index and its lists, and print how long that took and how much space they need."""
+    """Create an index and its lists, and print how long this took and how much space they need."""
     index = SearchIndex(file)
     report(f"{options.images:,} × {options.dimension} added", timed(lambda: fill(index, options)))
     report("lists built and tuned", timed(index.prepare))
@@ -117,7 +117,7 @@ def people(random, kinds, count):
 
 
 def new_images(features):
-    """Return features (N, D) of other images of the people in N synthetic images."""
+    """Return features (N, D) of N new images of the people in N synthetic images."""
     noise = np.random.default_rng(1).standard_normal(features.shape, np.float32)
     queries = features + noise / features.shape[1] ** 0.5 / 2
     return queries / np.linalg.norm(queries, axis=1, keepdims=True)

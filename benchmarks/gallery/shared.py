@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare a gallery in a file with a gallery in PostgreSQL, in one run.
+"""Compare a gallery in a file with one in PostgreSQL, in one run.
 
     python benchmarks/gallery/shared.py --images 100000
     python benchmarks/gallery/shared.py --images 1000000 --memory 2GB --keep /scratch/million
@@ -93,7 +93,7 @@ def main(argv=None):
 
 
 def questions(count, dimension):
-    """Return queries (Q, D), and {filter: (how many images it admits, numbers of the nearest)}."""
+    """Return queries (Q, D), and {filter: (how many images it admits, ids of the nearest)}."""
     parts, known = [], []
     for paths, some, abouts in images(count, dimension):
         parts.append(some)
@@ -113,7 +113,7 @@ def questions(count, dimension):
 
 
 def made_of(place, count, dimension):
-    """Return the seconds that a process takes to add images, and to prepare searches."""
+    """Return the seconds that a process takes to add images and then to prepare searches."""
     with closing(open_gallery(place)) as gallery:
         added = sum(add(gallery, chunk) for chunk in images(count, dimension))
         began = time.perf_counter()
@@ -180,7 +180,7 @@ def asked_of(place, queries, right):
 
 
 def on_disk(address):
-    """Return how many bytes the tables of a gallery take, with their indexes."""
+    """Return how many bytes a gallery's tables take, including indexes."""
     with closing(PostgresGallery(address)) as gallery:
         return gallery._rows("SELECT pg_total_relation_size('\"{name}_images\"')")[0][0]
 

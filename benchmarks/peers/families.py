@@ -50,14 +50,14 @@ TINY = {"embed_dim": 48, "depth": 2, "num_heads": 4}
 
 
 def namespace(values: Any) -> Any:
-    """Return nested dicts as the attributes of a configuration."""
+    """Return nested dicts as a configuration with attributes."""
     if not isinstance(values, dict):
         return values
     return SimpleNamespace(**{name: namespace(value) for name, value in values.items()})
 
 
 def configuration(size: tuple[int, int], **model: Any) -> Any:
-    """Return the options that TransReID's code, and code built on it, reads."""
+    """Return the options that TransReID's code, and code built on it, read."""
     values = {
         "LAST_STRIDE": 1, "PRETRAIN_PATH": "", "NAME": "transformer", "PRETRAIN_CHOICE": "no",
         "COS_LAYER": False, "NECK": "bnneck", "SIE_CAMERA": False,
@@ -73,7 +73,7 @@ def configuration(size: tuple[int, int], **model: Any) -> Any:
 
 
 def module_of(folder: Path, name: str) -> Any:
-    """Import a module of a checkout, replacing another checkout's module with that name."""
+    """Import a module from a checkout, replacing another checkout's module of the same name."""
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in ("model", "loss", "config", "utils", "fastreid"):
             del sys.modules[loaded]
@@ -122,7 +122,7 @@ def transreid(
 
 
 def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> Any:
-    """Build a transformer with the code of the programs that train without labels."""
+    """Build a transformer with code from programs that train without labels."""
     file = folder / "clustercontrast" / "models" / "vision_transformer.py"
     spec = importlib.util.spec_from_file_location("vision_transformer", file)
     assert spec
@@ -187,7 +187,7 @@ def solider(folder: Path, size: tuple[int, int], kind: str = "", **settings: Any
 def fastreid(
     folder: Path, size: tuple[int, int], config: str, layers: Any = None, non_local: Any = None
 ) -> Any:
-    """Build a network with fast-reid's code; layers, non_local: blocks of a shrunken ResNet."""
+    """Build a network with fast-reid's code. layers, non_local: blocks of a shrunken ResNet."""
     options = module_of(folder, "fastreid.config").get_cfg()
     options.merge_from_file(str(folder / "configs" / f"{config}.yml"))
     options.MODEL.BACKBONE.PRETRAIN, options.MODEL.DEVICE = False, "cpu"
@@ -205,12 +205,12 @@ def fastreid(
 
 
 def half_range(*arguments: Any) -> Any:
-    """Return the features that TransReID's test code, and code built on it, computes."""
+    """Return the features that TransReID's test code, and code built on it, compute."""
     return features_of(Normalize([0.5] * 3, [0.5] * 3), *arguments)
 
 
 def first_of_half_range(*arguments: Any) -> Any:
-    """Return the features of SOLIDER, whose network also returns its maps."""
+    """Return SOLIDER's features; its network also returns its maps."""
     return half_range(*arguments)[0]
 
 
@@ -221,7 +221,7 @@ def with_imagenet(*arguments: Any, **resize: Any) -> Any:
 
 
 def of_cluster_contrast(*arguments: Any) -> Any:
-    """Return the features, of unit length, that the programs that train without labels compute."""
+    """Return the unit-length features that programs for training without labels compute."""
     return nn.functional.normalize(with_imagenet(*arguments, interpolation=3))
 
 
@@ -249,7 +249,7 @@ TESTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """The authors' network, and ours.
+    """The authors' network and ours, to be compared.
 
     repository: the checkout, and a folder in it.
     build: (folder, size, **model) → their module.
@@ -270,7 +270,7 @@ class Case:
 def shrunken(
     repository: str, build: Any, backbone: str, dim: int = 48, extra: Any = (), **model: Any
 ) -> Case:
-    """Return the case of a transformer with two blocks; extra: further settings of our network."""
+    """Return the case of a transformer with two blocks. extra: further settings of our network."""
     settings = TINY | dict(extra)
     changes = {"settings": settings, "dim": dim, "channels": 48}
     return Case(repository, build, backbone, model, (64, 32), changes)
@@ -279,7 +279,7 @@ def shrunken(
 def of_fastreid(
     config: str, backbone: str, layers: Any = None, non_local: Any = None, size: Any = (256, 128)
 ) -> Case:
-    """Return the case for a configuration of fast-reid."""
+    """Return the case for a fast-reid configuration."""
     model = {"config": f"Market1501/{config}"}
     if not layers:
         return Case("JDAI-CV+fast-reid", fastreid, backbone, model, size)

@@ -94,7 +94,7 @@ def main(argv=None):
 
 
 def compare(rows, unit, options):
-    """Print the rows {name: work}; the ratio says how many times better the first row is."""
+    """Print the rows {name: work}, with the ratio of each to the first."""
     runs: dict = {name: [] for name in rows}
     for _ in range(ROUNDS):
         for name, work in rows.items():
@@ -111,7 +111,7 @@ def compare(rows, unit, options):
 
 
 def agreement(features, reference):
-    """Describe how similar two arrays (N, D) of features of the same images are."""
+    """Describe how similar two feature arrays (N, D) of the same images are."""
     features, reference = (
         each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, reference)
     )
@@ -165,7 +165,7 @@ def metrics_of_fast_reid(options):
 
 
 def for_peers(result, compiled, folder):
-    """Return features as tensors, labels and cameras in the order of the peers' evaluate_rank."""
+    """Return features as tensors, labels and cameras, ordered as the peers' evaluate_rank needs."""
     if not compiled:
         raise UserError(f"{folder}: its Cython module is not built. {SET_UP}")
     import torch
@@ -176,13 +176,13 @@ def for_peers(result, compiled, folder):
 
 
 def without_junk(result):
-    """Return query and gallery without ignored images, which the peers drop beforehand."""
+    """Return query and gallery without junk, which the peers drop beforehand."""
     query, gallery = load_result(result)
     return query, gallery.select(np.flatnonzero(gallery.labels != JUNK))
 
 
 def features(options):
-    """Time our Embedder on image files, decoded anew."""
+    """Time our Embedder on image files, which it decodes."""
     from person_reid import Embedder
 
     return features_by(Embedder(NETWORK, options.weights, "cpu", flip=False), options)

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill processes while they write, and compare their output with an undisturbed process's.
+"""Kill processes while they write, and compare their output with that of undisturbed ones.
 
     python benchmarks/robustness/kills.py
     python benchmarks/robustness/kills.py --what trainings forgetting --kills 20 --seed 1
@@ -102,7 +102,7 @@ def kill_trainings(workspace, kills):
 
 
 def kill_layouts(workspace, kills):
-    """Kill prepare.py at any write operation, in a new folder each time, and run it again."""
+    """Kill prepare.py at a random write operation, in a new folder each time, and rerun it."""
 
     def lay_out(folder):
         words = ["--data_dir", "people/train_all", "--save_dir", folder]
@@ -119,7 +119,7 @@ def kill_layouts(workspace, kills):
 
 
 def kill_additions(workspace, kills):
-    """Kill additions to an index, of four images per transaction."""
+    """Kill a process that adds images to an index, four per transaction."""
     indexing.FIRST_CHUNK = indexing.LARGEST_CHUNK = 4
     crops = sorted((workspace / "people").rglob("*.png"))
     acknowledged = [0]
@@ -240,7 +240,7 @@ def make_cut(file):
 
 
 def kill_changes(workspace, kills, make, change, check, acts):
-    """Kill a change to an index and repeat it, in a new folder each time; return how often.
+    """Kill and repeat a change to an index, in a new folder each time, and return how often.
 
     make, change: called with the index's path. check: called with the path and whether the change
     must be complete. acts: roughly how many times the change writes.
@@ -268,7 +268,7 @@ KINDS = {
 
 
 def require(holds, found):
-    """Raise UserError, naming what was found, unless a condition holds."""
+    """Raise UserError, naming what was found, unless `holds` is true."""
     if not holds:
         raise UserError(f"After a kill: {found}.")
 
@@ -296,7 +296,7 @@ def kill(command, workspace, kills, most, check=lambda: None):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended.
+    """How a child process ended.
 
     status: its exit status, or minus the number of the signal that ended it, or None if it hung.
     """
@@ -306,7 +306,7 @@ class Outcome:
 
 
 def run(function, folder):
-    """Call function() in a forked child, in `folder`, and return its Outcome."""
+    """Call function() in a forked child process, in `folder`, and return the Outcome."""
     with tempfile.TemporaryFile("w+", errors="replace") as output:
 
         def child():
@@ -378,7 +378,7 @@ def watched(command, act):
 
 
 def contents(folder):
-    """Return {file: bytes} of a folder, without locks."""
+    """Return {file: bytes} for a folder, without lock files."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -387,7 +387,7 @@ def contents(folder):
 
 
 def sorted_features(file):
-    """Return {path: feature} of an index."""
+    """Return {path: feature} for an index."""
     rows = sqlite3.connect(file).execute("SELECT path, feature FROM images")
     return {path: np.frombuffer(feature, "<f2") for path, feature in rows}
 

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Play a day of four live cameras as fast as the machine can, with synthetic people.
+"""Play a day in front of four live cameras, with synthetic people, as fast as possible.
 
     python benchmarks/robustness/live_day.py
     python benchmarks/robustness/live_day.py --hours 2 --visitors 40
@@ -77,7 +77,7 @@ def main(argv=None):
 
 
 class Day:
-    """A simulated day: when each person is in view of which camera, and what was reported."""
+    """A simulated day: when each person is in view of each camera, and what was reported."""
 
     def __init__(self, options, folder):
         self.seconds = options.hours * 3600
@@ -93,7 +93,7 @@ class Day:
         self.remarks: dict[str, bool] = {}  # in the log of the streams
 
     def play(self, begin, end):
-        """Play the day from the share `begin` to the share `end`; at KILL, end at once."""
+        """Play the day from fraction `begin` to fraction `end`; at KILL, end at once."""
         self.now, self.end = int(begin * self.seconds), int(end * self.seconds)
         log.addFilter(lambda record: self.remarks.setdefault(record.getMessage(), True))
         addresses = {f"rtsp://c{number}": f"rtsp://c{number}" for number in range(CAMERAS)}
@@ -118,7 +118,7 @@ class Day:
         return BEGIN + self.now - 3600 * (self.now >= SET_BACK * self.seconds)
 
     def read(self, camera, _):
-        """Yield the frames of a camera, each as soon as all cameras' earlier frames are used."""
+        """Yield a camera's frames, each as soon as all cameras' earlier frames are used."""
         pulled = PULLED * self.seconds if camera == CABLE else np.inf
         self.done[camera] = self.now
         while not pulled <= self.now < pulled + AWAY:
@@ -160,17 +160,17 @@ class Day:
         return pixels
 
     def people_in(self, frame):
-        """Return {place: person} of the people in a frame."""
+        """Return {place: person} for the people in a frame."""
         row = frame[21, 2 : 26 * PLACES : 26].tolist()
         return {n: 256 * red + green for n, (red, green, blue) in enumerate(row) if blue == 200}
 
     def detect(self, frame):
-        """Return the boxes of the people in view."""
+        """Return the boxes and scores of the people in view."""
         boxes = [[26 * place + 2, 20, 26 * place + 22, 80] for place in self.people_in(frame)]
         return np.array(boxes).reshape(-1, 4), np.full(len(boxes), 0.9)
 
     def embed(self, crops):
-        """Return the features of the people whose colours the crops have."""
+        """Return the features of the people that the crops' colours identify."""
         colours = [crop.getpixel((1, 1)) for crop in crops]
         people = [256 * red + green for red, green, _ in colours]
         noise = self._unit(self.random.standard_normal((len(people), DIMENSION)))
@@ -186,7 +186,7 @@ class Day:
         return [f"{hour:g}", *map(str, counts), f"{own_peak():.2f} GB"]
 
     def reported(self):
-        """Return (track, (person, true person), whether corrected, image) of every report."""
+        """Return (track, (person, true person), whether corrected, image) for every report."""
         return [json.loads(line) for line in self.reports.read_text().splitlines()]
 
     def losses(self):
@@ -200,7 +200,7 @@ class Day:
         return f"Of {len(images)} reported images of {len(reported)} tracks, {both}."
 
     def _visits(self, people):
-        """Yield (second, camera, place, person) of all visits."""
+        """Yield (second, camera, place, person) for every visit."""
         last = self.seconds - 4 * 120
         for person in range(people):
             walks = self.seconds // 1800 if person < STAFF else 1

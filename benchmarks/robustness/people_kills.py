@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill tools/people.py repeatedly, and compare its output with an undisturbed call's.
+"""Kill tools/people.py repeatedly, and compare its output with that of an undisturbed call.
 
     python benchmarks/robustness/people_kills.py              # 30 kills
     python benchmarks/robustness/people_kills.py --kills 5 --seed 1
@@ -73,7 +73,7 @@ def main(argv=None):
 
 
 def state_of(folder):
-    """Return {name: content} of a folder, with the gallery's images in place of its files."""
+    """Return {name: content} for a folder, with the gallery's images in place of its files."""
     state: dict[object, object] = {
         name: content for name, content in contents(folder).items() if ".index" not in name
     }

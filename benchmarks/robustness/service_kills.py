@@ -39,7 +39,7 @@ READ_PATHS = ("people", "cameras", "tracks", "images", "sightings?camera=1")
 
 
 class Answers:
-    """What the service has acknowledged: ids of existing and of forgotten images."""
+    """What the service has acknowledged: ids of existing images and of forgotten images."""
 
     def __init__(self) -> None:
         self.there: dict[str, set[str]] = {}  # {id: names, one of which it has}
@@ -126,7 +126,7 @@ def ask(address, answers, seed, number):
 
 
 def merge(send, answers, old, new):
-    """Merge the person `old` into `new`, if some image certainly has the name `old`."""
+    """Merge the person `old` into `new`, if an image is certain to have the name `old`."""
     with answers.lock:
         both = [image for image, names in answers.there.items() if old in names]
         certain = any(answers.there[image] == {old} for image in both)

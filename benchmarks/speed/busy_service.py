@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the service when idle, and while cameras add images and old images are forgotten.
+"""Measure the service while idle, and while cameras add images and old images are forgotten.
 
     python benchmarks/speed/busy_service.py
     python benchmarks/speed/busy_service.py --images 20000 --minutes 0.2          # a short try
@@ -115,7 +115,7 @@ def percentiles(seconds):
 
 
 async def ask(client, query, seconds):
-    """Return {operation: seconds of each request} of clients that repeat all operations."""
+    """Return {operation: seconds of each request} for clients that repeat all operations."""
     found: dict[str, list[float]] = defaultdict(list)
     end = time.perf_counter() + seconds
     search = {"json": {"features": query}}
@@ -144,7 +144,7 @@ async def ask(client, query, seconds):
 
 
 async def add(client, camera, seconds):
-    """Return the seconds that adding each image of a camera takes; all are forgotten in the end."""
+    """Return the seconds to add each image from a camera; all images are forgotten in the end."""
     taken, begin = [], time.perf_counter()
     for number in range(int(ADDED * seconds)):
         await asyncio.sleep(max(0, begin + number / ADDED - time.perf_counter()))

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure what the networks of recipes cost.
+"""Measure what the networks in recipes cost.
 
 Prints parameters, multiply-adds, and milliseconds per image on one core.
 

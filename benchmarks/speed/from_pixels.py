@@ -95,7 +95,7 @@ def run_timed(words):
 
 
 def by_part(spent):
-    """Return {part: seconds} of parts that do not contain other parts."""
+    """Return {part: seconds} for parts that do not contain other parts."""
     rest = spent["all"] - spent["tracking"] - spent["indexing"] - spent["linking"]
     return {
         "the whole command": spent["all"],

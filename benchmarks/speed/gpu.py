@@ -95,7 +95,7 @@ def main(argv=None):
 
 
 def training(loops, options, device):
-    """Print the images per second of each network in loops, {name: (loop, its second argument)}."""
+    """Print each network's images per second in `loops`, {name: (loop, its second argument)}."""
     print("| network | | images/s | times | waits for data | peak memory |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, (height, width, batch) in options.networks.items():
@@ -149,7 +149,7 @@ def extraction(options, device):
 
 
 def ranking(options, device):
-    """Print the milliseconds of re-ranking and of evaluation, for features in memory."""
+    """Print the milliseconds that re-ranking and evaluation take, for features in memory."""
     sizes = {"tiny": (40, 200)} if options.dry_run else {n: SIZES[n] for n in ("market", "msmt17")}
     print("| features | | re-ranking, ms | evaluation, ms | result |\n|---|---|---|---|---|")
     for name, size in sizes.items():

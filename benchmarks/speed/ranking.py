@@ -50,7 +50,7 @@ def main(argv=None):
 
 
 def compare(name, method, path, alone):
-    """Print the rows of a method. alone: without the slow program."""
+    """Print the rows for a method. alone: without the slow program."""
     script = ["evaluate.py"] if method == "none" else ["evaluate_rerank.py", "--method", method]
     fastest = min(run_process(*script, "--result", path) for _ in range(TIMES))
     runs = {method: fastest}

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the service under load: images embedded, searches answered, and its memory.
+"""Measure the service under load: images embedded, searches answered, and memory used.
 
     python benchmarks/speed/service.py
     python benchmarks/speed/service.py --images 1000000 --seconds 60 --requests 20000

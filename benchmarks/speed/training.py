@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the training speed of the suite and of the usual loop, for the same networks.
+"""Compare the training speed of the suite with that of the usual loop, for the same networks.
 
     python benchmarks/speed/training.py --data_dir ../Market/pytorch
     python benchmarks/speed/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200
@@ -70,7 +70,7 @@ def compare(options):
 
 
 def loops_of(options):
-    """Return {name: (loop, its second argument)} of the loops to compare."""
+    """Return {name: (loop, its second argument)} for the loops to compare."""
     import torch  # only now: the console decides how its threads wait
 
     emulated = emulates(select_device(options["gpu_ids"]), torch.bfloat16)
@@ -125,7 +125,7 @@ def unfused_loop(options, flags):
 
 
 def launched_loop(options, flags):
-    """Return what suite_loop returns, launching a GPU's kernels one by one, unrecorded."""
+    """Return what suite_loop returns, with a GPU's kernels launched one by one, unrecorded."""
     with patch("person_reid.training.step.Recorded", lambda module: module):
         return suite_loop(options, flags)
 

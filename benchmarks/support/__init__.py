@@ -1,1 +1,1 @@
-"""Helpers that benchmarks share, with one another or with the tests."""
+"""Helpers that benchmarks share with one another or with the tests."""

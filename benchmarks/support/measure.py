@@ -1,4 +1,4 @@
-"""Synthetic features, and the time and memory of a whole process."""
+"""Make synthetic features, and measure the time and memory of a whole process."""
 
 import multiprocessing
 import os

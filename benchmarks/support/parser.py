@@ -1,4 +1,4 @@
-"""The parser of the benchmarks, and types of their flags."""
+"""The benchmarks' parser, and the types of their flags."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ fraction = flag_type(lambda text: checked_number(float, text, FRACTION), "float"
 
 
 def positive(kind: type) -> Callable[[str], float]:
-    """Return an argparse type: a finite number above 0."""
+    """Return an argparse type for finite numbers above 0."""
     return flag_type(lambda text: checked_number(kind, text, POSITIVE), kind.__name__)
 
 

@@ -1,4 +1,4 @@
-"""Small data sets of people: noise in folders, for training in seconds, and synthetic people."""
+"""Small data sets of people: noise, for training in seconds, and synthetic people."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ import prepare
 
 
 def write_people(folder, people, images, seed=0):
-    """Write small images of people by two cameras, in the layout of prepare.py.
+    """Write small images of people from two cameras, in the layout of prepare.py.
 
     Each person is noise around a colour.
     """

@@ -66,7 +66,7 @@ class PostgresServer:
         self.stop()
 
     def start(self) -> None:
-        """Start the server, and return when it answers."""
+        """Start the server, and return once it answers."""
         log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
         command = [str(self.programs / "postgres"), "-D", str(self.folder)]
         self.process = subprocess.Popen(
@@ -76,7 +76,7 @@ class PostgresServer:
         self.wait()
 
     def wait(self) -> None:
-        """Return when the server answers."""
+        """Wait until the server answers."""
         import psycopg
 
         for _ in range(1200):

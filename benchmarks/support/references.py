@@ -11,7 +11,7 @@ import numpy as np
 
 
 def distinct_rows(features):
-    """Return (the distinct rows of `features` (N, D), the index among them of each image's row)."""
+    """Return (the distinct rows of `features` (N, D), each image's index among them)."""
     rows, of_image = np.unique(features, axis=0, return_inverse=True)
     return rows, of_image.ravel()
 

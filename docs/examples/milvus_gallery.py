@@ -101,7 +101,7 @@ class MilvusGallery(Gallery):
         return next(int(f["params"]["dim"]) for f in fields if f["name"] == "feature")
 
     def _of(self, paths, columns):
-        """Return {key: row} of those images that are there."""
+        """Return {key: row} for those of the images that are in the gallery."""
         keys = [key_of(path) for path in paths]
         parts = [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)]
         rows = [r for some in parts for r in self._rows(f"path in {json.dumps(some)}", columns)]
@@ -237,14 +237,14 @@ def key_of(path):
 
 
 def row_of(path, state, feature, about):
-    """Return an image as a row; what is not known is an empty text."""
+    """Return an image as a row, with empty strings for unknown facts."""
     facts = {name: getattr(about, name) or "" for name in FACT_NAMES}
     more = json.dumps(about.more, ensure_ascii=False, sort_keys=True) if about.more else ""
     return {"path": key_of(path), "state": state, "feature": feature, **facts, "more": more}
 
 
 def entry_of(row):
-    """Return the image in a row, and what is known about it."""
+    """Return the image in a row, and the facts about it."""
     about = About(*[row[name] or None for name in FACT_NAMES])
     about = about._replace(more=json.loads(row["more"] or "null"))
     return Path(os.fsdecode(unquote_to_bytes(row["path"]))), about

@@ -1,4 +1,4 @@
-"""OSNet's layers as PyTorch sees them: functions of tensors in C, compiled on this machine.
+"""OSNet's layers as PyTorch functions that run C code compiled on this machine.
 
 Each function has a gradient. `fuse` replaces the classes of a network's layers by those at the end
 of this file; names and weights do not change, and results are equal up to rounding.
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Compile the layers, which takes a second, and load them.
+    """Compile the C layers, which takes a second, and load them.
 
     If that fails, the log gives the reason and None is returned.
 
@@ -72,7 +72,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def structure(name: str, **fields: str) -> type[ctypes.Structure]:
-    """Return the counterpart of a C struct. fields: names by type, in the order of the struct."""
+    """Return the counterpart of a C struct. fields: {type: its names}, in the struct's order."""
     types = {"long": ctypes.c_long, "float": ctypes.c_float, "pointer": POINTER}
     pairs = [(field, types[kind]) for kind, names in fields.items() for field in names.split()]
     return type(name, (ctypes.Structure,), {"_fields_": pairs})
@@ -175,7 +175,7 @@ def _is_small_pointwise(convolution: nn.Conv2d) -> bool:
 
 
 def _follows_batches(norm: nn.Module) -> bool:
-    """Return whether a layer is a batch norm that uses and averages batch statistics."""
+    """Return whether a layer is a batch norm that uses batch statistics and averages them."""
     if not (isinstance(norm, nn.BatchNorm2d) and norm.training and norm.affine):
         return False
     return bool(norm.track_running_stats) and norm.momentum is not None
@@ -253,7 +253,7 @@ def mixture(
 
 
 class _Mixture(torch.autograd.Function):
-    """The mixture that mixture.c computes. The weights, tiny tensors, have their own graph."""
+    """The mixture that mixture.c computes; its weights, tiny tensors, have their own graph."""
 
     @staticmethod
     def forward(
@@ -321,7 +321,7 @@ class FusedLiteConv3x3(osnet.LiteConv3x3):
 
 
 class FusedGate(osnet.Gate):
-    """Averages of the streams, and their mixture."""
+    """Compute the averages of the streams, and their mixture."""
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
         if self.training and layers_fit(*streams):
@@ -358,7 +358,7 @@ FUSED: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def unfuse(network: nn.Module) -> None:
-    """Give the fused layers of a network their former classes back, in place."""
+    """Restore the original classes of a network's fused layers, in place."""
     plain = {fused: before for before, fused in FUSED.items()}
     for module in network.modules():
         if type(module) in plain:

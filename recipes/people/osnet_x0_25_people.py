@@ -131,7 +131,7 @@ def learn(
     epochs: int,
     random: np.random.Generator,
 ) -> None:
-    """Train the stages on maps (N, C, h, w), features (N, D) of a teacher, and labels (N,)."""
+    """Train the stages on maps (N, C, h, w), a teacher's features (N, D), and labels (N,)."""
     conv4, conv5, last = stages.train()
     linear = nn.Linear(512, taught.shape[1], bias=False)
     norm = nn.BatchNorm1d(512, affine=False)
@@ -165,7 +165,7 @@ def learn(
 
 
 def save(tested: NetworkToTest, options: Namespace) -> None:
-    """Write the folder, with what the people in --validation show about the network."""
+    """Write the folder, with the threshold and cosines measured on the people in --validation."""
     embedder, split = Embedder(tested, device="cpu"), read_split(options.validation, "train_all")
     of = embedder.features, embedder.size
     every = extract_split(*of, split, options.validation, "train_all")
@@ -180,7 +180,7 @@ def save(tested: NetworkToTest, options: Namespace) -> None:
 
 
 def erased(maps: Tensor, random: np.random.Generator) -> Tensor:
-    """Return maps (B, C, h, w); half of the batches are mirrored, half have a rectangle erased."""
+    """Return maps (B, C, h, w), mirrored in half of the batches and partly erased in half."""
     if random.random() < 0.5:
         maps = maps.flip(3)
     if random.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Write docs/reference.md, the list of the public names, from their signatures and docstrings.
+"""Write docs/reference.md, the list of public names, from their signatures and docstrings.
 
 python tools/docs/api.py
 """
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def page() -> str:
-    """Return the page: a table for each chapter, a row for each name."""
+    """Return the page: a table for each chapter, with a row for each name."""
     rows: dict[str, list[list[str]]] = {title: [] for title in [*CHAPTERS.values(), OTHER_NAMES]}
     shown = examples()
     for name in sorted(person_reid.__all__, key=str.lower):
@@ -101,7 +101,7 @@ class Default:
 
 
 def examples() -> list[tuple[str, set[str]]]:
-    """Return a link to each section of the guides, and the words in its code.
+    """Return a link to each section in the guides, with the words in the section's code.
 
     Sections that use a name in blocks of Python precede sections that mention it in their text.
     """

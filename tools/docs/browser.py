@@ -1,4 +1,4 @@
-"""The system's Chromium without a window, driven by Playwright.
+"""Drive the system's Chromium, without a window, through Playwright.
 
 It takes screenshots of pages, and tests use it to click on pages.
 
@@ -30,7 +30,7 @@ def chromium() -> str | None:
 
 
 class Browser:
-    """A browser with one page; `page` is Playwright's object for it."""
+    """A browser with one page, which is Playwright's object `page`."""
 
     def __init__(self, width: int = 1360, height: int = 900, dark: bool = False) -> None:
         from playwright.sync_api import sync_playwright
@@ -93,7 +93,7 @@ class Browser:
             self.page.keyboard.press(key)
 
     def choose(self, selector: str, value: object) -> None:
-        """Set a field or choice of any kind, as a person would."""
+        """Set a field or choice of any kind, as a user would."""
         self.value(
             f"(() => {{ const field = document.querySelector({json.dumps(selector)});"
             f" field.value = {json.dumps(str(value))};"

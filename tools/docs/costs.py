@@ -17,7 +17,7 @@ from tools.recipe_file import Recipe
 
 
 class Cost(NamedTuple):
-    """A network: its Rank@1 and mAP in %, and its cost.
+    """A network's Rank@1 and mAP in %, and its cost.
 
     measured: whether the accuracy comes from this repository's runs; otherwise, it is published.
     definition: the definition of the mAP. float32: milliseconds per image on one core, None if not
@@ -73,7 +73,7 @@ def costs(
 
 
 def cost_table(rows: Iterable[Cost]) -> str:
-    """Return the Markdown table of networks."""
+    """Return the table of networks, in Markdown."""
     head = [
         "network",
         "accuracy",

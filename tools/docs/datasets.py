@@ -1,4 +1,4 @@
-"""Write the table of data sets into docs/datasets.md, from the table of the code.
+"""Write the table of data sets in docs/datasets.md from the table in the code.
 
 python tools/docs/datasets.py
 """
@@ -27,7 +27,7 @@ def data_set_table() -> str:
 
 
 def data_set_row(name: str, data_set: KnownDataSet) -> list[str]:
-    """Return the row of a data set."""
+    """Return the table row for a data set."""
     counts = [
         f"{split} {' / '.join('-' if number is None else f'{number:,}' for number in numbers)}"
         for split, numbers in data_set.published.items()

@@ -1,4 +1,4 @@
-"""Numbers in the prose of the pages: a mark names each number, and the results fill it in.
+"""Numbers in the pages' prose: a mark names each number, which the results supply.
 
     <!-- = networks -->49<!-- / -->
         the number of networks that python model.py lists
@@ -57,7 +57,7 @@ def fill(text: str, records: list[dict[str, Any]]) -> str:
 
 
 def without_marks(text: str) -> str:
-    """Return the text of a page with its figures but without their marks."""
+    """Return a page's text with its figures but without their marks."""
     return MARKED_FIGURES.sub(r"\3", text)
 
 
@@ -90,13 +90,13 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
 
 
 def differences() -> list[float]:
-    """Return the difference between the features of each of the authors' networks and ours."""
+    """Return, for each of the authors' networks, how far its features differ from ours."""
     records = json.loads(FAMILIES.read_text(encoding="utf-8"))
     return [record["difference"] for record in records.values()]
 
 
 def cell(page: str, heading: str, row: str, column: str) -> str:
-    """Return a cell of the first table below a heading that has this row and column."""
+    """Return a cell of the first table below a heading that has the given row and column."""
     head: list[str] | None = None
     text = (DOCS / page).read_text(encoding="utf-8")
     section = re.split(rf"^#+ {re.escape(heading)}$", text, flags=re.M)[1]

@@ -1,4 +1,4 @@
-"""Draw docs/images/people.webp: what tools/people.py finds in three synthetic videos, as a film.
+"""Draw docs/images/people.webp, a film of what tools/people.py finds in synthetic videos.
 
 python tools/docs/film.py FOLDER
 

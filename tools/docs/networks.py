@@ -1,4 +1,4 @@
-"""Write the list of networks, and the tables of published networks for docs.
+"""Write the list of networks, and the tables of published networks for the docs.
 
 The list is person_reid/models/networks.txt, which `python model.py` prints. The tables are in
 docs/published-networks.md. Every network in the list is built to count its parameters and
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def published_tables() -> str:
-    """Return the published networks, a table for each family."""
+    """Return the tables of published networks, one for each family."""
     head = ["network", "input", "trained on", "Rank@1 / mAP", "file"]
     parts = []
     for family, about in FAMILIES_OF_ZOO.items():
@@ -50,13 +50,13 @@ def published_tables() -> str:
 
 
 def table() -> str:
-    """Return the list of all networks: their size, computations, feature, input and licence."""
+    """Return the list of all networks, with their size, cost, feature, input and licence."""
     lines = [NETWORKS_HEADER, *map(line, ARCHITECTURES)]
     return "\n".join([*lines, "and every network of timm and torchvision, by its name there.\n"])
 
 
 def line(name: str) -> str:
-    """Return the line of a network."""
+    """Return the line for a network."""
     entry, network = ARCHITECTURES[name], without_weights(name)
     found = complexity(network, entry.size)
     return (

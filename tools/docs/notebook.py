@@ -53,7 +53,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 
 def notebook(page: str) -> str:
-    """Return the notebook for a page, both as text. The same page gives the same notebook."""
+    """Return the notebook for a page, both as text; the same page gives the same notebook."""
     cells: list[dict[str, Any]] = []
     for kind, text in _pieces(PAGE_ONLY.sub("", without_marks(page))):
         cell = {
@@ -68,7 +68,7 @@ def notebook(page: str) -> str:
 
 
 def _pieces(page: str) -> Iterator[tuple[str, str]]:
-    """Yield (kind, text) of each cell.
+    """Yield (kind, text) for each cell.
 
     The text before the first section comes first, then SET_UP, then the sections, divided at their
     code.
@@ -87,7 +87,7 @@ def _pieces(page: str) -> Iterator[tuple[str, str]]:
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the cells of a piece of text, a new cell at each heading.
+    """Yield the cells for a piece of text, with a new cell at each heading.
 
     SET_UP comes before the first section.
     """

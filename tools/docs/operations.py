@@ -1,4 +1,4 @@
-"""Write the table of HTTP operations into docs/service.md, from the service's own table.
+"""Write the table of HTTP operations in docs/service.md from the service's own table.
 
 python tools/docs/operations.py
 """

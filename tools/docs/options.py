@@ -1,4 +1,4 @@
-"""Write docs/options.md, the page of all options, from their declarations.
+"""Write docs/options.md, the page that lists all options, from their declarations.
 
 python tools/docs/options.py
 """
@@ -55,7 +55,7 @@ NETWORK = "Also the options of `test.py` that name a network."
 
 
 class Section(NamedTuple):
-    """The options of a script. Options already listed are only mentioned in a remark."""
+    """The options of a script; those already listed are only mentioned in a remark."""
 
     script: str
     kind: type[Options]
@@ -149,7 +149,7 @@ def in_words(scripts: list[str]) -> str:
 
 
 def table(options: list[DeclaredOption]) -> list[str]:
-    """Return the lines of a table of options, below a row for each group."""
+    """Return the lines of a table of options, with each group's options below a row for it."""
     groups: dict[str, list[DeclaredOption]] = {}
     for each in options:
         groups.setdefault(each.group, []).append(each)

@@ -1,4 +1,4 @@
-"""Write the generated parts of the pages: tables, numbers in prose, the notebook.
+"""Write the generated parts of the pages: tables, numbers in prose, and the notebook.
 
 python tools/docs/pages.py
 

@@ -1,4 +1,4 @@
-"""Redraw all pictures in docs/images/: of synthetic people, and of the costs of networks.
+"""Redraw all pictures in docs/images/, of synthetic people and of networks' costs.
 
 python tools/docs/pictures.py FOLDER
 
@@ -123,7 +123,7 @@ def ranking(result: Path, place: str) -> Image.Image:
 
 
 def people(layout: Path) -> Image.Image:
-    """Return images of the first people in a layout, with a row for each person."""
+    """Return a picture of the first people in a layout, with a row for each person."""
     rows = []
     for person in islice(sorted((layout / "train_all").iterdir()), PICTURED_QUERY):
         files = sorted(person.iterdir())
@@ -140,7 +140,7 @@ def lanes(place: Path) -> Image.Image:
 
 
 def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Yield (name, picture) of the explorer's views."""
+    """Yield (name, picture) for each of the explorer's views."""
     explore.main(["--rerank", "--save", str(place / "look")])
     wrong = place / "label_errors.csv"
     words = ["--data_dir", str(mislabelled(place)), "--split", "gallery", "--name", "demo_0"]
@@ -180,7 +180,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def stacked(rows: Sequence[Image.Image]) -> Image.Image:
-    """Return a picture that shows the rows, of equal width, below one another."""
+    """Return a picture that shows `rows`, which have equal width, below one another."""
     height = sum(row.height for row in rows) + PICTURE_GAP * (len(rows) - 1)
     sheet = Image.new("RGB", (WIDTH, height), "white")
     top = 0
@@ -191,13 +191,13 @@ def stacked(rows: Sequence[Image.Image]) -> Image.Image:
 
 
 def scaled(picture: Image.Image, width: int) -> Image.Image:
-    """Return the picture, scaled to this width."""
+    """Return a picture scaled to a width."""
     height = round(picture.height * width / picture.width)
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def save(picture: Image.Image, name: str) -> None:
-    """Write a picture to docs/images, in a modest size."""
+    """Write a picture to docs/images, at a modest file size."""
     picture.save(IMAGES / name, quality=PICTURE_QUALITY, optimize=True)
 
 

@@ -1,4 +1,4 @@
-"""The results file, with a line for every run, and the tables of runs and recipes."""
+"""The results file, with a line for each run, and the tables of runs and recipes."""
 
 import json
 import shlex
@@ -40,7 +40,7 @@ def update_page(
 
 
 def put(page: str | Path, begin: str, end: str, text: str) -> None:
-    """Write text between the lines `begin` and `end` of a page, and keep the rest of the page.
+    """Write text between the lines `begin` and `end` in a page, keeping the rest of the page.
 
     A missing page is created with only the text. Raises UserError if the page lacks the lines.
     """
@@ -72,7 +72,7 @@ def results_table(
 def recipe_rows(
     recipe: Recipe, records: Sequence[dict[str, Any]], linked: bool = True
 ) -> list[list[str]]:
-    """Return the cells of RESULTS_HEAD for each set of changes with which a recipe was run."""
+    """Return a row of cells under RESULTS_HEAD for each set of changes made to a recipe."""
     own = [record for record in records if is_of(record, recipe.identity)]
     variants: list[dict[str, Any]] = []
     for record in own:
@@ -99,7 +99,7 @@ def recipe_rows(
 
 
 def recipe_tables(recipes: Sequence[Recipe]) -> str:
-    """Return the recipes with published metrics, in a table for each source."""
+    """Return the tables of recipes with published metrics, one for each source."""
     by_source: dict[str, list[list[str]]] = {}
     for recipe in recipes:
         if figures := published(recipe):
@@ -125,7 +125,7 @@ def published(recipe: Recipe) -> str:
 
 
 def command(recipe: Recipe, changes: dict[str, Any]) -> str:
-    """Return the command that repeats the runs of a recipe with these changes."""
+    """Return the command that repeats a recipe's runs with these changes."""
     words = ["python", "tools/reproduce.py", f"recipes/{recipe.name}.yaml"]
     for name, value in changes.items():
         words += as_flag(name, value).split(" ", 1)
@@ -133,12 +133,12 @@ def command(recipe: Recipe, changes: dict[str, Any]) -> str:
 
 
 def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
-    """Return whether a record belongs to the recipe, or the run, with these entries."""
+    """Return whether a record belongs to the recipe or run with the entries in `identity`."""
     return all(record[name] == value for name, value in identity.items())
 
 
 def figure(figures: dict[str, Any], name: str, definition: str) -> float:
-    """Return one metric of a ranking, in %. definition: the definition of an mAP."""
+    """Return one metric of a ranking, in %. definition: which mAP to return."""
     return float(figures[name][definition] if name == "mAP" else figures[name])
 
 
@@ -201,7 +201,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def are_figures(figures: Any) -> bool:
-    """Return whether these are the metrics of one ranking, in %."""
+    """Return whether `figures` are the metrics of one ranking, in %."""
     try:
         by_definition = [figures["mAP"][name] for name in AVERAGE_PRECISION_NAMES]
         percents = [figures["rank1"], figures["mINP"], *by_definition]

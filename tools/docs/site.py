@@ -1,4 +1,4 @@
-"""Hooks for mkdocs.yml: the repository's pages at their paths, and the API from docstrings.
+"""Hooks for mkdocs.yml: pages at their paths in the repository, and the API from docstrings.
 
 `make site` builds the site. The pages keep their places in the repository, so a link between
 README.md, docs/, recipes/ and benchmarks/ works on GitHub and on the site.
@@ -29,7 +29,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Replace the files of docs/ with all published files, each at its path in the repository."""
+    """Replace the files in docs/ with all published files, each at its path in the repository."""
     theirs = [file for file in files if file.src_dir != config.docs_dir]
     paths = {path for pattern in PUBLISHED for path in ROOT.glob(pattern)}
     for page in sorted(paths):
@@ -52,7 +52,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def with_docstrings(markdown: str) -> str:
-    """Return the list of public names with their docstrings, which mkdocstrings fills in.
+    """Return the list of public names with places for their docstrings, filled by mkdocstrings.
 
     The docstrings of a chapter follow its table.
     """
@@ -73,7 +73,7 @@ class Docstrings(Extension):
 
 
 def as_markdown(text: str) -> str:
-    """Return a docstring with its parameters as a list and its examples as code."""
+    """Return a docstring as Markdown, with parameters as a list and examples as code."""
     text = EXAMPLE.sub(lambda match: f"```pycon\n{match[0].rstrip()}\n```\n", text)
     parts = re.split(r"(^```.*?^```$)", text, flags=re.M | re.S)
     parts[::2] = [ITEM.sub("\n- ", part) for part in parts[::2]]

@@ -1,4 +1,4 @@
-"""Draw the accuracy of networks against their cost."""
+"""Draw networks' accuracy against their cost."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ FRONT = "#94a3b8"  # colour of the line that connects the best networks
 
 
 class Point(NamedTuple):
-    """A network in a panel: cost, mAP in %, whether the dot is filled, and family."""
+    """A network in a panel: its cost, mAP in %, whether its dot is filled, and its family."""
 
     name: str
     cost: float
@@ -45,7 +45,7 @@ def draw_panels(
 ) -> None:
     """Draw mAP against cost, with a panel for each (title, name of the cost).
 
-    A line connects the networks that are the best for their cost.
+    A line connects the networks that are best for their cost.
 
     kinds: the names of a filled dot and a ring in the legend.
     """
@@ -95,7 +95,7 @@ def draw_panels(
 
 
 def _front(points: Sequence[Point]) -> Any:
-    """Return (cost, mAP) of the networks that are the best for their cost: (K, 2)."""
+    """Return (cost, mAP) for the networks that are best for their cost, (K, 2)."""
     best: list[tuple[float, float]] = []
     for point in sorted(points, key=lambda point: (point.cost, -point.mean_ap)):
         if not best or point.mean_ap > best[-1][1]:
@@ -112,7 +112,7 @@ def _along(front: Any) -> Any:
 
 
 def _keys(colours: Mapping[str, str], kinds: Sequence[str], ink: ColorType) -> list[Line2D]:
-    """Return the entries of the legend: families, kinds of dots, and the line of the best networks.
+    """Return the legend's entries: families, kinds of dots, and the line of the best networks.
 
     colours: {family: colour}. kinds: the meanings of a dot and a ring, or () if there are only
     dots.
