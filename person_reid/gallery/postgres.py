@@ -46,7 +46,7 @@ from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
 VERSION = 1
-POSTGRES, PGVECTOR = 15, (0, 8, 4)  # the earliest versions that work
+PGVECTOR = 0, 8, 4  # the earliest version that works
 AT_ONCE = 5000  # images per answer from the server
 SMALL = 10_000  # up to this many images are compared one by one, even if there is a graph
 GRAPH_FROM = 20_000  # images from which there is a graph
@@ -67,20 +67,20 @@ NOTES = f"""
 CREATE TABLE IF NOT EXISTS "{{name}}_notes" (
     number bigint GENERATED ALWAYS AS IDENTITY, kind {TEXT}, name {TEXT}, value text NOT NULL,
     PRIMARY KEY (kind, name));
-INSERT INTO "{{name}}_notes" (kind, name, value) VALUES ('{ABOUT}', 'version', '{{version}}'),
-    ('{ABOUT}', 'token', '"{{token}}"'), ('{ABOUT}', 'crops', {{crops}}) ON CONFLICT DO NOTHING;
+INSERT INTO "{{name}}_notes" (kind, name, value) VALUES ('{ABOUT}', 'version', '{{version}}')
+ON CONFLICT DO NOTHING;
 """
 IMAGES = f"""
 CREATE TABLE IF NOT EXISTS "{{name}}_images" (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     path bytea UNIQUE NOT NULL, state text NOT NULL, feature halfvec({{width}}) NOT NULL,
-    {", ".join(f"{each} {TEXT}" for each in FACT_NAMES)}, more jsonb);
+    {", ".join(f"{each} {TEXT}" for each in FACT_NAMES)}, more jsonb
+) WITH (toast_tuple_target = 8160);  -- features stay in their rows, if a page can hold them: faster
 CREATE INDEX IF NOT EXISTS "{{name}}_camera" ON "{{name}}_images" (camera, time);
 CREATE INDEX IF NOT EXISTS "{{name}}_time" ON "{{name}}_images" (time);
 CREATE INDEX IF NOT EXISTS "{{name}}_identity" ON "{{name}}_images" (identity);
 CREATE INDEX IF NOT EXISTS "{{name}}_track" ON "{{name}}_images" (source, track);
 CREATE INDEX IF NOT EXISTS "{{name}}_more" ON "{{name}}_images" USING gin (more jsonb_path_ops);
-ALTER TABLE "{{name}}_images" ALTER feature SET STORAGE {{storage}};
 """
 GRAPH = f"""
 CREATE INDEX CONCURRENTLY IF NOT EXISTS "{{name}}_graph" ON "{{name}}_images"
@@ -100,9 +100,9 @@ KEPT = {  # a replaced row keeps its person and track only if the picture is the
 }
 ADD = f"""
 WITH added AS MATERIALIZED (
-    SELECT path, state, feature, {FACTS}, own::jsonb AS more FROM unnest(%b::bytea[], %b::text[],
-    %b::halfvec[], {"%b::text[], " * len(FACT_NAMES)}%b::text[])
-    AS a (path, state, feature, {FACTS}, own)
+    SELECT DISTINCT ON (path) {COLUMNS} FROM unnest(%b::bytea[], %b::text[], %b::halfvec[],
+    {"%b::text[], " * len(FACT_NAMES)}%b::jsonb[]) WITH ORDINALITY AS a ({COLUMNS}, number)
+    ORDER BY path, number DESC  -- of an image that is given twice, the last row; all writers sort
 ), stripped AS (
     SELECT count(*) FROM added JOIN "{{name}}_images" AS old USING (path)
     WHERE old.feature <=> added.feature > {1 - SAME_PICTURE}
@@ -116,10 +116,24 @@ NOTE = """
 INSERT INTO "{name}_notes" (kind, name, value) VALUES (%s, %s, %s)
 ON CONFLICT (kind, name) DO {conflict}
 """
+PAIRS = f"""
+SELECT feature, (
+    SELECT feature FROM "{{name}}_images"
+    WHERE id != sample.id ORDER BY feature <=> sample.feature LIMIT 1
+) FROM (
+    SELECT id, feature FROM "{{name}}_images" TABLESAMPLE BERNOULLI ({{percent}})
+    ORDER BY random() LIMIT {SAMPLED}
+) AS sample
+"""
 DESCRIBE = f"""
 UPDATE "{{name}}_images" SET {", ".join(f"{each} = coalesce(%s, {each})" for each in FACT_NAMES)},
-more = coalesce(more || %s::jsonb, more, %s::jsonb) WHERE path = %s
+more = nullif(coalesce(more, '{{{{}}}}') || coalesce(%s::jsonb, '{{{{}}}}'), '{{{{}}}}')
+WHERE path = %s
 """
+
+
+class NoTables(StoreError):
+    """The gallery is new: nothing has been stored yet."""
 
 
 class PostgresGallery(Gallery):
@@ -161,8 +175,6 @@ class PostgresGallery(Gallery):
         """Return a new connection. Raises UserError for versions that are too old."""
         given = SETTINGS | self.psycopg.conninfo.conninfo_to_dict(self.place)
         connection = self.psycopg.connect(**given, autocommit=True, prepare_threshold=None)
-        if (version := connection.info.server_version // 10_000) < POSTGRES:
-            raise UserError(f"{self.path}: PostgreSQL {version}; needs {POSTGRES} or newer.")
         known = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
         while not (found := connection.execute(known).fetchone()):
             with suppress(self.psycopg.errors.UniqueViolation):  # another process has created it
@@ -173,6 +185,7 @@ class PostgresGallery(Gallery):
                 "before it, additions beside VACUUM could damage the graph."
             )
         self.pgvector.register_vector(connection)
+        connection.adapters.register_dumper(dict, self.psycopg.types.json.JsonbBinaryDumper)
         return connection
 
     @contextmanager
@@ -194,40 +207,32 @@ class PostgresGallery(Gallery):
         try:
             yield
         except (self.psycopg.Error, UnicodeError) as error:
-            raise StoreError(f"{self.path}: {first_line(error, 300)}") from error
+            kind = NoTables if isinstance(error, self.psycopg.errors.UndefinedTable) else StoreError
+            raise kind(f"{self.path}: {first_line(error, 300)}") from error
 
     def _rows(self, words: str, *values: Any) -> list[Any]:
         """Return a command's rows, or none for a new gallery. {name}: the gallery's name."""
-        try:
-            with self._transaction() as cursor:
-                cursor.execute(words.format(name=self.name), values or None)
-                return list(cursor.fetchall()) if cursor.description else []
-        except StoreError as error:
-            if isinstance(error.__cause__, self.psycopg.errors.UndefinedTable):
-                return []
-            raise
+        with suppress(NoTables), self._transaction() as cursor:
+            cursor.execute(words.format(name=self.name), values or None)
+            return list(cursor.fetchall()) if cursor.description else []
+        return []
 
     def _make(self, width: int | None = None) -> None:
         """Create the missing tables: for notes and, if a `width` is given, for images."""
-        storage = "PLAIN" if width and width < WIDEST_GRAPH else "EXTERNAL"  # in the row: faster
-        settings = {
-            "version": VERSION,
-            "token": secrets.token_hex(4),
-            "crops": self.psycopg.sql.quote(json.dumps(self.file and str(self.file.parent))),
-        }
         with self._transaction() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('person-reid'))")
             if width and self.width():
                 return  # creating its indexes again would wait for its writers, and they for us
             for tables in (NOTES, IMAGES) if width else (NOTES,):
-                words = tables.format(name=self.name, width=width, storage=storage, **settings)
+                words = tables.format(name=self.name, version=VERSION, width=width)
                 self._connection.execute(words)
+            crops = self.file and str(self.file.parent)
+            self.remember({"token": secrets.token_hex(4), "crops": crops})
 
     # --- reading
 
     def __len__(self) -> int:
-        found = self._rows('SELECT count(*) FROM "{name}_images"')
-        return int(found[0][0]) if found else 0
+        return sum(count for (count,) in self._rows('SELECT count(*) FROM "{name}_images"'))
 
     def width(self) -> int | None:
         """Return the dimension of the features, or None before the first addition."""
@@ -308,17 +313,12 @@ class PostgresGallery(Gallery):
             return
         if width is None:
             self._make(features.shape[1])
-        rows = {}  # if an image is given twice, the last row counts
-        states = states or [*map(state_of, paths)]
-        for key, *row, about in zip(
+        columns = (
             map(self.folder.stored, paths),
-            states,
+            states or map(state_of, paths),
             map(self.vector, features),
-            known_of(abouts or {}, paths),
-            strict=True,
-        ):
-            rows[key] = key, *row, *about[:-1], about.more and json.dumps(about.more)
-        columns = zip(*(rows[key] for key in sorted(rows)), strict=True)  # all writers sort
+            *zip(*known_of(abouts or {}, paths), strict=True),
+        )
         with self._transaction() as cursor:
             cursor.execute(ADD.format(name=self.name), [*map(list, columns)])
             (stripped,) = cursor.fetchone()
@@ -327,19 +327,12 @@ class PostgresGallery(Gallery):
     def describe(self, abouts: Mapping[Any, About]) -> int:
         """Record facts about images in the gallery, and return the number of images."""
         keys = map(self.folder.stored, checked_paths([*abouts], self.path))
-        rows = sorted(zip(keys, known_of(abouts, abouts), strict=True), key=itemgetter(0))
-        if self.width() is None:
-            return 0
-        with self._transaction() as cursor:
-            cursor.executemany(
-                DESCRIBE.format(name=self.name),
-                [
-                    (*a[:-1], own, own, key)
-                    for key, a in rows
-                    for own in [a.more and json.dumps(a.more)]
-                ],
-            )
+        known = zip(known_of(abouts, abouts), keys, strict=True)
+        rows = sorted(((*about, key) for about, key in known), key=itemgetter(-1))
+        with suppress(NoTables), self._transaction() as cursor:
+            cursor.executemany(DESCRIBE.format(name=self.name), rows)
             return int(cursor.rowcount)
+        return 0
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images, so that no search finds them again; see SearchIndex.forget.
@@ -365,13 +358,13 @@ class PostgresGallery(Gallery):
                 places = ((self.folder.path(path), source) for path, _, source, _ in rows if source)
                 delete_crops(places, self.file)
             gone = {(source, track) for *_, source, track in rows}
-            sources = [*{source for source, _ in gone}]
+            sources = {source for source, _ in gone}
             words = f"SELECT DISTINCT source, track FROM {images} WHERE source = ANY(%s)"
-            left = {*cursor.execute(words, (sources,)).fetchall()}
+            left = {*cursor.execute(words, ([*sources],))}
             keys = [image_key(path, state) for path, state, *_ in rows]
             keys += [track_key(*each) for each in gone - left if all(each)]
             self.note(BARRED, dict.fromkeys(self._hashes(keys)))
-            self._drop(TRACK_RECORDS, {*sources} - {source for source, _ in left})
+            self._drop(TRACK_RECORDS, sources - {source for source, _ in left})
             told = {"asked": str(asked), "images": len(rows)}
             self.note("forgotten", {f"{stored(datetime.now())} {secrets.token_hex(4)}": told})
         log.info(
@@ -501,17 +494,24 @@ class PostgresGallery(Gallery):
             self._try_efforts(count)
 
     def _try_efforts(self, count: int) -> None:
-        """Find and remember the lowest effort that finds RECALL of a sample's nearest images."""
-        share = min(100, 300 * SAMPLED / count)  # percent
-        some = f'SELECT feature FROM "{self.name}_images" TABLESAMPLE BERNOULLI ({share})'
+        """Find and remember the lowest effort that finds RECALL of a sample's nearest images.
+
+        The images of later queries are new. Stand-ins for them are images of the gallery, each
+        changed by the difference between another image and its nearest neighbour: two images of a
+        person differ √2 times as much as each of them from their mean.
+        """
+        percent = min(100, 300 * SAMPLED / count)
         with self._transaction() as cursor:
-            queries = cursor.execute(f"{some} ORDER BY random() LIMIT {SAMPLED}").fetchall()
+            pairs = cursor.execute(PAIRS.format(name=self.name, percent=percent)).fetchall()
+            images, neighbours = (
+                np.array([feature.to_numpy() for feature in column])
+                for column in zip(*pairs, strict=True)
+            )
+            moved = images + np.roll(images - neighbours, 1, axis=0) / 2**0.5
+            queries = [*map(self.vector, moved)]
 
             def nearest(effort: int) -> npt.NDArray[np.int64]:
-                found = (
-                    self._nearest(cursor, query, NEIGHBOURS + 1, effort=effort)
-                    for (query,) in queries
-                )
+                found = (self._nearest(cursor, q, NEIGHBOURS, effort=effort) for q in queries)
                 return np.array([[row[0] for row in rows] for rows in found])
 
             exact = nearest(0)
