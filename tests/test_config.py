@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from person_reid.config import FitOptions, TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.files import options_in
+from person_reid.config.forms import ranks
 from person_reid.config.option import (
     FRACTION,
     POSITIVE,
@@ -56,6 +57,13 @@ class WithWords(Options):
 
     images: tuple[str, ...] = option((), "two images", several=2, positional=True, metavar="IMAGE")
     sizes: tuple[int, ...] = option((1, 2), "some sizes", several="+", range=POSITIVE)
+
+
+@pytest.mark.parametrize("text", ["0,5", "-1", "1,five", "1,10000000000"])
+def test_ranks_begin_at_1(text):
+    assert ranks("10,1,5,1") == "1,5,10"
+    with pytest.raises(ValueError, match="expected ranks from 1 on"):
+        ranks(text)
 
 
 def test_an_option_may_have_several_values_and_stand_without_a_flag(capsys):
