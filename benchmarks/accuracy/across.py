@@ -214,7 +214,7 @@ def names_given(scene):
 
 
 def row(words, scene, names, people, threshold=None):
-    """Return a row for the tracks `names`, linked as `people`; other tracks stay alone."""
+    """Return a row for the tracks `names`, linked as `people`; other tracks stay unlinked."""
     who = {**{name: name for name in scene.spans}, **dict(zip(names, people, strict=True))}
     said = [who[track] for track in scene.tracks]
     found = identity_f1(scene.people, said, scene.pairs)

@@ -204,7 +204,7 @@ def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
 
 
 def file_names(splits: PicturesBySplit, numbers: Numbers) -> dict[str, dict[str, Source]]:
-    """Return {split: {`<identity>/<image>`: source}} for {split: [Picture]}.
+    """Return {split: {`<identity>/<image>`: source}} for the pictures {split: [Picture]}.
 
     A name that already begins with its identity (four digits or more) and camera is kept; others
     get both as a prefix. So do t<track> and o<clothes>, which follow the camera if they are known:

@@ -128,7 +128,7 @@ def register_backbone(
 
 
 def _of_plugin(name: str, place: str, attribute: str) -> Architecture:
-    """Return the network MODULE:CLASS of a plugin.
+    """Return the network MODULE:CLASS from a plugin.
 
     The name may come from another user's file. It must therefore be a class of networks in a module
     that was loaded as a plugin. Raises UserError for any other name.

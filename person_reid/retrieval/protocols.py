@@ -143,7 +143,7 @@ def by_cameras(
     scores: ScoreFunction,
     ignore_cameras: bool = False,
 ) -> dict[str, Metrics]:
-    """Return {"1-2": the Metrics of the queries of camera 1 among the gallery images of camera 2}.
+    """Return {"1-2": the Metrics of camera 1's queries among camera 2's gallery images}.
 
     Queries without a match in the other camera are skipped, and so are pairs of cameras without a
     match.

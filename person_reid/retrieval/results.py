@@ -47,7 +47,7 @@ PLAIN = "plain"  # `flags` if no option affects the features
 
 @dataclass(repr=False)
 class FeatureSet:
-    """Features of images of people.
+    """The features of images of people, with their labels and cameras.
 
     Lists, tensors, other numbers and (1, N) arrays are converted.
 

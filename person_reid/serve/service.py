@@ -174,7 +174,7 @@ class Service:
             await asyncio.sleep(HOUR)
 
     def end_streams(self) -> None:
-        """End endless answers."""
+        """End the streams of all listeners and viewers."""
         self.events.close()
         self.pictures.close()
 
