@@ -8,8 +8,8 @@
 
 prepare.py --synthetic --walks draws the walks. --result is a file of features that test.py wrote,
 from images with Market-1501's names; the images of one person, camera and sequence form a track.
-Prints rows of Markdown. IDF1 counts boxes (for Market-1501, images), and the F1 of pairs counts
-tracks. The last row for walks shows tracks that were cut where the person changes.
+Prints rows of Markdown. IDF1 counts boxes (for Market-1501, images). The last row for walks shows
+tracks that were cut where the person changes.
 
 For walks, a further table shows how often people in one camera are named correctly from an image
 taken by another. --draws sets how often random people and cameras are drawn and linked: 10 to 200
@@ -44,12 +44,12 @@ from person_reid.gallery.metadata import About
 from person_reid.gallery.track_pieces import split_indexed
 from person_reid.gallery.track_records import TrackRecord
 from person_reid.retrieval.association import link_tracks, read_travel
-from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
+from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.track_features import track_features
 from person_reid.text import markdown_table
 
-HEADER = ["identities", "IDF1", "F1 of pairs", "people", "threshold"]
+HEADER = ["identities", "IDF1"]
 RANGES_HEADER = ["counts of", "ranges", "held", "width / people"]
 NAMES_HEADER = ["names by one photograph: right", "found"]
 THRESHOLDS = np.arange(0.6, 0.92, 0.02).round(2).tolist()
@@ -91,8 +91,7 @@ def main(argv=None):
     scene, pieces = walked(options) if options.walks else (stored(options.result), None)
     found = [*rows(scene)]
     if pieces:
-        names, people = linked(pieces)
-        found.append(row("cut, linked", pieces, names, people.labels.astype(str), people.threshold))
+        found.append(["cut, linked", idf1(pieces, *linked(pieces))])
     print(machine(), "", markdown_table(HEADER, found), sep="\n")
     if scene.travel:
         print("", markdown_table(NAMES_HEADER, [names_given(scene)]), sep="\n")
@@ -102,36 +101,23 @@ def main(argv=None):
 
 
 def rows(scene):
-    """Yield rows for the tracker alone, linking, linking without a part, and the best threshold."""
-    names = list(scene.spans)
-    yield row("each track alone", scene, names, names)
-    variants: dict[str, dict] = {
-        "linked": {"travel": scene.travel},
-        "without the times between cameras": {},
-        "with one crop per track": {"mean": False, "travel": scene.travel},
-    }
-    if not scene.travel:
-        del variants["without the times between cameras"]
-    for words, changed in variants.items():
-        names, people = linked(scene, **changed)
-        yield row(words, scene, names, people.labels.astype(str), people.threshold)
-    found = [linked(scene, threshold=threshold) for threshold in THRESHOLDS]
-    made = [
-        row("by the best threshold", scene, names, people.labels.astype(str), limit)
-        for (names, people), limit in zip(found, THRESHOLDS, strict=True)
-    ]
-    yield max(made, key=lambda cells: float(cells[1]))
+    """Yield rows for the tracker alone, linking with and without --travel, and the best threshold.
+
+    The best threshold is sought without travel times.
+    """
+    yield ["each track alone", idf1(scene, [], [])]
+    if scene.travel:
+        yield ["linked, with --travel", idf1(scene, *linked(scene, travel=scene.travel))]
+    yield ["linked", idf1(scene, *linked(scene))]
+    found = [idf1(scene, *linked(scene, threshold=limit)) for limit in THRESHOLDS]
+    yield ["by the best threshold", max(found, key=float)]
 
 
-def linked(scene, mean=True, **settings):
-    """Return the names of the tracks with features, and the result of link_tracks."""
-    crops = defaultdict(list)
-    for index, name in enumerate(scene.shown):
-        crops[name].append(index)
-    used = [i for some in crops.values() for i in (some if mean else [some[len(some) // 2]])]
-    names, features = track_features(scene.features[used], [scene.shown[i] for i in used])
+def linked(scene, **settings):
+    """Return the names of the tracks with features, and the person of each."""
+    names, features = track_features(scene.features, scene.shown)
     cameras, starts, ends = zip(*(scene.spans[name] for name in names), strict=True)
-    return names, link_tracks(features, cameras, starts, ends, **settings)
+    return names, link_tracks(features, cameras, starts, ends, **settings).labels.astype(str)
 
 
 def ranges(scene, draws):
@@ -213,16 +199,11 @@ def names_given(scene):
     return [f"{100 * right / each:.0f} %" for each in (given, wanted)]
 
 
-def row(words, scene, names, people, threshold=None):
-    """Return a row for the tracks `names`, linked as `people`; other tracks stay unlinked."""
-    who = {**{name: name for name in scene.spans}, **dict(zip(names, people, strict=True))}
+def idf1(scene, names, people):
+    """Return the IDF1 in per cent of tracks linked as `people`; other tracks stay unlinked."""
+    who = {name: name for name in scene.spans} | dict(zip(names, people, strict=True))
     said = [who[track] for track in scene.tracks]
-    found = identity_f1(scene.people, said, scene.pairs)
-    truth = true_people(scene)
-    pairs = pair_f1([truth[name] for name in who], [*who.values()])
-    figures = [f"{100 * share:.1f}" for share in (found.f1, pairs.f1)]
-    limit = "" if threshold is None else f"{threshold:.2f}"
-    return [words, *figures, str(len({*who.values()})), limit]
+    return f"{100 * identity_f1(scene.people, said, scene.pairs).f1:.1f}"
 
 
 def true_people(scene):

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from benchmarks.accuracy.across import MARKET, linked, photographed, row
+from benchmarks.accuracy.across import MARKET, idf1, linked, photographed
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid import Embedder
@@ -116,18 +116,11 @@ def measured(embed, crops, others):
     features = embed(crops)
     people, cameras = of_names(crops)
     scene = photographed(crops, people, features)
-    names, found = linked(scene)
-    _, idf1, *_ = row("", scene, names, found.labels.astype(str))
     own = report_clusters(features, people, cameras, people)["own_mAP"]
     strangers, places = of_names(others)
     strange = report_clusters(embed(others), strangers, places, strangers)["own_mAP"]
-    return [
-        str(len(scene.spans)),
-        str(len(crops)),
-        idf1,
-        f"{100 * own:.1f}",
-        f"{100 * strange:.1f}",
-    ]
+    sizes = [str(len(scene.spans)), str(len(crops))]
+    return [*sizes, idf1(scene, *linked(scene)), f"{100 * own:.1f}", f"{100 * strange:.1f}"]
 
 
 def of_names(paths):

@@ -14,12 +14,10 @@ Prints tables in Markdown. A pair of linked tracks is right if both show the sam
 otherwise. A pair that shows the same person but is not linked is missed.
 """
 
-import re
 import sys
 from collections import Counter, defaultdict
 from contextlib import redirect_stdout
 from heapq import merge
-from io import StringIO
 from itertools import combinations
 from pathlib import Path
 from tempfile import mkdtemp
@@ -49,8 +47,7 @@ WAYS = {
     "live": ["--live"],
 }
 START = "2026-01-05T09:00:00Z"  # when live cameras start
-HEADER = ["", "right", "wrong", "missed", "F1", "tracks of each person", "said, corrected"]
-SAID = re.compile(r"(\S+): track (\d+) is person (\d+)(, and not)?")
+HEADER = ["", "right", "wrong", "missed", "F1"]
 
 
 def main(argv=None):
@@ -71,17 +68,16 @@ def main(argv=None):
     rows, counts = [], [["truth", *(str(len(each)) for each in seen)]]
     for way, flags in WAYS.items():
         folder = ["--save", str(keep / way.replace(" ", "-"))]
-        linked, said = find_people(options.videos, [*words, *flags, *folder])
-        rows.append([way, *figures(linked, truth, fps), said])
+        linked = find_people(options.videos, [*words, *flags, *folder])
+        rows.append([way, *figures(linked, truth, fps)])
         counts.append([way, *counts_of(linked, fps)])
     print(machine(), "", markdown_table(HEADER, rows), "", sep="\n")
     print(markdown_table(["people", "all", *fps], counts))
 
 
 def find_people(videos, words):
-    """Return the links that tools/people.py finds, and a description of any live output."""
+    """Return the links that tools/people.py finds."""
     found: list[LinkedTracks] = []
-    printed = StringIO()
 
     def noted(*given):
         found.append(usual[0](*given))
@@ -92,14 +88,11 @@ def find_people(videos, words):
     try:
         people.link_indexed = noted
         vars(reid)["Streams"] = Played
-        with redirect_stdout(printed):
+        with redirect_stdout(None):
             people.main([*map(str, videos), *start, *words])
     finally:
         people.link_indexed, vars(reid)["Streams"] = usual
-    said = SAID.findall(printed.getvalue())
-    last = {(camera, track): person for camera, track, person, _ in said}
-    corrected = sum(bool(before) for *_, before in said)
-    return found[-1], f"{len({*last.values()})}, {corrected} of {len(last)}" if said else ""
+    return found[-1]
 
 
 class Played(Streams):
@@ -142,9 +135,7 @@ def figures(linked, truth, fps):
     )
     right, wrong, missed = both[True, True], both[False, True], both[True, False]
     f1 = 2 * right / max(2 * right + wrong + missed, 1)
-    appearances = {(found[number][0], who) for number, who in shown.items()}
-    share = f"{len(shown) / len(appearances):.1f}"
-    return [*map(str, (right, wrong, missed)), f"{f1:.2f}", share]
+    return [*map(str, (right, wrong, missed)), f"{f1:.2f}"]
 
 
 def counts_of(linked, fps):

@@ -44,9 +44,6 @@ FILTERS = {
     "one camera, ten days": Filter(
         camera="3", after="2026-11-11 00:00:00", before="2026-11-21 00:00:00"
     ),
-    "one camera, six hours": Filter(
-        camera="3", after="2026-11-11 08:00:00", before="2026-11-11 14:00:00"
-    ),
 }
 
 

@@ -216,8 +216,7 @@ def training(*flags, options):
     """Time our training step: cross entropy on Market's images."""
     own = {"data_dir": options.data_dir, "backbone": NETWORK, "weights": "none", "gpu_ids": "-1"}
     own |= {"height": SIZE[0], "width": SIZE[1], "batchsize": BATCH, "steps": STEPS}
-    speed, _, memory = suite_loop(own, ["--label_smoothing=0.1", *flags])
-    return speed, memory, ""
+    return *suite_loop(own, ["--label_smoothing=0.1", *flags]), ""
 
 
 def training_of_torchreid(options):
@@ -242,8 +241,7 @@ def training_of_torchreid(options):
     engine.set_model_mode("train")
     sizes = {"batchsize": BATCH, "steps": STEPS}
     loader, step = engine.train_loader, engine.forward_backward
-    speed, _, memory = timed(lambda _: loader, step, sizes, torch.device("cpu"))
-    return speed, memory, ""
+    return *timed(lambda _: loader, step, sizes, torch.device("cpu")), ""
 
 
 @contextlib.contextmanager

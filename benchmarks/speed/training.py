@@ -10,8 +10,7 @@ The usual loop is benchmarks/speed/usual.py: ImageFolder, DataLoader with two wo
 channels first. The suite's step runs in float32 and in bfloat16, unless the processor would have to
 emulate it. --compile adds the step with PyTorch's layers instead of fused ones, plain and compiled;
 compiling takes minutes the first time. Each loop runs --rounds times in its own process; the median
-counts. Prints rows of a Markdown table: images per second, share of time waiting for data, peak
-memory.
+counts. Prints rows of a Markdown table.
 """
 
 import statistics
@@ -50,7 +49,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     print(f"{machine()}; {options.height}×{options.width}, batch {options.batchsize}")
     for backbone in options.backbone:
-        print(f"\n| {backbone} | images/s | × | waits for data | peak memory |\n|{'---|' * 5}")
+        print(f"\n| {backbone} | images/s | × | peak memory |\n|{'---|' * 4}")
         compare({**vars(options), "backbone": backbone})
 
 
@@ -63,9 +62,9 @@ def compare(options):
             runs[name].append(apart(loop, options, setting))
     first = None
     for name, found in runs.items():
-        speed, share, memory = map(statistics.median, zip(*found, strict=True))
+        speed, memory = map(statistics.median, zip(*found, strict=True))
         first = first or speed
-        print(f"| {name} | {speed:.0f} | {speed / first:.2f} | {share:.1%} | {memory:.2f} GB |")
+        print(f"| {name} | {speed:.0f} | {speed / first:.2f} | {memory:.2f} GB |")
     sys.stdout.flush()
 
 
@@ -88,7 +87,7 @@ def loops_of(options):
 
 
 def usual_loop(options, workers):
-    """Return (images per second, share of waiting for data, peak gigabytes) of the usual loop."""
+    """Return (images per second, peak gigabytes) of the usual loop."""
     from benchmarks.speed.usual import UsualTraining
 
     training = UsualTraining(parsed(options), workers)
@@ -142,19 +141,14 @@ def timed(epoch, step, options, device):
     epoch: number of an epoch → its batches.
     """
     batches = chain.from_iterable(map(epoch, count()))
-    waited = 0.0
     for number in range(WARM_UP + options["steps"]):
         if number == WARM_UP:
             synchronise(device)
-            waited, began = 0.0, time.perf_counter()
-        before = time.perf_counter()
-        batch = next(batches)
-        waited += time.perf_counter() - before
-        step(batch)
+            began = time.perf_counter()
+        step(next(batches))
     synchronise(device)
     seconds = time.perf_counter() - began
-    speed = options["steps"] * options["batchsize"] / seconds
-    return speed, waited / seconds, peak_of(device)
+    return options["steps"] * options["batchsize"] / seconds, peak_of(device)
 
 
 def synchronise(device):
