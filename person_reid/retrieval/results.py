@@ -6,7 +6,8 @@ query_path, one image per row; `network`, the network that computed the features
 options of test.py on which they depend ("plain" if there are none); and, in multi_query.mat,
 query_digest, a digest of the queries' features. MATLAB's format cannot hold features above 2 GB or
 image names that are not UTF-8. Such results are written in NumPy's .npz format, with the same keys
-and under the same name.
+and under the same name. Their arrays begin at multiples of ALIGNED bytes, so that features are not
+loaded into memory: the system reads them from the file when they are needed.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -18,10 +19,12 @@ import hashlib
 import io
 import logging
 import re
+import struct
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +41,9 @@ log = logging.getLogger(__name__)
 RESULT = Path("pytorch_result.mat")  # the default of --result
 LARGEST_VARIABLE = 2**31 - 1  # bytes, in MATLAB's format
 ZIP = b"PK\3\4"  # the first bytes of a .npz file
+ALIGNED = 64  # NumPy computes more slowly with features at odd addresses
+ZIP_HEADER, ZIP_SIZES = 30, 20  # bytes before the name of an array in a ZIP file, and after it
+PADDING = b"re"  # marks the bytes of a ZIP header that align what follows
 NETWORK = "network"
 FEATURE_FLAGS = "flags"
 QUERY_DIGEST = "query_digest"
@@ -232,13 +238,35 @@ def _save(
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if large or re.search("[\ud800-\udfff]", names):  # bytes that are not UTF-8
             log.warning("%s: written as .npz, since it does not fit into MATLAB's format", path)
-            np.savez(file, **values)
+            _write_arrays(file, values)
         elif temporary.is_file():
             scipy.io.savemat(file, values)
         else:  # a device or pipe, in which SciPy cannot seek back to write lengths
             content = io.BytesIO()
             scipy.io.savemat(content, values)
             file.write(content.getbuffer())
+
+
+def _write_arrays(file: IO[bytes], values: Mapping[str, Any]) -> None:
+    """Write an .npz file in which each array is aligned."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, value in values.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            begin = archive.start_dir + ZIP_HEADER + len(entry.filename) + ZIP_SIZES
+            space = -(begin + 4) % ALIGNED
+            entry.extra = struct.pack("<2sH", PADDING, space) + bytes(space)
+            with archive.open(entry, "w", force_zip64=True) as array:
+                np.lib.format.write_array(array, value, allow_pickle=False)
+
+
+def _mapped(path: Path, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Return an array of an .npz file that is read from the disk when it is used."""
+    with path.open("rb") as file:
+        file.seek(entry.header_offset + ZIP_HEADER - 4)
+        file.seek(sum(struct.unpack("<HH", file.read(4))), io.SEEK_CUR)
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.memmap(path, dtype, "c", file.tell(), shape)
 
 
 def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSet]:
@@ -284,7 +312,13 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
     try:
         if start == ZIP:
             with np.load(path) as arrays:
-                return {name: arrays[name] for name in names if name in arrays}
+                entries = {n: arrays.zip.getinfo(f"{n}.npy") for n in names if n in arrays}
+                return {
+                    name: _mapped(path, entry)
+                    if name.endswith("_f") and PADDING in entry.extra
+                    else arrays[name]
+                    for name, entry in entries.items()
+                }
         try:
             return dict(scipy.io.loadmat(path, variable_names=names))
         except NotImplementedError:  # MATLAB's format 7.3

@@ -1,4 +1,5 @@
 import os
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -6,8 +7,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from benchmarks.support.references import loop_evaluate
 from person_reid.errors import UserError
 from person_reid.retrieval import results
+from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import (
     NETWORK,
     QUERY_DIGEST,
@@ -18,6 +21,8 @@ from person_reid.retrieval.results import (
     save_multi_query,
     save_result,
 )
+from person_reid.retrieval.similarity import CosineScores
+from tests.retrieval.test_metrics import assert_equal_to_loop
 
 
 def people(count, dimension=8, seed=0, paths=True):
@@ -126,6 +131,39 @@ def test_what_matlab_cannot_hold_is_a_file_of_numpy(tmp_path, monkeypatch, caplo
         assert arrays["gallery_f"].shape == (9, 8)
         assert arrays["gallery_label"].shape == (1, 9)
         assert arrays["query_path"].tolist() == people(5).paths
+
+
+def test_features_of_a_large_result_stay_in_their_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "LARGEST_VARIABLE", 100)
+    sets = people(40, 33), people(600, 33, seed=1)
+    save_result(tmp_path / "r.mat", *sets)
+    mapped = load_result(tmp_path / "r.mat")
+    for images, expected in zip(mapped, sets, strict=True):
+        assert isinstance(images.features.base, np.memmap)
+        assert images.features.ctypes.data % results.ALIGNED == 0
+        assert_same(images, expected, paths=False)
+    found, usual = evaluate(*mapped), evaluate(*sets)
+    for name in Metrics.PER_QUERY:
+        np.testing.assert_array_equal(getattr(found, name), getattr(usual, name))
+    assert_equal_to_loop(
+        found, loop_evaluate(*sets, CosineScores(*(each.features for each in sets))(0, 40))
+    )
+    mapped[1].features[:] = 0  # in this process alone
+    assert_same(load_result(tmp_path / "r.mat")[1], sets[1], paths=False)
+
+
+def test_the_alignment_of_arrays_is_seen_by_no_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "LARGEST_VARIABLE", 100)
+    save_result(tmp_path / "r.mat", people(5), people(9), "réseau")
+    with zipfile.ZipFile(tmp_path / "r.mat") as file:
+        assert file.testzip() is None
+    with np.load(tmp_path / "r.mat") as arrays:
+        np.savez(tmp_path / "plain.npz", **arrays)
+    for path in (tmp_path / "r.mat", tmp_path / "plain.npz"):
+        for found, expected in zip(
+            load_result(path, paths=True), (people(5), people(9)), strict=True
+        ):
+            assert_same(found, expected)
 
 
 def test_the_published_file_is_read(fixtures):
