@@ -20,7 +20,7 @@ from person_reid.gallery.metadata import FACT_NAMES
 from person_reid.gallery.write_ahead_log import check_log, stamp
 
 log = logging.getLogger(__name__)
-CHUNK = 50_000  # rows in memory at once
+CHUNK = 5000  # rows in memory at once
 MOST_KEPT = 64  # cached results of queries, nearly all of them the images that a filter admits
 # bytes: several features per page; a 512-dimensional one would waste half a page of 4096 bytes
 PAGE = 16384
@@ -163,7 +163,7 @@ class Database:
         if not names >= {"about", "images", "by_about"}:
             raise UserError(f"{self.path}: {NO_INDEX}")
         if self.rows("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')"):
-            raise UserError(
+            raise StoreError(
                 f"{self.path}: has triggers or views, which could keep what is forgotten. No index "
                 f"has them: {NO_INDEX}"
             )
