@@ -48,9 +48,9 @@ def main(argv: list[str] | None = None) -> None:
 
         from person_reid.serve.access import Access, new_token, read_tokens
         from person_reid.serve.app import create_app
-        from person_reid.serve.json_log import log_as_json
         from person_reid.serve.server import Connection, Server
         from person_reid.serve.service import Service
+        from person_reid.serve.usage import log_as_json
     except ModuleNotFoundError as error:
         raise reid.UserError(
             f'{error.name} is not installed: python -m pip install ".[serve]"'

@@ -71,7 +71,8 @@ class SearchIndex:
         self.path = self.file = self.store.path
         self.new = self.store.db.new
         # If set, searches do not wait for `prepare`, but call this to have another thread call it.
-        self.prepare_later: Callable[[], None] | None = None
+        # It returns whether that thread is at work already.
+        self.prepare_later: Callable[[], bool] | None = None
         self._lists: InvertedLists | None = None
         self._blocks: FeatureBlocks | None = None
         if network is not None:
@@ -353,7 +354,7 @@ class SearchIndex:
         """Return whether a search keeps outdated lists because there are no newer lists yet."""
         if lists is None or self.prepare_later is None:
             return False
-        return lists.token in tokens_of_files(self.store)
+        return self.prepare_later() or lists.token in tokens_of_files(self.store)
 
     def _fit(self, lists: InvertedLists | None) -> bool:
         """Return whether lists belong to this state of the index and are not outdated."""

@@ -1,25 +1,28 @@
 """The service as an ASGI application for uvicorn or another server.
 
 app = create_app(Service("people.index", open_network(index), access, limits))
+
+The web page is a few files whose scripts call /v1 like any other client.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from person_reid.errors import StoreError, UserError
-from person_reid.serve.browser_page import page_routes
+from person_reid.page_files import PAGES, page_sources
 from person_reid.serve.call import Answer, Call, Operation
-from person_reid.serve.json_log import REQUESTS
 from person_reid.serve.openapi import openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
 from person_reid.serve.parameters import PARAMETERS, read_parameters
@@ -30,11 +33,24 @@ if TYPE_CHECKING:  # only a service with cameras needs their packages
     from person_reid.serve.cameras import LiveCameras
 
 log = logging.getLogger(__name__)
-requests_log = logging.getLogger(REQUESTS)
 # These answers are not pages, and no other site may embed them.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+# The page runs only its own files, calls only its own service, and no other page may embed it.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": PAGE_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 Respond = Callable[[Request], Awaitable[Response]]
@@ -74,8 +90,11 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
 
     responds: dict[str, dict[str, Respond]] = {}
     for each in ALL_OPERATIONS:
-        responds.setdefault(each.path, {})[each.method] = _respond(service, each)
-    routes = [Route(path, _by_method(some), methods=[*some]) for path, some in responds.items()]
+        method = each.method.lower()
+        responds.setdefault(each.path, {})[method] = staticmethod(_respond(service, each))
+    routes = [
+        Route(path, type("Endpoint", (HTTPEndpoint,), some)) for path, some in responds.items()
+    ]
     app = Starlette(
         routes=[*routes, Route("/v1/openapi.json", document), *page_routes()],
         lifespan=lifespan,
@@ -83,15 +102,6 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
     )
     app.router.redirect_slashes = False  # a redirect would trust the client's Host header
     return app
-
-
-def _by_method(responds: Mapping[str, Respond]) -> Respond:
-    """Return the endpoint for an address; its GET operation also answers HEAD."""
-
-    async def respond(request: Request) -> Response:
-        return await responds["GET" if request.method == "HEAD" else request.method](request)
-
-    return respond
 
 
 def _respond(service: Service, operation: Operation) -> Respond:
@@ -118,11 +128,8 @@ def _respond(service: Service, operation: Operation) -> Respond:
             log.exception("%s %s", operation.method, operation.path)
             response = as_response(Problem(500, "The service has a fault; its log says which."))
         response.headers.update(HEADERS)
-        seconds = time.perf_counter() - began
-        service.usage.count(operation.name, response.status_code, seconds)
-        who = getattr(request.state, "who", "")
-        told = {"token": who, "status": response.status_code, "seconds": round(seconds, 6)}
-        requests_log.info(operation.name, extra={"fields": told})
+        who, seconds = getattr(request.state, "who", ""), time.perf_counter() - began
+        service.usage.count(operation.name, who, response.status_code, seconds)
         return response
 
     return respond
@@ -144,3 +151,19 @@ async def _answered(service: Service, operation: Operation, request: Request) ->
 
     answer = await asyncio.wait_for(act(), service.limits.timeout)
     return answer if isinstance(answer, Response) else JSONResponse(answer)
+
+
+def page_routes() -> list[Route]:
+    """Return the routes of the page and of the styles and scripts that it loads."""
+    files = {f"/page/{name}": file for name, file in page_sources("service").items()}
+    files["/"] = PAGES / "service" / "index.html"
+    return [Route(path, _send(file), methods=["GET"]) for path, file in files.items()]
+
+
+def _send(file: Path) -> Callable[[Request], Awaitable[Response]]:
+    text = file.read_text(encoding="utf-8")
+
+    async def send(_: Request) -> Response:
+        return Response(text, headers=PAGE_HEADERS, media_type=MEDIA_TYPES[file.suffix])
+
+    return send

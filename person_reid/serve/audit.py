@@ -27,10 +27,10 @@ class Audit:
 
         The line is written before the block runs, so that a full disk prevents the change, and
         completed afterwards. A kill in between leaves the line without these details; a failed
-        block leaves no line.
+        block leaves no line, and neither does a change whose identity is None, which names nobody.
         """
         said = {"time": stored(datetime.now()), "token": who, "action": action, **details}
-        if self._file is None:
+        if self._file is None or said.get("identity", "") is None:
             yield said
             return
         self._file.touch()

@@ -22,6 +22,7 @@ from person_reid.retrieval.similarity import Features
 from person_reid.serve.parameters import CLIENT_FACTS, FILTER_NAMES, client_text
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import (
+    MEGABYTE,
     MOST_JSON,
     SentImage,
     body_of,
@@ -46,7 +47,7 @@ class Call:
 
     async def images(self, keep: bool = False) -> list[SentImage]:
         """Return the images in the request. keep: also return the files to store them in."""
-        body = await body_of(self.request, self.service.most_bytes)
+        body = await body_of(self.request, self.service.limits.most_megabytes * MEGABYTE)
         contents = await sent_images(self.request, body, self.service.limits.most_images)
         return await self.service.decode(contents, keep)
 
@@ -164,12 +165,9 @@ async def listed(call: Call) -> tuple[Path, About]:
 
     The image's path comes from the gallery, never from a client.
     """
-    if (path := call.service.ids.path(call.request.path_params["id"])) is None:
+    path = call.service.ids.path(call.request.path_params["id"])
+    paths = [path] if path else []
+    found = await call.service.galleries.read(lambda gallery: gallery.abouts(paths))
+    if not found:
         raise not_listed()
-    which = Filter(image=path)
-    found = await call.service.galleries.read(
-        lambda gallery: next((each for images in gallery.images(which) for each in images), None)
-    )
-    if found is None:
-        raise not_listed()
-    return found
+    return found.popitem()

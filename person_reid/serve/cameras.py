@@ -64,7 +64,6 @@ class LiveCameras:
         self._troubles: dict[str, Trouble] = {}
         self._unstored: dict[str, str] = {}  # why images of a camera are not stored
         service.watch_cameras(self)
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def states(self) -> dict[str, str]:
         """Return {camera: its fault}; the fault of a working camera is ""."""
@@ -113,7 +112,6 @@ class LiveCameras:
         if self._troubles.pop(camera, None):
             log.warning("camera %s: its frames are looked at again.", camera)
         draw = partial(draw_marks, frame, self._kept.marks(looked))
-        assert self._loop
         self._loop.call_soon_threadsafe(self._service.pictures.show, camera, draw)
         return looked
 
@@ -128,7 +126,6 @@ class LiveCameras:
             self._unstored[looked.camera] = str(error)
             return
         self._unstored.pop(looked.camera, None)
-        assert self._loop
         for each in appeared:
             event = event_of(self._service.ids, each)
             self._loop.call_soon_threadsafe(self._service.events.tell, *event)
@@ -141,7 +138,6 @@ class LiveCameras:
 
     def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the event loop's answer to a question, retrying while the service is busy."""
-        assert self._loop
         while True:
             try:
                 return asyncio.run_coroutine_threadsafe(question(), self._loop).result()

@@ -126,6 +126,10 @@ VECTOR_BODY = {
     "schema": _object({"features": _list(_list(NUMBER_SCHEMA))}),
     "examples": FEATURE_EXAMPLES,
 }
+SENT_BODIES = {
+    "images": IMAGE_BODIES,
+    "features": {**IMAGE_BODIES, "application/json": VECTOR_BODY},
+}
 
 
 def openapi_document(root_path: str = "") -> dict[str, Any]:
@@ -176,13 +180,11 @@ def _described(operation: Operation) -> dict[str, Any]:
             "default": {"description": "What was wrong, and what to do", "content": problem},
         },
     }
-    if operation.sends == "images":
-        described["requestBody"] = {"required": True, "content": IMAGE_BODIES}
-    elif operation.sends == "features":
-        content = {**IMAGE_BODIES, "application/json": VECTOR_BODY}
-        described["requestBody"] = {"required": True, "content": content}
-    elif isinstance(operation.sends, Mapping):
-        example = {name: SENT_EXAMPLES[name] for name in operation.sends}
-        body = {"schema": _object(operation.sends, False, *operation.sends), "example": example}
+    sends = operation.sends
+    if isinstance(sends, Mapping):
+        example = {name: SENT_EXAMPLES[name] for name in sends}
+        body = {"schema": _object(sends, False, *sends), "example": example}
         described["requestBody"] = {"required": True, "content": {"application/json": body}}
+    elif sends:
+        described["requestBody"] = {"required": True, "content": SENT_BODIES[sends]}
     return described

@@ -3,7 +3,6 @@
 A function takes a Call and returns values for a JSON answer, or a Response.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -28,7 +27,7 @@ from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.thresholds import judged
 from person_reid.serve import track_operations
 from person_reid.serve.call import Answer, Call, Operation, listed, not_listed, operation
-from person_reid.serve.live_pictures import BOUNDARY, MOTION
+from person_reid.serve.feeds import BOUNDARY, MOTION, as_jpeg
 from person_reid.serve.parameters import (
     CLIENT_FACTS,
     FILTER_NAMES,
@@ -147,14 +146,10 @@ async def show_picture(call: Call) -> Answer:
     size = call.parameters.get("size", MOST_PIXELS)
 
     def picture() -> bytes:
-        out = io.BytesIO()
         try:
-            image = read_image(path)
-            image.thumbnail((size, size))
-            image.save(out, "JPEG", quality=90)
+            return as_jpeg(read_image(path), size, quality=90)
         except (OSError, ValueError, UserError):
             raise Problem(404, "The file of this image is gone, or cannot be read.") from None
-        return out.getvalue()
 
     return Response(await call.service.compute(picture), media_type="image/jpeg")
 
@@ -215,34 +210,29 @@ async def add_images(call: Call) -> Answer:
     first = about._replace(time=about.time or now)
 
     def add(gallery: Gallery) -> dict[Path, About]:
-        if about.identity:
-            check_new_name(gallery, about.identity)
-        paths = [upload_folder(gallery) / image.name for image in images]
-        new = [path for path in paths if not path.exists()]
-        try:
-            for image, path in zip(images, paths, strict=True):
-                store(image.content, path)
-            if len(not_forgotten(gallery, paths, allowed)) < len(paths):
-                raise Problem(409, "An image was forgotten once. allow_forgotten=true adds it.")
-            known = gallery.abouts(paths)
-            abouts = {path: about if path in known else first for path in paths}
-            gallery.add(paths, features, abouts, [state_of(path) for path in paths])
-        except BaseException:
-            for path in new:
-                path.unlink(missing_ok=True)
-            raise
-        if about.identity:
-            decide(gallery, dict.fromkeys(paths, about.identity))
-        known = gallery.abouts(paths)
-        return {path: known[path] for path in paths}
-
-    def add_named(gallery: Gallery) -> dict[Path, About]:
         with call.service.audit.line(call.who, "add", identity=about.identity) as line:
-            added = add(gallery)
-            line["images"] = len(added)
-        return added
+            if about.identity:
+                check_new_name(gallery, about.identity)
+            paths = [upload_folder(gallery) / image.name for image in images]
+            new = [path for path in paths if not path.exists()]
+            try:
+                for image, path in zip(images, paths, strict=True):
+                    store(image.content, path)
+                if len(not_forgotten(gallery, paths, allowed)) < len(paths):
+                    raise Problem(409, "An image was forgotten once. allow_forgotten=true adds it.")
+                known = gallery.abouts(paths)
+                abouts = {path: about if path in known else first for path in paths}
+                gallery.add(paths, features, abouts, [state_of(path) for path in paths])
+            except BaseException:
+                for path in new:
+                    path.unlink(missing_ok=True)
+                raise
+            if about.identity:
+                decide(gallery, dict.fromkeys(paths, about.identity))
+            line["images"] = len({*paths})
+            return gallery.abouts(paths)
 
-    added = await call.service.galleries.write(add_named if about.identity else add)
+    added = await call.service.galleries.write(add)
     return {"images": [call.shown(*image) for image in added.items()]}
 
 
@@ -272,24 +262,21 @@ async def describe_image(call: Call) -> Answer:
 
 async def _describe(call: Call, which: Filter, about: About, words: Mapping[str, str]) -> int:
     def describe(gallery: Gallery) -> int:
-        images = [image for some in gallery.images(which) for image in some]
-        if about.identity and about.identity != NOT_A_PERSON:
-            check_new_name(gallery, about.identity)
-            check_one_place(gallery, images, about.identity)
-        if about.track is not None:
-            check_track_files(gallery, images)
-        paths = [path for path, _ in images]
-        count = gallery.describe(dict.fromkeys(paths, about))
-        if about.identity is not None:
-            decide(gallery, dict.fromkeys(paths, about.identity))
-        return count
-
-    def name(gallery: Gallery) -> int:
         details = {**words, "identity": about.identity}
         with call.service.audit.line(call.who, "name", **details):
-            return describe(gallery)
+            images = [image for some in gallery.images(which) for image in some]
+            if about.identity and about.identity != NOT_A_PERSON:
+                check_new_name(gallery, about.identity)
+                check_one_place(gallery, images, about.identity)
+            if about.track is not None:
+                check_track_files(gallery, images)
+            paths = [path for path, _ in images]
+            count = gallery.describe(dict.fromkeys(paths, about))
+            if about.identity is not None:
+                decide(gallery, dict.fromkeys(paths, about.identity))
+            return count
 
-    return await call.service.galleries.write(describe if about.identity is None else name)
+    return await call.service.galleries.write(describe)
 
 
 def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) -> None:
@@ -304,12 +291,10 @@ def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) ->
 async def rename_person(call: Call) -> Answer:
     """Rename a person in all images; `merge` allows a name that another person has."""
     values = await call.values("identity", "to", "merge")
-    old, new, merge = values.get("identity"), values.get("to"), values.get("merge", False)
-    if not (isinstance(old, str) and isinstance(new, str) and old and new.strip()):
-        raise Problem(400, "Expected the names identity and to, as texts.")
-    if not isinstance(merge, bool):
-        raise Problem(400, "merge: expected true or false.")
-    client_text("to", new)
+    old, new = values.get("identity"), client_text("to", values.get("to"))
+    merge = values.get("merge", False)
+    if not (old and isinstance(old, str) and new and isinstance(merge, bool)):
+        raise Problem(400, "Expected the names identity and to, and merge: true or false.")
 
     def rename(gallery: Gallery) -> int:
         names = gallery.values("identity")

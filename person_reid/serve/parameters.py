@@ -106,10 +106,9 @@ def yes_or_no(text: str) -> bool:
     return text == "true"
 
 
-def column(text: str) -> tuple[str, str]:
+def column(text: str) -> tuple[str, ...]:
     """Return the name and the value in NAME=VALUE."""
-    name, _, value = pair(text).partition("=")
-    return name, value
+    return tuple(pair(text).split("=", 1))
 
 
 def name_of(text: str) -> str:

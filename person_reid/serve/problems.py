@@ -12,8 +12,8 @@ from person_reid.errors import StoreError, UserError
 from person_reid.text import printable
 
 # From the slash that begins a path to the last slash that may belong to it, as folder names can
-# contain spaces.
-FOLDERS = re.compile(r"""(?<![^\s'"(])(?:[A-Za-z]:)?[/\\](?:[^/\\:'"\n]+[/\\])+""")
+# contain spaces. An address of the service is not a path.
+FOLDERS = re.compile(r"""(?<![^\s'"(])(?!/v1/)(?:[A-Za-z]:)?[/\\](?:[^/\\:'"\n]+[/\\])+""")
 
 
 class Problem(Exception):
@@ -38,10 +38,12 @@ def as_problem(error: UserError, gallery: str) -> Problem:
     status = 500 if isinstance(error, StoreError) else 422
     if isinstance(error.__cause__, sqlite3.OperationalError):  # the disk is full, say
         status = 507
-    return Problem(
-        status,
-        FOLDERS.sub("", str(error).replace(gallery, PurePath(gallery).name)),
-    )
+    return Problem(status, without_folders(str(error).replace(gallery, PurePath(gallery).name)))
+
+
+def without_folders(text: str) -> str:
+    """Return a text with the names of its files alone."""
+    return FOLDERS.sub("", text)
 
 
 def as_response(problem: Problem) -> JSONResponse:

@@ -21,13 +21,11 @@ from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.similarity import Features
 from person_reid.serve.access import Access
 from person_reid.serve.audit import Audit
-from person_reid.serve.embedding_queue import EmbeddingQueue
-from person_reid.serve.events import Events
-from person_reid.serve.galleries import Galleries
+from person_reid.serve.feeds import Events, LivePictures
 from person_reid.serve.image_ids import ImageIds, secret_of
-from person_reid.serve.live_pictures import LivePictures
 from person_reid.serve.problems import Problem
-from person_reid.serve.requests import MEGABYTE, SentImage, decoded
+from person_reid.serve.queues import EmbeddingQueue, Galleries
+from person_reid.serve.requests import SentImage, decoded
 from person_reid.serve.uploads import remove_unlisted
 from person_reid.serve.usage import Usage
 
@@ -109,13 +107,7 @@ class Service:
     def watch_cameras(self, cameras: Cameras) -> None:
         """Report the state of live cameras from now on."""
         self.cameras = cameras
-        for name in cameras.states():
-            self.usage.watch_camera(name, partial(is_well, cameras, name))
-
-    @property
-    def most_bytes(self) -> int:
-        """The maximum size of a request in bytes."""
-        return self.limits.most_megabytes * MEGABYTE
+        self.usage.watch_cameras(cameras.states)
 
     async def compute(self, call: Callable[[], T]) -> T:
         """Return call(), computed outside the event loop."""
@@ -191,8 +183,3 @@ class Service:
 
     def _embed(self, pixels: list[Pixels]) -> Features:
         return self.embedder.features(np.stack(pixels), description="")
-
-
-def is_well(cameras: Cameras, name: str) -> bool:
-    """Return whether a camera's frames arrive and are processed."""
-    return not cameras.states()[name]

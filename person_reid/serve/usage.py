@@ -1,8 +1,20 @@
-"""Metrics of a service's requests, for Prometheus."""
+"""What a service reports about its requests: metrics for Prometheus, and a log of JSON lines."""
 
+import json
+import logging
+import sys
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from person_reid.config.times import stored
+from person_reid.serve.problems import without_folders
+
+# The logger that gets a record for each request. The terminal shows the records of all loggers
+# below person_reid, so this one is not among them.
+requests_log = logging.getLogger("person_reid_requests")
 
 
 class Usage:
@@ -33,15 +45,49 @@ class Usage:
             gauge = Gauge(f"person_reid_{name}", name.replace("_", " "), registry=self._registry)
             gauge.set_function(read)
 
-    def watch_camera(self, camera: str, is_well: Callable[[], float]) -> None:
-        """Add the metric for a camera."""
-        self._cameras.labels(camera).set_function(is_well)
+    def watch_cameras(self, states: Callable[[], Mapping[str, str]]) -> None:
+        """Add the metrics of cameras. states: returns {camera: its fault, or ""}."""
 
-    def count(self, operation: str, status: int, seconds: float) -> None:
-        """Count a request."""
+        def is_well(camera: str) -> bool:
+            return not states()[camera]
+
+        for camera in states():
+            self._cameras.labels(camera).set_function(partial(is_well, camera))
+
+    def count(self, operation: str, token: str, status: int, seconds: float) -> None:
+        """Count and log a request. token: the name of its token."""
         self._requests.labels(operation, status).inc()
         self._seconds.labels(operation).observe(seconds)
+        fields = {"token": token, "status": status, "seconds": round(seconds, 6)}
+        requests_log.info(operation, extra={"fields": fields})
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+class JsonLines(logging.Formatter):
+    """Write a record as a JSON object, with its fields; paths lose their folders."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line for a record."""
+        time = datetime.fromtimestamp(record.created, timezone.utc)
+        line = {
+            "time": stored(time, "milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": without_folders(record.getMessage()),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = without_folders(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+
+def log_as_json() -> None:
+    """Write all logs of this process, and a line for each request, to standard error as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.getLogger("person_reid").handlers = []  # removes the terminal's handler
+    logging.getLogger().handlers = [handler]
+    requests_log.setLevel(logging.INFO)

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from person_reid.serve import events as module
-from person_reid.serve.events import KEPT_EVENTS, Events
+from person_reid.serve import feeds as module
+from person_reid.serve.feeds import KEPT_EVENTS, Events
 from person_reid.serve.problems import Problem
 
 

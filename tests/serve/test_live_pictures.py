@@ -24,9 +24,9 @@ from person_reid.gallery.live_gallery import LiveGallery
 from person_reid.gallery.metadata import About
 from person_reid.gallery.people_videos import draw_marks
 from person_reid.serve import cameras as module
-from person_reid.serve import events, server
+from person_reid.serve import feeds, server
 from person_reid.serve.cameras import LiveCameras
-from person_reid.serve.live_pictures import LivePictures
+from person_reid.serve.feeds import LivePictures
 from person_reid.serve.problems import Problem
 from person_reid.show.style import FAINT, MANY
 from person_reid.video.live import FrameResult, LivePeople
@@ -178,7 +178,7 @@ def test_a_viewer_who_does_not_read_is_left(service, noisy, monkeypatch):
 
 
 def test_viewers_are_bounded_and_a_camera_that_stands_still_is_shown_again(monkeypatch):
-    monkeypatch.setattr(events, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(feeds, "HEARTBEAT", 0.1)
     picture = Image.new("RGB", (64, 36), "red")
 
     async def look():

@@ -8,7 +8,7 @@ import pytest
 
 from person_reid.gallery.index import SearchIndex
 from person_reid.page_files import page_sources
-from person_reid.serve.browser_page import PAGE_POLICY
+from person_reid.serve.app import PAGE_POLICY
 from tests.serve.conftest import listening, picture, sent
 from tests.serve.test_live_pictures import walk_again, watched
 from tests.support.camera_tracks import STAYS, fill

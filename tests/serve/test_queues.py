@@ -20,9 +20,8 @@ from person_reid.gallery.image_table import ImageTable
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import InvertedLists
 from person_reid.gallery.metadata import About, Filter
-from person_reid.serve.embedding_queue import EmbeddingQueue
-from person_reid.serve.galleries import Galleries
 from person_reid.serve.problems import Problem
+from person_reid.serve.queues import EmbeddingQueue, Galleries
 from person_reid.serve.uploads import remove_unlisted
 
 
@@ -279,6 +278,27 @@ def test_a_service_searches_older_lists_until_there_are_lists_without_forgotten_
         assert reader.lists().replaced(reader.store) == 0
 
 
+def test_no_search_looks_for_files_of_lists_while_they_are_made(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(index_module, "MOST_COMPARED", 100)
+    features, names = (
+        np.random.default_rng(0).normal(size=(300, 8)),
+        [f"{i}.png" for i in range(300)],
+    )
+    place = tmp_path / "people.index"
+    with closing(SearchIndex(place)) as index, closing(SearchIndex(place)) as reader:
+        index.add(names, features)
+        index.prepare()
+        reader.prepare_later = lambda: True
+        older = reader.lists()
+        index.forget_at_once(Filter(image=b"0.png"), "words")
+        for name in ("tokens_of_files", "InvertedLists"):
+            monkeypatch.delattr(index_module, name)
+        assert reader.lists() is older
+        (found,) = reader.search(features[1:2], 1)
+        assert found[0].path.name == "1.png"
+
+
 def test_a_write_whose_client_has_gone_is_prepared_for_searches(tmp_path, monkeypatch):
     go, prepared = threading.Event(), threading.Event()
     monkeypatch.setattr(SearchIndex, "prepare", lambda _: prepared.set())
@@ -329,4 +349,3 @@ def test_closing_completes_a_write_and_closes_the_gallery_of_every_thread(tmp_pa
     asyncio.run(ask())
     assert len(opened) == 5  # three readers, the writer, and the thread that prepares
     assert {*map(id, closed)} == {*map(id, opened)}
-    assert [file.name for file in tmp_path.iterdir()] == ["a.index"]

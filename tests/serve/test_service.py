@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import logging
 import re
 import struct
 import zlib
@@ -23,13 +24,13 @@ from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.access import read_tokens
 from person_reid.serve.app import create_app
-from person_reid.serve.json_log import JsonLines
 from person_reid.serve.openapi import SCHEMAS, openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
 from person_reid.serve.parameters import PARAMETERS
 from person_reid.serve.problems import Problem, as_problem
 from person_reid.serve.service import Service
 from person_reid.serve.uploads import upload_folder
+from person_reid.serve.usage import JsonLines
 from tests.serve.conftest import EACH_ENGINE, LIMITS, picture, sent
 from tests.support.camera_tracks import STAYS, fill
 from tests.support.dictionary_gallery import DictionaryGallery
@@ -518,6 +519,10 @@ def test_errors_name_files_without_their_folders():
         "/srv/a b/p.index",
     ).detail
     assert told == "p.index: '1.jpg' and 2.txt. Or: python tools/search.py"
+    said = "GET /v1/images: %s: damaged. %s", ("/srv/a b/p.index", "'/var/x/1.jpg'")
+    record = logging.LogRecord("person_reid", logging.ERROR, "", 0, *said, None)
+    line = json.loads(JsonLines().format(record))
+    assert line["message"] == "GET /v1/images: p.index: damaged. '1.jpg'"
 
 
 def test_a_message_about_a_damaged_image_names_no_folder(client, service):

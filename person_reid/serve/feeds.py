@@ -1,25 +1,40 @@
-"""Publish live events to listeners, as server-sent events.
+"""Endless answers: live events as server-sent events, and pictures from the cameras.
 
     events = Events(32)                                 # at most 32 listeners
     events.tell("appeared", {"camera": "door"})
     StreamingResponse(await events.listen(after=None), media_type="text/event-stream")
 
+    pictures = LivePictures(8)                          # at most 8 viewers
+    pictures.show("door", draw)                         # with each frame; draw() → PIL image
+    StreamingResponse(await pictures.watch("door", 640), media_type=MOTION)
+
 The latest events are stored once for all listeners, and each listener knows the last event that it
 has read. A slow or disconnected listener therefore costs no memory, and misses only older events.
+A picture is drawn and encoded once for all viewers, and not at all if there are no viewers. A slow
+viewer gets the newest picture next, and misses the pictures in between.
 """
 
 import asyncio
+import io
 import json
 import secrets
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
+
+from PIL import Image
 
 from person_reid.serve.problems import too_busy
 
 HEARTBEAT = 15.0  # seconds without an event, after which a comment is sent
 KEPT_EVENTS = 500
+MOTION = "multipart/x-mixed-replace"
+BOUNDARY = "picture"
+
+Draw = Callable[[], Image.Image]
 
 
 class Feed:
@@ -112,3 +127,55 @@ class Events(Feed):
                     return
                 if not await self._comes(change):
                     yield b": nothing new\n\n"
+
+
+class LivePictures(Feed):
+    """The newest picture of each camera."""
+
+    doing = "look"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._newest: dict[str, Callable[[int], bytes]] = {}
+        self._thread = ThreadPoolExecutor(1, "drawing")  # one, to spare the cameras
+
+    def show(self, camera: str, draw: Draw) -> None:
+        """Show the result of draw() as the newest picture of a camera."""
+        self._newest[camera] = cache(lambda size: as_jpeg(draw(), size))
+        self._wake(camera)
+
+    async def watch(self, camera: str, size: int) -> AsyncGenerator[bytes, None]:
+        """Return the parts of a stream of pictures with at most `size` pixels per side.
+
+        Raises Problem if there are too many viewers.
+        """
+        return await begun(self._parts(camera, size))
+
+    def close(self) -> None:
+        """End the streams."""
+        super().close()
+        self._thread.shutdown(wait=False)
+
+    async def _parts(self, camera: str, size: int) -> AsyncGenerator[bytes, None]:
+        loop, seen = asyncio.get_running_loop(), None
+        with self._place():
+            yield b""
+            yield f"--{BOUNDARY}\r\n".encode()
+            while not self._closed:
+                change, newest = self._changes[camera], self._newest.get(camera)
+                if newest in (None, seen):
+                    seen = seen if await self._comes(change) else None  # None: send it again
+                    continue
+                seen = newest
+                picture = await loop.run_in_executor(self._thread, newest, size)
+                # the boundary follows at once: some programs show a picture only after reading it
+                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                yield head.encode() + picture + f"\r\n--{BOUNDARY}\r\n".encode()
+
+
+def as_jpeg(picture: Image.Image, size: int, quality: int = 80) -> bytes:
+    """Return a picture as JPEG, with at most `size` pixels per side."""
+    out = io.BytesIO()
+    picture.thumbnail((size, size))
+    picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()
