@@ -121,7 +121,7 @@ def new_images(features):
 
 
 def measure(file):
-    """Search for new images of people in an index, one by one and exactly."""
+    """Search an index for new images of people, one by one and exactly."""
     index = SearchIndex(file)
     queries = new_images(index.store.sample(QUERIES))
     let_go(file)

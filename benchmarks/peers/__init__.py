@@ -1,1 +1,1 @@
-"""Do results agree with other programs', and what do those programs cost?"""
+"""Do results agree with those of other programs, and what do those programs cost?"""

@@ -251,7 +251,7 @@ def entry_of(row):
 
 
 def features_of(rows):
-    """Return the features (n, D) of rows."""
+    """Return the features (n, D) stored in rows."""
     return unit_rows(np.array([row["feature"] for row in rows], np.float32))
 
 

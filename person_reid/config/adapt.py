@@ -106,5 +106,5 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
 
     @property
     def learning_rates(self) -> tuple[float, float, float]:
-        """The same learning rate for the whole network, because it has no new head."""
+        """The same learning rate for the whole network, because the network has no new head."""
         return self.lr, self.lr, self.lr

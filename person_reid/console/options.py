@@ -103,7 +103,7 @@ def _values_of(flag: str, words: Sequence[str]) -> list[str]:
 def _read_flags(
     kind: type[Options], argv: Sequence[str] | None, text: str | None
 ) -> dict[str, Any]:
-    """Return {name: value} of the flags."""
+    """Return {name: value} for the flags."""
     argv = sys.argv[1:] if argv is None else list(argv)
     everything = argv[:1] in (["--help"], ["-h"]) and argv[1:2] == ["all"]
     found = build(kind, text, everything).parse_args(argv)
@@ -113,7 +113,7 @@ def _read_flags(
 
 
 def _values(found: argparse.Namespace) -> dict[str, Any]:
-    """Return {name: value} of the options that a parser has found and checked."""
+    """Return {name: value} for the options that a parser has found and checked."""
     return {name: tuple(it) if isinstance(it, list) else it for name, it in vars(found).items()}
 
 

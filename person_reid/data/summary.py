@@ -105,7 +105,7 @@ def _version(name: str) -> str:
 
 
 def _tracklets(splits: Mapping[str, Split]) -> list[str]:
-    """Return a line with the number of tracklets in each split, or no line without tracklets."""
+    """Return a line with the number of tracklets in each split, or nothing if there are none."""
     tracklets = {
         split: {
             match[0] for path in found.paths if (match := MARKS.match(path.name)) and match["track"]

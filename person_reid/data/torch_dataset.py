@@ -19,7 +19,7 @@ from person_reid.text import counted
 
 
 class Item(NamedTuple):
-    """One image of a split, the class that a network learns, and the camera in the file name."""
+    """An image in a split, the class that a network learns, and the camera in the file name."""
 
     picture: Image.Image
     target: int

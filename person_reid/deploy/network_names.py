@@ -28,7 +28,7 @@ def title(options: TrainedNetwork) -> str:
 
 
 def network_name(options: TrainedNetwork) -> str:
-    """Return the network's entry in a result file.
+    """Return the text that names the network in a result file.
 
     A run's name includes its checkpoint, because `--which_epoch 59` and `60` may mean the same
     file. A file's name includes its folder.

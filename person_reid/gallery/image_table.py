@@ -400,7 +400,7 @@ class ImageTable:
         return rows
 
     def allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
-        """Return one bit per id, lowest id first, set for admitted images, and the number set.
+        """Return one bit per id, lowest id first, set for admitted images, and how many are set.
 
         The bits are cached until the file changes.
         """

@@ -74,7 +74,7 @@ class Appeared:
         return f"{self.camera}: track {self.track} is {self.person}{was}"
 
     def facts(self) -> dict[str, Any]:
-        """Return {name: value} of all fields except the image."""
+        """Return {name: value} for all fields except the image."""
         return {name: value for name, value in asdict(self).items() if name != "image"}
 
 

@@ -45,7 +45,7 @@ class About(NamedTuple):
     more: Any = None
 
     def facts(self) -> dict[str, str]:
-        """Return {name: value} of all known facts, including further columns."""
+        """Return {name: value} for all known facts, including further columns."""
         *known, more = self
         facts = zip(self._fields, known, strict=False)
         return {**{name: value for name, value in facts if value}, **(more or {})}

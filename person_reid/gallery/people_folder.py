@@ -75,7 +75,7 @@ def check_track_names(save: str, tracks: list[IndexedTrack], index: Gallery) -> 
 
 
 def _track_file(record: TrackRecord) -> str:
-    """Return the name in the folder for the track file of a record."""
+    """Return the name of a record's track file in the folder."""
     path = Path(record.path)
     return f"{record.source}{path.suffix if path.is_file() else ''}"
 

@@ -122,7 +122,7 @@ class TrackRecord:
         return (seconds_of(frames, self.fps, self.times or ()) + begun).tolist()
 
     def _images(self) -> dict[str, int] | None:
-        """Return {name: number} of the images if the labels refer to them by name, else None."""
+        """Return {name: number} for the images if the labels refer to them by name, else None."""
         return FrameFolder(Path(self.frames)).names if self.named else None
 
     def about(self, crops: Sequence[Path], frames: FrameFolder | Video) -> dict[Path, About]:
@@ -202,7 +202,7 @@ def describe_tracks(
 
 
 def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:
-    """Return {name: number} of the images if the labels use their names, which are times."""
+    """Return {name: number} for the images if the labels use their names, which are times."""
     if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:
         return None
     names = frames.names

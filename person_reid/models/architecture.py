@@ -149,7 +149,7 @@ class Architecture:
         return state_dict
 
     def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
-        """Give a module the shapes that only its weight file defines, such as for its cameras."""
+        """Give a module shapes that only its weight file defines, such as a number of cameras."""
 
     def converted(self, module: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a file's tensors in the module's form, if its library can convert them."""

@@ -143,7 +143,7 @@ def current_name(name: str) -> str:
 
 @cache
 def find_timm(name: str) -> TimmArchitecture:
-    """Return the architecture of any network of timm.
+    """Return the architecture of any timm network.
 
     A run without data determines its layout, widths and stochastic depth.
 

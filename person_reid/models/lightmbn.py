@@ -159,7 +159,7 @@ class Neck(nn.Module):
 
 
 def drop_top_rows(maps: Tensor) -> Tensor:
-    """Set a share DROPPED of each map's rows to 0: those with the highest peak energy Σ_c x².
+    """In each map, set to 0 the share DROPPED of rows with the highest peak energy Σ_c x².
 
     (B, C, h, w) → (B, C, h, w)
 

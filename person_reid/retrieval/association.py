@@ -188,7 +188,7 @@ def link_tracks(
 
 
 def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
-    """Return seconds (T,), NaN where a time is unknown. Raises UserError for infinite values."""
+    """Return seconds (T,), with NaN for unknown times. Raises UserError for infinite values."""
     times = in_a_row(as_array(values, name).astype(np.float64, copy=False), name)
     if np.isinf(times).any():
         raise UserError(f"{name}: expected seconds, or NaN for an unknown time, found infinity.")

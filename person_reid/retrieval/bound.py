@@ -85,7 +85,7 @@ def bounded_threshold(
     gallery_size: int = 1,
     ignore_cameras: bool = False,
 ) -> Bound:
-    """Return the lowest threshold with a false-match rate of at most `rate`, with `confidence`.
+    """Return the lowest threshold that bounds the false-match rate by `rate` with `confidence`.
 
     gallery_size: 1 bounds the rate for pairs of images, N the rate for searches among N images of
     strangers. Junk and distractors are skipped because their identity is unknown; see people_of.

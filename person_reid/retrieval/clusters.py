@@ -165,7 +165,7 @@ def agreement(labels: Labels, others: Labels) -> float:
 
 
 def nearest_others(features: Features, count: int = 5, most: int = 2000) -> Labels:
-    """Return the nearest other images of the first `most` images, (most, count).
+    """Return the other images nearest to each of the first `most` images, (most, count).
 
     With fewer images, the array is smaller. features: (N, D), in random order, so that the first
     images are representative.

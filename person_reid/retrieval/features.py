@@ -132,7 +132,7 @@ def extract_features(
     prepare: Callable[[Tensor], Tensor] = normalise,
     sides: Tensor | None = None,
 ) -> Features:
-    """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
+    """Return the features, float32 (N, D), of a bank of N images, uint8 (N, H, W, 3).
 
     embed: (B, 3, H, W) → (B, D), as from fused_embedding. If it has an attribute `pieces`, each
     piece is normalised separately.

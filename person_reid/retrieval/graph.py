@@ -111,7 +111,7 @@ class GraphScores(Scores):
         self.gallery_weights = (1 - lambda_value) * weights[len(query) :]
 
     def __call__(self, start: int, stop: int) -> Floats:
-        """Return the (stop - start, G) float32 scores of these queries."""
+        """Return the scores of queries `start` to `stop`, float32 (stop - start, G)."""
         scores = self.cosines(start, stop)
         scores *= self.lambda_value
         for first in range(start, stop, IMAGES_OF_BLOCK):

@@ -52,7 +52,7 @@ class DenseGraphScores(Scores):
         return graph
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
-        """Return the float32 scores (stop - start, G) of these queries, a tensor on the device."""
+        """Return the scores of queries `start` to `stop`, a float32 tensor (stop - start, G)."""
         walk = self.graph[start:stop] @ self.graph[self.num_queries :].T
         cosine = torch.as_tensor(self.cosines(start, stop), device=walk.device)
         return (1 - self.lambda_value) * walk + self.lambda_value * cosine

@@ -53,7 +53,7 @@ class KReciprocalScores(Scores):
         self.gallery_columns = encoding[len(query) :].tocsc()
 
     def __call__(self, start: int, stop: int) -> Floats:
-        """Return these queries' (stop - start, G) float32 scores, negated distances in [-1, 0]."""
+        """Return negated distances (stop - start, G), in [-1, 0], of queries `start` to `stop`."""
         scores = self.cosines(start, stop)
         # The score is −lambda · (2 − 2 cos)² / farthest − (1 − lambda) · Jaccard distance, computed
         # in place, without a second matrix.

@@ -261,7 +261,7 @@ def _split(listed: Listed, across: Across, first: int) -> Proposal:
 def _merge(
     listed: Listed, across: Across, between: Floats, random: np.random.Generator
 ) -> Proposal:
-    """Propose to merge a person with another person, who has more images.
+    """Propose merging a person with another person who has more images.
 
     between: (P, P), the evidence of the images of one person for another.
     """

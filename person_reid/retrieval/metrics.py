@@ -110,7 +110,7 @@ class Metrics:
         return float(self.inverse_negative_penalty.mean())
 
     def per_query(self, ranks: Sequence[int] = RANKS) -> dict[str, npt.NDArray[Any]]:
-        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP": array (Q,)}.
+        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, each an array (Q,).
 
         The mean of each array is the metric of that name.
         """
@@ -152,7 +152,7 @@ class Metrics:
         return f"{prefix}{found} {self.ap_name}:{self.mAP:.6f} mINP:{self.mINP:.6f}{protocol}"
 
     def figures(self, ranks: Sequence[int] = RANKS) -> dict[str, Any]:
-        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP": value in [0, 1]}.
+        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, each from 0 to 1.
 
         Two more values are strings: "ap", the kind of average precision, and "protocol".
         """
@@ -188,7 +188,7 @@ class GivenScores(Scores):
         self.matrix, self.sign = matrix, sign
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return a copy of these rows as floating-point numbers, in which higher means nearer."""
+        """Return rows `start` to `stop` as floating-point numbers, where higher means nearer."""
         rows = self.matrix[start:stop]
         return np.multiply(rows, self.sign, dtype=np.result_type(rows, np.float32))
 

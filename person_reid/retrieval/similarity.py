@@ -111,7 +111,7 @@ class Scores:
     budget: int = CHUNK_BYTES
 
     def __call__(self, start: int, stop: int) -> Any:
-        """Return the (stop - start, G) float32 scores of these queries.
+        """Return the scores of queries `start` to `stop`, float32 (stop - start, G).
 
         They are a NumPy array, or a torch tensor on an accelerator. The caller may overwrite them.
         """
@@ -185,7 +185,7 @@ class CosineScores(Scores):
         return unit_rows(gallery)
 
     def __call__(self, start: int, stop: int) -> Any:
-        """Return the (stop - start, G) float32 cosines of these queries."""
+        """Return the cosines of queries `start` to `stop`, float32 (stop - start, G)."""
         chunk = self.query[start:stop] @ self.gallery.T
         if len(self.later):  # BLAS may round equal columns differently
             chunk[:, self.later] = chunk[:, self.first]
@@ -226,7 +226,7 @@ class OwnScores(Scores):
         self.shape = (len(query), len(gallery))
 
     def __call__(self, start: int, stop: int) -> Floats:
-        """Return the (stop - start, G) float32 scores of these queries."""
+        """Return the scores of queries `start` to `stop`, float32 (stop - start, G)."""
         found = np.array(self.compare(self.query[start:stop], self.gallery), np.float32)
         if found.shape != (stop - start, len(self.gallery)):
             raise UserError(

@@ -279,7 +279,7 @@ def holds_threshold(path: str | Path) -> bool:
 
 
 def measured_flags(text: str | Path) -> str:
-    """Return the flags of test.py for the features on which a threshold was measured.
+    """Return the flags of test.py for the features that a threshold was measured on.
 
     Returns "" if they are unknown.
     """

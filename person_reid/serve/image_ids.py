@@ -43,7 +43,7 @@ class ImageIds:
         return base64.urlsafe_b64encode(seal + self._masked(seal, text)).decode().rstrip("=")
 
     def path(self, image_id: str) -> Path | None:
-        """Return the path of the image with an id, or None if no image ever had this id."""
+        """Return the path of the image with the id `image_id`, or None if no image ever had it."""
         try:
             padded = image_id + "=" * (-len(image_id) % 4)
             content = base64.b64decode(padded, b"-_", validate=True)

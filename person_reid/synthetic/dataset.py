@@ -229,7 +229,7 @@ def planned_pictures(
 
 
 def draw_chunk(task: tuple[str, list[Drawing], int]) -> int:
-    """Draw pictures from one camera, and return their number. task: (root, pictures, seed)."""
+    """Draw one camera's pictures, and return their number. task: (root, pictures, seed)."""
     root, pictures, seed = task
     camera = camera_of(pictures[0].camera, seed)
     backdrop = np.asarray(panorama(camera, pictures[0].camera, seed))

@@ -45,7 +45,7 @@ CAMERAS = (
 
 
 def camera_of(number: int, seed: int) -> Camera:
-    """Return the camera with a number, from 1.
+    """Return camera `number`, counted from 1.
 
     The first six are designed by hand; later ones vary them at random.
     """

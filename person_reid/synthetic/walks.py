@@ -305,7 +305,7 @@ def write_clocks(root: Path, cameras: int) -> None:
 
 
 def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:
-    """Draw frames from one camera, and return their number. task: (camera, frames, seed)."""
+    """Draw one camera's frames, and return their number. task: (camera, frames, seed)."""
     number, frames, seed = task
     camera = camera_of(number, seed)
     exposure = (seed, EXPOSURE, number)  # the same light and grain in every frame

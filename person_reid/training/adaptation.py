@@ -93,7 +93,7 @@ class ClusterCriterion(Criterion):
         features: Features | None,
         device: torch.device,
     ) -> Labels:
-        """Use these clusters (N,) from now on, and return each image's class (N,).
+        """Use `clusters` (N,) from now on, and return each image's class (N,).
 
         The classes are the clusters or, with --proxies, the images of a cluster in one camera.
 
@@ -139,7 +139,7 @@ def cluster_sampler(
 
 
 class AdaptationImages(TrainingImages):
-    """The images of an adaptation: first the unlabelled images, then those of labelled data sets.
+    """The images of an adaptation: first the unlabelled images, then those from labelled data sets.
 
     Unlabelled images have target 0 until they are clustered; the targets of the others are their
     identities.
@@ -161,7 +161,7 @@ class AdaptationImages(TrainingImages):
         return None
 
     def assign(self, clusters: Labels, classes: Labels) -> None:
-        """Draw batches from these clusters (N,), with these classes (N,) as targets."""
+        """Draw batches from `clusters` (N,), with `classes` (N,) as targets."""
         cast(ClusterSampler, self.sampler).assign(clusters)
         self.targets = torch.from_numpy(classes).to(self.device)
 
@@ -357,7 +357,7 @@ class Adaptation:
             draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)
 
     def use(self, clusters: Labels, features: Features | None = None) -> None:
-        """Train on these clusters (N,) and the known identities as classes.
+        """Train on `clusters` (N,) and the known identities as classes.
 
         features: all images' features, labelled images last; the classes' means fill the memory.
         """

@@ -259,7 +259,7 @@ def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[
 
 
 def shown_frame(frame: Any) -> Frame:
-    """Return a decoded frame in the orientation in which it is shown."""
+    """Return a decoded frame in display orientation."""
     pixels: Frame = frame.to_ndarray(format="rgb24")
     return np.rot90(pixels, round(frame.rotation / 90))  # both are counterclockwise
 
