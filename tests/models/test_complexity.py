@@ -82,6 +82,11 @@ def test_ibn_costs_what_its_resnet_costs(depth, variant, extra):
     assert ibn.multiply_adds == plain.multiply_adds
 
 
+def test_a_network_of_fast_reid_has_no_classifier_of_imagenet():
+    weights = bare("fastreid_bot_resnet50").model.state_dict()
+    assert not [name for name in weights if name.startswith("fc.")]
+
+
 @pytest.mark.parametrize(
     "name", ["resnet18", "resnet50", "resnet152", "resnext50_32x4d", "densenet121"]
 )

@@ -153,6 +153,7 @@ def test_distractors_who_are_somebody_and_people_who_are_nobody_are_found():
     assert (listed == somebody).mean() > 0.99
     assert set(found.proposal[listed]) == {"somebody"}
     assert (found.identity[somebody] == labels[somebody[: len(labels)]]).all()
+    assert np.isneginf(found.doubt[hidden == 0]).all()  # they have no label to doubt
     odd = features.copy()
     odd[3] = -odd[labels == 7].mean(axis=0) / np.linalg.norm(odd[labels == 7].mean(axis=0))
     assert label_errors(odd, labels, cameras).order[0] == 3

@@ -186,6 +186,8 @@ def test_an_interrupted_run_is_completed(small, tmp_path, monkeypatch):
     emptied = next((tmp_path / "bounding_box_train").iterdir())
     emptied.write_bytes(b"")  # as a crash of the machine leaves a file
     assert draw_data_set(tmp_path, workers=1, **SIZES) == len(content(small)) - 1 - 9 + 1
+    emptied.unlink()
+    assert draw_data_set(tmp_path, workers=1, **SIZES) == 1  # the only one of its camera
     assert content(tmp_path) == content(small)
 
 

@@ -86,6 +86,19 @@ def test_a_track_begins_with_the_boxes_from_before_it_was_confirmed(walk, tmp_pa
     assert found.tracks == len({track for _, track in lines}) == len(kept)
 
 
+def test_the_last_frame_is_written_although_somebody_in_it_is_undecided(walk, tmp_path):
+    frames = iter(range(1, FRAMES + 1))
+
+    def find(picture):
+        boxes = [[10, 10, 20, 40], [50, 10, 60, 40]][: 1 + (next(frames) == FRAMES)]
+        return boxes, [0.9] * len(boxes)
+
+    found = tracked(walk, tmp_path / "hall.txt", find)
+    lines = (tmp_path / "hall.txt").read_text().splitlines()
+    assert [int(line.partition(",")[0]) for line in lines] == [*range(1, FRAMES + 1)]
+    assert (found.boxes, found.tracks) == (FRAMES, 1)
+
+
 def test_boxes_with_low_scores_are_not_embedded():
     frame, crops = draw_frame(5), []
 
