@@ -217,10 +217,11 @@ def test_the_recipes_are_listed_by_the_source_of_their_figures(tiny):
 
 
 def test_a_row_holds_the_mean_of_its_seeds_and_the_ap_of_its_definition(tiny):
-    records = [a_record(plan(tiny, 0)), a_record(plan(tiny, 1), rank1=51.0, step=43.0)]
+    second = a_record(plan(tiny, 1), rank1=51.0, step=43.0) | {"device": "a slide rule"}
+    records = [a_record(plan(tiny, 0)), second]
     (row,) = recipe_rows(read_recipe(tiny), records)
     figures = "50.50 ± 0.71 / 41.50 ± 2.12"  # of a sample: √½, √4½
-    about = ["2", "12, 12", "an abacus, 2026-01-02", "none"]
+    about = ["2", "12, 12", "an abacus; a slide rule, 2026-01-02", "none"]
     assert row[1:-1] == ["step", "91.20 / 75.00", figures, "", figures, *about]
     write_recipe(tiny, **{RECIPE_KEY: {**ABOUT, "average_precision": "trapezoidal"}})
     assert recipe_rows(read_recipe(tiny), records)[0][3] == "50.50 ± 0.71 / 33.30 ± 0.00"

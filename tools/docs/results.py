@@ -81,7 +81,7 @@ def recipe_rows(
     rows = []
     for changes in variants:
         runs = [record for record in own if record["changes"] == changes]
-        last = runs[-1]
+        machines = "; ".join(dict.fromkeys(run["device"] for run in runs))
         rows.append(
             [
                 f"{_link(recipe.name, '../recipes/') if linked else recipe.name}: {recipe.title}",
@@ -90,7 +90,7 @@ def recipe_rows(
                 *(_measured(recipe, runs, ranking) for ranking in RANKINGS),
                 str(len(runs)),
                 ", ".join(f"{run['minutes']:.0f}" for run in runs),
-                f"{last['device']}, {last['date']}",
+                f"{machines}, {runs[-1]['date']}",
                 str({**recipe.flags, **changes}.get("weights", "ImageNet")),
                 f"`{command(recipe, changes)}`",
             ]
