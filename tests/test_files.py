@@ -225,6 +225,17 @@ def test_remarks_are_left_out_if_another_program_wants_warnings_alone(caplog, ca
     assert capsys.readouterr() == ("", "a warning\n")
 
 
+def test_a_fault_that_was_logged_is_printed_with_its_traceback(capsys):
+    print_remarks()
+    try:
+        raise KeyError("lost")
+    except KeyError:
+        logging.getLogger("person_reid.files").exception("not written")
+    said = capsys.readouterr().err
+    assert said.startswith("not written\nTraceback (most recent call last):\n")
+    assert said.endswith("KeyError: 'lost'\n")
+
+
 def test_the_nearest_name_is_suggested_and_a_far_one_is_not():
     assert did_you_mean("resnet5O", ["resnet50", "densenet121"]) == " Did you mean 'resnet50'?"
     assert did_you_mean("zebra", ["resnet50"]) == ""

@@ -8,7 +8,7 @@ import pytest
 
 from person_reid.errors import UserError
 from person_reid.gallery.contract import TRACK_RECORDS
-from person_reid.gallery.forgetting import image_key, track_key
+from person_reid.gallery.forgetting import hash_of_key, image_key, track_key
 from person_reid.gallery.gallery import (
     GALLERIES,
     Gallery,
@@ -154,6 +154,11 @@ def test_what_was_forgotten_is_known_until_it_is_allowed(gallery):
     assert gallery.forgotten([image, track, b"other"]) == {image, track}
     gallery.allow([image])
     assert gallery.forgotten([image, track]) == {track}
+
+
+def test_the_hash_of_what_was_forgotten_stays_that_of_older_galleries():
+    found = hash_of_key(image_key(b"a/b.jpg", "1 2"), "token")
+    assert found.hex() == "9c8ed8ac0e61bea9b71a413f5a42bb18"
 
 
 def test_the_record_of_a_track_file_goes_with_the_last_image_of_its_source(gallery):

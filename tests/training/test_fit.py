@@ -355,8 +355,15 @@ def test_a_batch_of_one_is_left_out_wherever_it_is(caplog):
     images: Any = IMAGES
     loader: Any = torch.utils.data.DataLoader(images, batch_sampler=[[0, 1], [2], [3, 4]])
     network = reid.create_model("resnet18", num_classes=4, size=(32, 16))
-    (record,) = reid.fit(network, loader, reid.FitOptions(total_epoch=1, lr=1e-4), device="cpu")
+    options, updates = reid.FitOptions(total_epoch=1, lr=1e-4), []
+
+    def schedule(update, options):
+        updates.append(update.step)
+        return 1.0
+
+    (record,) = reid.fit(network, loader, options, device="cpu", schedule=schedule)
     assert np.isfinite(record["loss"])
+    assert max(updates) == 2  # the batch after it also counts
     assert "single image, and is skipped" in caplog.text
 
 

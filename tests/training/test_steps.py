@@ -68,6 +68,12 @@ def test_an_epoch_much_longer_than_the_images_is_said(images_of_one, said, caplo
     assert (told in caplog.text) == said
 
 
+def test_an_example_is_as_large_as_a_batch():
+    images = sampled(made_split(np.arange(12) % 3), "--batchsize", "4")
+    images.bank = torch.zeros(12, 16, 8, 3, dtype=torch.uint8)
+    assert len(images.example_batch()) == 4
+
+
 @pytest.mark.parametrize("flags", [[], ["--sampler", "pk"]])
 def test_any_process_names_the_images_of_all_in_a_step(flags):
     split = made_split(np.arange(64) // 4)
