@@ -85,6 +85,10 @@ def pytest_collection_modifyitems(items):
     return result
 
 
+def pytest_collection_finish():
+    gc.freeze()  # what has been imported stays, and is not searched for garbage again and again
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_waits_for_the_disk():
     """What is written is handed to the system, as fast as it takes it.
