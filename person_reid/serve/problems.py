@@ -42,7 +42,7 @@ def as_problem(error: UserError, gallery: str) -> Problem:
 
 
 def without_folders(text: str) -> str:
-    """Return a text with the names of its files alone."""
+    """Return text with the paths in it shortened to file names."""
     return FOLDERS.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""What requests wait for: the network, and the gallery.
+"""The queues in which requests wait: for the network, and for the gallery.
 
 Images from simultaneous requests are embedded in one batch. Several threads read the gallery, each
 on its own connection; one writes. Another thread prepares what searches read, such as inverted
@@ -153,7 +153,7 @@ class Galleries:
             self.waiting -= 1
 
     def _prepare_later(self) -> bool:
-        """Have another thread prepare the next searches, unless it is at work already.
+        """Have another thread prepare the next searches, unless it is already at work.
 
         Return whether it is. Answers report faults of the gallery.
         """
@@ -211,7 +211,7 @@ def in_every_thread(pool: ThreadPoolExecutor, count: int, act: Callable[[], None
 
 
 def prepare(gallery: Gallery) -> None:
-    """Prepare what the next searches in an index read."""
+    """Prepare the data that the next searches in an index will read."""
     if isinstance(gallery, SearchIndex):
         gallery.prepare()
 

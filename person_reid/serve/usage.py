@@ -67,7 +67,7 @@ class Usage:
 
 
 class JsonLines(logging.Formatter):
-    """Write a record as a JSON object, with its fields; paths lose their folders."""
+    """Write a record as a JSON object with its fields; paths are shortened to file names."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line for a record."""
