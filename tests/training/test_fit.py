@@ -14,6 +14,7 @@ from PIL import Image
 import person_reid as reid
 import train
 from benchmarks.support.people import write_people
+from person_reid.data.torch_dataset import decode_items
 from tests.support import ROOT
 from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.runs import equal_weights, log, weights
@@ -275,6 +276,15 @@ def test_query_and_gallery_are_extracted_as_the_embedder_does(dataset):
     embed = reid.Embedder(reid.NetworkToTest(spec, "net.pth", 6), device="cpu")
     torch.testing.assert_close(query.features, embed(dataset.query.paths), rtol=1e-4, atol=1e-5)
     assert 0 < reid.evaluate(query, gallery).mAP <= 1
+
+
+def test_the_items_of_any_dataset_keep_their_people_and_cameras():
+    picture = Image.new("RGB", (8, 16), "red")
+    split, bank = decode_items([(picture, "b", 2), (picture, "a", 1), (picture, "b", 1)], (16, 8))
+    assert split.classes == ["a", "b"]
+    assert split.targets.tolist() == [1, 0, 1]
+    assert split.cameras.tolist() == [2, 1, 1]
+    assert (bank == torch.tensor([255, 0, 0])).all()
 
 
 def test_splits_and_samplers_serve_a_loader_of_torch(dataset):
