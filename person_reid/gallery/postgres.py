@@ -51,8 +51,9 @@ AT_ONCE = 5000  # images per answer from the server
 SMALL = 10_000  # up to this many images are compared one by one, even if there is a graph
 GRAPH_FROM = 20_000  # images from which there is a graph
 WIDEST_GRAPH = 4000  # the largest dimension of a halfvec in a graph of pgvector
-LINKS, CONSTRUCTION = 16, 100  # links per image in the graph, and images compared to find them
-GRAPH_BYTES = 2 * 8 * LINKS + 200  # per image, besides its feature
+LINKS, CONSTRUCTION = 24, 200  # links per image in the graph, and images compared to find them
+GRAPH_BYTES = 2 * 16 * LINKS + 400  # memory per image while it is built, besides the feature
+LEAST_MEMORY, MOST_MEMORY = 64 << 10, 8 << 20  # kB
 RECALL, NEIGHBOURS, SAMPLED = 0.98, 10, 100  # a trial's goal, neighbours and images
 EFFORTS = (40, 80, 160, 320, 640, MOST_EFFORT := 1000)  # images that a search visits
 EFFORT = (
@@ -485,8 +486,8 @@ class PostgresGallery(Gallery):
             lock = f"SELECT pg_try_advisory_lock(hashtext('{self.name} graph'))"
             if not connection.execute(lock).fetchone()[0]:
                 return  # another process is building it
-            memory = min(8 << 20, count * (2 * width + GRAPH_BYTES) >> 10)  # kB
-            connection.execute(f"SET maintenance_work_mem = {max(memory, 65_536)}")
+            memory = max(LEAST_MEMORY, count * (2 * width + GRAPH_BYTES) >> 10)
+            connection.execute(f"SET maintenance_work_mem = {min(memory, MOST_MEMORY)}")
             if not trial:  # a killed process may have left an unfinished graph
                 connection.execute(f'DROP INDEX IF EXISTS "{self.name}_graph"')
             connection.execute(GRAPH.format(name=self.name))

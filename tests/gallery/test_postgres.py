@@ -213,6 +213,23 @@ def test_the_graph_answers_and_grows(with_graph, caplog):
     assert gallery.search(features[:1], 3, among=Filter(camera="2")) == [[]]
 
 
+def test_the_graph_fits_into_the_memory_that_it_is_built_in(with_graph, monkeypatch):
+    gallery, connect, told = with_graph, with_graph._connect, []
+    paths = [f"/more/{i}.jpg" for i in range(5000)]
+    features = np.random.default_rng(0).normal(size=(5000, WIDTH))
+    gallery.add(paths, features, None, [""] * 5000)
+    monkeypatch.setattr(engine, "LEAST_MEMORY", 1024)
+
+    def heard():
+        connection = connect()
+        connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
+        return connection
+
+    monkeypatch.setattr(gallery, "_connect", heard)
+    gallery.prepare()
+    assert not [words for words in told if "maintenance_work_mem" in words]
+
+
 def test_the_trial_asks_with_images_that_the_gallery_lacks(with_graph, monkeypatch):
     gallery, asked = with_graph, []
     search = gallery._nearest
