@@ -268,7 +268,7 @@ def _store() -> tuple[Any, int, int]:
 
 
 def end_others() -> None:
-    """Tell the processes on other machines, which wait in join_world, that this process ends."""
+    """Tell the processes on other machines, waiting in join_world, that this process is ending."""
     with suppress(UserError, RuntimeError, ValueError):  # they may have ended before
         _store()[0].set(ENDED, "")
 

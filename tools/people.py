@@ -182,7 +182,7 @@ def list_shots(config: VideosConfig) -> list[Shot]:
 
 
 def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
-    """Return {video: value} from texts such as VIDEO=VALUE; "" means all videos."""
+    """Return {video: value} from strings such as VIDEO=VALUE; "" means all videos."""
     found: dict[str, str] = {}
     for value in values:
         video = max((each for each in videos if value.startswith(f"{each}=")), key=len, default="")

@@ -144,6 +144,6 @@ def listed_seeds(text: str) -> list[int]:
 
 
 def seeds(text: str) -> str:
-    """Return a text after checking that listed_seeds can read it."""
+    """Return `text` after checking that listed_seeds can read it."""
     listed_seeds(text)
     return text

@@ -94,7 +94,7 @@ def main(argv=None):
 
 
 def compare(rows, unit, options):
-    """Print the rows {name: work}, with the ratio of each to the first."""
+    """Print the rows {name: work}; the ratio says how many times better the first row is."""
     runs: dict = {name: [] for name in rows}
     for _ in range(ROUNDS):
         for name, work in rows.items():

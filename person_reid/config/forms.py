@@ -62,7 +62,7 @@ def rates(text: str) -> str:
 
 
 def texts(text: str) -> str:
-    """Check comma-separated texts, and remove the spaces around each."""
+    """Check comma-separated values, and remove the spaces around each."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise ValueError(f"{text}: expected values separated by commas, found an empty one")

@@ -86,7 +86,7 @@ class TableForm(Options, title="table"):
 
 
 def own_or(names: Sequence[str], labels: str | None) -> list[str]:
-    """Return the texts of --labels or, if there are none, the names.
+    """Return the texts in --labels or, if there are none, the names.
 
     Raises UserError if there are more or fewer texts than names.
     """

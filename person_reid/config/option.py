@@ -154,7 +154,7 @@ def redeclared(kind: "type[Options]", name: str, default: Any, **changes: Any) -
 
 
 def checked_text(text: str) -> str:
-    """Check a text from a flag, a file or Python, and return it.
+    """Check text from a flag, a file or Python, and return it.
 
     Raises ValueError if it is empty or too long.
     """
@@ -312,7 +312,7 @@ class Options:
 
     @classmethod
     def of_checked(cls, values: Mapping[str, Any]) -> "Self":
-        """Return the configuration with `values`, {name: value}, which have been checked."""
+        """Return the configuration with `values`, {name: value}, which must have been checked."""
         config = object.__new__(cls)
         defaults = {each.name: each.default for each in fields(cls)}  # type: ignore[arg-type]
         vars(config).update(defaults, **values)

@@ -98,7 +98,7 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
 def describe_answers(
     queries: list[Path], answers: list[list[Found]], threshold: float | None
 ) -> list[dict[str, Any]]:
-    """Return the answers as JSON values: each query and its matches.
+    """Return the answers as JSON values, with each query and its matches.
 
     Without a threshold, `known` and `accepted` are null.
     """

@@ -33,7 +33,7 @@ LOSS_OF_HEAD = {
 
 
 class Weighted(torch.nn.Module):
-    """A loss times `weight`, divided by the number of images if `per_image`, with its interface."""
+    """A loss multiplied by `weight`, and divided by the number of images if `per_image`."""
 
     def __init__(self, loss: FeatureLoss, weight: float = 1.0, per_image: bool = False) -> None:
         super().__init__()

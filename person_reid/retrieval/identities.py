@@ -142,7 +142,7 @@ def _contingency(
 
 
 def _score(right: int, found: int, wanted: int) -> Score:
-    """Return the score for `right` correct answers among `found`, if `wanted` exist."""
+    """Return the score for `right` correct answers among `found`, where `wanted` exist."""
     return Score(2 * right / max(found + wanted, 1), right / max(found, 1), right / max(wanted, 1))
 
 

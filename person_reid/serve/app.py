@@ -57,7 +57,7 @@ Respond = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starlette:
-    """Return the application for a service, which it closes when it ends.
+    """Return a service's application, which closes the service when it ends.
 
     cameras: the live cameras that the service follows.
     """

@@ -47,7 +47,7 @@ def without_folders(text: str) -> str:
 
 
 def as_response(problem: Problem) -> JSONResponse:
-    """Return the answer to a request that cannot be answered."""
+    """Return the HTTP response that reports a Problem."""
     content = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,

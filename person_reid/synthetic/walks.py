@@ -323,7 +323,7 @@ def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:
 
 
 def paste_figure(scene: Image.Image, each: Sight) -> None:
-    """Paste a person into a scene, in place."""
+    """Paste a person into a scene, changing `scene` in place."""
     figure = drawn_figure(each.passage.look, each.passage.pose, each.step)
     zoom = each.scale / FIGURE
     small = figure.resize((round(figure.width * zoom), round(figure.height * zoom)))

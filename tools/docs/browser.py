@@ -102,7 +102,7 @@ class Browser:
         )
 
     def texts(self, selector: str) -> list[str]:
-        """Return the texts of all matching elements."""
+        """Return the text of every matching element."""
         return self.page.locator(selector).all_text_contents()
 
     def saved(self, selector: str, folder: Path) -> Path:

@@ -222,7 +222,7 @@ class Streams:
         return []
 
     def _follow(self, camera: _Camera) -> None:
-        """Read a camera until it ends; if a stream breaks, open it again."""
+        """Read from a camera until it ends; reopen a stream that breaks."""
         live, pause = is_stream(camera.address), FIRST_PAUSE
         while not self._stopped.is_set():
             before, reason = camera.frames, "the stream ended"
@@ -246,7 +246,7 @@ class Streams:
             self._changed.notify_all()
 
     def _rest(self, camera: _Camera, reason: str, pause: float) -> None:
-        """Wait until a stream is opened again, and log the reason once."""
+        """Wait until it is time to reopen a stream, and log the reason once."""
         camera.refusals = camera.refusals + 1 if REFUSED.search(reason) else 0
         new, camera.trouble = reason != camera.trouble, reason
         if camera.refusals >= MOST_REFUSALS:

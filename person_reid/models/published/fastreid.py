@@ -187,7 +187,7 @@ def _stripes(maps: Tensor, count: int) -> tuple[Tensor, ...]:
 
 
 class PooledBottleneck(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvision has no types
-    """ResNet's bottleneck with an average in place of each stride."""
+    """ResNet's bottleneck with average pooling in place of each stride."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
