@@ -204,7 +204,9 @@ def published_network(text: Any) -> Published | None:
     A file of that name in the current folder takes precedence. Raises UserError for a network that
     this version cannot build.
     """
-    entry = None if text is None or Path(text).exists() else zoo().get(str(text))
+    if text in (None, "imagenet", "none") or Path(text).exists():
+        return None
+    entry = zoo().get(str(text))
     if entry and entry.note:
         raise UserError(
             f"{entry.name}: {entry.note}. `{as_command('model.py')} --published` lists others."

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from person_reid.config.files import check_plugins, options_in
 from person_reid.config.network import run_name
@@ -58,7 +58,14 @@ def parse_words(
 
     No plugin that they name is loaded.
     """
-    flags = _read_flags(kind, argv, text)
+    words = sys.argv[1:] if argv is None else list(argv)
+    everything = words[:1] in (["--help"], ["-h"]) and words[1:2] == ["all"]
+    flags = _values(build(kind, text, everything).parse_args(words))
+    if flags.get("loss") == "list":
+        from person_reid.losses import table_of_losses  # needs torch
+
+        print(table_of_losses())
+        sys.exit()
     file = flags.get("config")
     asked = {**(_read_file(kind, file) if file else {}), **flags}
     chosen, named = asked, kind.declared().get("name")
@@ -98,18 +105,6 @@ def _values_of(flag: str, words: Sequence[str]) -> list[str]:
         if word == flag or word.startswith(f"{flag}=")
     )
     return [value for value in values if not value.startswith("--")]
-
-
-def _read_flags(
-    kind: type[Options], argv: Sequence[str] | None, text: str | None
-) -> dict[str, Any]:
-    """Return {name: value} for the flags."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    everything = argv[:1] in (["--help"], ["-h"]) and argv[1:2] == ["all"]
-    found = build(kind, text, everything).parse_args(argv)
-    if getattr(found, "loss", None) == "list":
-        _list_losses()
-    return _values(found)
 
 
 def _values(found: argparse.Namespace) -> dict[str, Any]:
@@ -172,14 +167,6 @@ def _keep_file(path: str, config: Any) -> None:
         )
 
 
-def _list_losses() -> NoReturn:
-    """Print the table of losses, and exit."""
-    from person_reid import losses  # needs torch
-
-    print(losses.table_of_losses())
-    sys.exit()
-
-
 def build(kind: type[Options], text: str | None = "", everything: bool = False) -> Parser:
     """Return the parser for a configuration; it returns only the options that were given.
 
@@ -202,12 +189,8 @@ def declare(kind: type[Options], parser: Parser, everything: bool = False) -> No
         title = each.group if everything or not each.about.common else "common"
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        groups[title].add_argument(*spellings(each), **settings_of(each, everything))
-
-
-def spellings(each: DeclaredOption) -> tuple[str, ...]:
-    """Return the spellings of an option on a command line, or none for an option without a flag."""
-    return () if each.about.positional else each.about.flags or (f"--{each.name}",)
+        flags = () if each.about.positional else each.about.flags or (f"--{each.name}",)
+        groups[title].add_argument(*flags, **settings_of(each, everything))
 
 
 def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]:

@@ -255,13 +255,6 @@ def flag_type(check: Callable[[str], Value], name: str) -> Callable[[str], Value
     return convert
 
 
-def paragraphs(text: str | None) -> list[str]:
-    """Return the paragraphs of a docstring."""
-    return [
-        part.strip("\n") for part in re.split(r"\n\s*\n", (text or "").rstrip()) if part.strip()
-    ]
-
-
 def example_lines(text: str | None, word: str = "") -> list[str]:
     """Return the lines of a docstring that are commands and contain `word`, unindented."""
     lines = "\n".join(part for part, example in _parts(text) if example)
@@ -275,7 +268,8 @@ def _parts(text: str | None) -> list[tuple[str, bool]]:
 
     Examples are commands that no colon introduces.
     """
-    parts = paragraphs(text)
+    split = re.split(r"\n\s*\n", (text or "").rstrip())
+    parts = [part.strip("\n") for part in split if part.strip()]
     return [
         (part, bool(COMMAND.match(part)) and not before.rstrip().endswith(":"))
         for before, part in zip(["", *parts], parts, strict=False)

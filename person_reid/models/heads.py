@@ -143,7 +143,7 @@ class Head(nn.Module):
         if drops and not seen.dropped:
             whole = self.add_block[:-1](pooled)
             return whole, self.classifier(self.add_block[-1](whole))
-        feature = self.embed(pooled)
+        feature = self.add_block(pooled)
         before_neck = self.neck == "bnneck" and not seen.normed
         return pooled if before_neck else feature, self.classifier(feature)
 

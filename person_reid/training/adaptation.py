@@ -157,7 +157,7 @@ class AdaptationImages(TrainingImages):
         run = RunFolder(self.options.name).path
         return unlabelled_bank(split.paths, self.options.roots[0], size, run)
 
-    def _validation(self, size: tuple[int, int]) -> None:
+    def _listed_val(self) -> None:
         return None
 
     def assign(self, clusters: Labels, classes: Labels) -> None:

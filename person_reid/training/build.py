@@ -23,7 +23,7 @@ from person_reid.data.images.bank import BatchSource, load_bank
 from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
 from person_reid.data.summary import remark_twins
 from person_reid.errors import UserError
-from person_reid.losses.plan import LossPlan, learns, loss_plan, taught_losses
+from person_reid.losses.plan import learns, loss_plan, taught_losses
 from person_reid.models.factory import (
     build_network,
     check_network,
@@ -57,49 +57,14 @@ def check_training(config: TrainConfig) -> None:
             f"prototype_lr={config.prototype_lr} would be ignored without a loss with its own "
             "weights, such as arcface."
         )
-    _refuse_weightless(config, plan)
-    check_network(config)
-    check_size_schedule(config, input_size(config))
-    _warn(config)
-
-
-def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
-    """Raise UserError if training would end at an image size other than the network's.
-
-    size: (height, width) of the network.
-    """
-    if options.sizes and options.sizes[-1][1] != size:
-        raise UserError(
-            f"resize_schedule={options.resize_schedule}: the last size is that of the trained "
-            f"network, which is height={size[0]} and width={size[1]}."
-        )
-
-
-def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
-    """Raise UserError if there is nothing to learn because every loss has the weight 0."""
     weights = [spec.weight for spec in (plan.classification, *plan.added, *plan.taught)]
     if not any(weights) and not config.adv and not config.DG:
         raise UserError(
             f"loss={config.loss}: every loss has the weight 0, so there is nothing to learn. "
             "Give one a weight, such as triplet:1."
         )
-
-
-def check_identities(config: TrainConfig, images: TrainingImages) -> None:
-    """Raise UserError if there is a single identity, from which nothing can be learned.
-
-    Without labels, clusters replace identities; a teacher or unlabelled images suffice as well.
-    """
-    taught = config.teacher or config.DG or not config.labelled
-    if images.num_classes < 2 and not taught:
-        raise UserError(
-            f"{config.roots[0] / config.split}: a single identity, {images.split.classes[0]}, "
-            "so there is nothing to learn. A network learns to tell two or more apart."
-        )
-
-
-def _warn(config: TrainConfig) -> None:
-    """Warn about options that take effect too late."""
+    check_network(config)
+    check_size_schedule(config, input_size(config))
     epochs = config.total_epoch
     if config.warm_epoch > epochs:
         log.warning(
@@ -115,15 +80,39 @@ def _warn(config: TrainConfig) -> None:
         log.warning("The backbone learns nothing: --freeze_epochs is not less than --total_epoch.")
 
 
+def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
+    """Raise UserError if training would end at an image size other than the network's.
+
+    size: (height, width) of the network.
+    """
+    if options.sizes and options.sizes[-1][1] != size:
+        raise UserError(
+            f"resize_schedule={options.resize_schedule}: the last size is that of the trained "
+            f"network, which is height={size[0]} and width={size[1]}."
+        )
+
+
 def check_run(config: TrainConfig, images: TrainingImages) -> None:
     """Raise UserError, before any work, for a run that cannot be trained.
 
     For example, there is a single identity, another process trains the run, or a package is
     missing.
     """
-    check_identities(config, images)
+    # Without labels, clusters replace identities; a teacher or unlabelled images suffice as well.
+    taught = config.teacher or config.DG or not config.labelled
+    if images.num_classes < 2 and not taught:
+        raise UserError(
+            f"{config.roots[0] / config.split}: a single identity, {images.split.classes[0]}, "
+            "so there is nothing to learn. A network learns to tell two or more apart."
+        )
     check_writers(config)
-    _check_synchronised(config, images)
+    if config.sync_bn and images.device.type != "cuda":
+        raise UserError(
+            "sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on "
+            f"{images.device}."
+        )
+    if config.sync_bn and images.world.size == 1:
+        log.warning("--sync_bn changes nothing: one process has the whole batch.")
     if images.world.is_main:
         RunFolder(config.name).check_unused()
     if config.runtime:
@@ -148,17 +137,6 @@ def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
         return state
 
     return world.from_leader(read) if config.resume or restarted else None
-
-
-def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:
-    """Raise UserError for --sync_bn on a CPU; warn if it has no effect."""
-    if config.sync_bn and images.device.type != "cuda":
-        raise UserError(
-            "sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on "
-            f"{images.device}."
-        )
-    if config.sync_bn and images.world.size == 1:
-        log.warning("--sync_bn changes nothing: one process has the whole batch.")
 
 
 def create_network(config: TrainConfig, num_classes: int, resumed: bool = False) -> Network:

@@ -245,7 +245,8 @@ class TrainingStep:
         self.module = Objective(network, criterion, self.world)
         self.objective: Any = self.module  # with several processes, in DDP
         self.optimizer = build_optimizer(network, criterion, options)
-        updates = math.ceil(len(images) / options.accumulate)
+        self.steps = len(images)  # in an epoch
+        updates = math.ceil(self.steps / options.accumulate)
         self.scheduler = build_scheduler(self.optimizer, options, updates, schedule)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.average: AveragedModel | None = None
@@ -258,7 +259,9 @@ class TrainingStep:
         """Train on a batch; with --accumulate, update the weights only after several batches."""
         if batch.epoch != self.epoch:  # the caller's loop has not begun it
             self.begin_epoch(batch.epoch)
-        updates, group = self._group(batch.step)
+        place, size = batch.step % self.options.accumulate, self.options.accumulate
+        updates = place + 1 == size or batch.step + 1 == self.steps
+        group = min(size, self.steps - batch.step + place)  # the batches of this update
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
             # Dropout draws random numbers.
             with seeded(batch.seed, self.device), autocast(self.device, self.dtype):
@@ -270,12 +273,6 @@ class TrainingStep:
             self._update()
         wrong = (predicted(logits.detach()) != batch.targets).sum()
         return Outcome(losses.detach(), wrong, len(batch.targets), updates)
-
-    def _group(self, step: int) -> tuple[bool, int]:
-        """Return whether a step updates the weights, and over how many batches."""
-        size, steps = self.options.accumulate, len(self.images)
-        last = (step + 1) % size == 0 or step + 1 == steps
-        return last, min(size, steps - (step - step % size))
 
     def _update(self) -> None:
         if self.options.clip_grad:

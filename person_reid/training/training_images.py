@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from person_reid.arrays import Integers
 from person_reid.config import FitOptions
 from person_reid.data.images.augment import Augment, normalise, scale
 from person_reid.data.images.bank import BatchSource, fingerprint, load_bank
@@ -197,6 +198,8 @@ class TrainingImages(Batches):
         self.sampler = self._sampler(sampler)
         self.source, self.decodes = source, source is None
         self.targets = torch.from_numpy(self.split.targets).to(device)
+        self.sizes = options.sizes
+        self.val = self._listed_val() if self.decodes else None
 
     bank: Tensor | None = None
 
@@ -245,14 +248,18 @@ class TrainingImages(Batches):
         # One remains a memory-mapped file.
         self.bank = bank = banks[0] if len(banks) == 1 else torch.cat(banks)
         self.source = BatchSource(bank, Augment.of(self.options, *size, padding), self.device)
-        self.validation = self._validation(size)
+        if self.val is not None:
+            val, targets = self.val
+            known = torch.from_numpy(targets >= 0)
+            bank = self._bank_of(self.splits[0][0].with_name("val"), val, size)
+            self.validation = bank[known], torch.from_numpy(targets)[known]
 
     def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> Tensor:
         """Return the bank of a folder's images; its cache is beside the folder."""
         return load_bank(split.paths, *size, folder.parent / ".cache", folder.name)
 
-    def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
+    def _listed_val(self) -> tuple[Split, Integers] | None:
+        """Return the images of `val` and their targets (N,), -1 for identities not trained on.
 
         With --train_all, they are training images and cannot be used for validation. Returns None
         if none are left; the log gives the reason, or reports skipped images.
@@ -263,35 +270,27 @@ class TrainingImages(Batches):
             log.info("No validation: there is no folder %s.", folder)
             return None
         split = read_split(root, "val", cameras_required=False)
-        if self._trains_on(split):
+        # `train_all` has them under the same names, as links or copies.
+        trained = {(path.parent.name, path.name): path for path in self.splits[0][1].paths}
+        pairs = ((path, trained.get((path.parent.name, path.name))) for path in split.paths)
+        if all(same and same.stat().st_size == path.stat().st_size for path, same in pairs):
             log.info("No validation: the images in %s are trained on.", folder)
             return None
         position = {name: index for index, name in enumerate(self.split.classes)}
         targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
-        known = np.flatnonzero(targets >= 0)
-        if len(known) == 0:
+        if not (targets >= 0).any():
             log.warning("No validation: none of the identities in %s is trained on.", folder)
             return None
         if dropped := sorted({split.classes[i] for i in split.targets[targets < 0]}):
             log.warning(
                 "Validation skips %d of %d images in %s, of %s not trained on, such as %s.",
-                len(split) - len(known),
+                (targets < 0).sum(),
                 len(split),
                 folder,
                 counted(len(dropped), "identity", "identities"),
                 dropped[0],
             )
-        bank = self._bank_of(folder, split, size)
-        return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
-
-    def _trains_on(self, split: Split) -> bool:
-        """Return whether the training images include all images in a split of the first data set.
-
-        `train_all` has them under the same names, as links or copies.
-        """
-        trained = {(path.parent.name, path.name): path for path in self.splits[0][1].paths}
-        pairs = ((path, trained.get((path.parent.name, path.name))) for path in split.paths)
-        return all(same and same.stat().st_size == path.stat().st_size for path, same in pairs)
+        return split, targets
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -326,5 +325,5 @@ class TrainingImages(Batches):
         return self.source(indices, torch.Generator(self.device).manual_seed(self.seed))
 
     def size_of(self, epoch: int) -> tuple[int, int] | None:
-        begun = [size for begin, size in self.options.sizes if begin <= epoch]
+        begun = [size for begin, size in self.sizes if begin <= epoch]
         return begun[-1] if begun else None

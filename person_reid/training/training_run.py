@@ -22,11 +22,7 @@ from person_reid.registration import OWN_CLASS, files_of_plugins
 from person_reid.run_folder import RunFolder
 from person_reid.text import as_command, counted, quoted
 from person_reid.training.step import Outcome, TrainingStep
-from person_reid.training.validation import (
-    outputs_are_finite,
-    statistics_of_average,
-    weights_are_finite,
-)
+from person_reid.training.validation import diverged, statistics_of_average
 from person_reid.training.writers import drawing, log_line, open_writers, recorded_options, summands
 from person_reid.versions import versions
 
@@ -145,21 +141,6 @@ def check_resumed(
         )
 
 
-@contextmanager
-def state_that_fits(folder: RunFolder) -> Iterator[None]:
-    """Raise UserError if the state that a with block loads does not fit.
-
-    It may be incomplete, or belong to another network.
-    """
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(
-            f"{folder.state_file}: not the state of the training that opts.yaml beside it "
-            f"describes ({first_line(error)}). Start a new run under another name."
-        ) from error
-
-
 CHECKPOINT_EVERY = 10  # epochs
 # Steps from one reading of the loss to the next; each makes the host wait for the accelerator.
 READ_EVERY = 10
@@ -192,7 +173,7 @@ class Journal:
     def epochs(self) -> Iterator[int]:
         """Yield the remaining epochs, counted from 0."""
         while self.epoch < self.last:
-            steps = len(self.training.images)
+            steps = self.training.steps
             self.losses = torch.zeros(steps, device=self.totals.device)
             self.began, self.unseen = time.perf_counter(), float(self.totals[-1])
             with progress(  # over all epochs, so that it shows when the training ends
@@ -228,10 +209,24 @@ class Journal:
     def finish(self, figures: dict[str, float]) -> None:
         """End an epoch. figures: metrics besides losses and error, such as those from validate().
 
-        Raises NotFinite if the network has diverged.
+        Its record has the mean loss, each of its summands if there are several, the top-1 error,
+        the learning rate, images per second, and seconds. Raises NotFinite if the network has
+        diverged.
         """
-        record = self._figures() | figures
-        self._check(figures)
+        losses, error, seen = self._read(together=True)
+        elapsed = time.perf_counter() - self.began
+        images = self.world.size * (seen / self.world.size - self.unseen)
+        record = {
+            "loss": sum(losses.values()),
+            **{f"loss_{name}": loss for name, loss in losses.items() if len(losses) > 1},
+            "error": error,
+            "lr": self.training.head_lr,
+            "images_per_second": round(images / elapsed, 1),
+            "seconds": round(self.spent + elapsed, 2),
+            **figures,
+        }
+        if what := diverged(self.training, figures, last=self.epoch + 1 == self.last):
+            raise NotFinite(self.epoch, len(self.losses) - 1, what)
         self.epoch += 1
         self.step = 0
         self.spent = 0.0
@@ -242,37 +237,6 @@ class Journal:
             log.info(log_line(self.history[-1], self.last))
             if record["loss"] == 0:
                 log.warning("Nothing was learned in this epoch: the loss of every batch was 0.")
-
-    def _check(self, figures: dict[str, float]) -> None:
-        """Raise NotFinite for a network that diverged in the last update.
-
-        The loss was computed before that update.
-        """
-        training = self.training
-        what = "" if weights_are_finite(training.network) else "weights are"
-        if not what and self.epoch + 1 == self.last:  # a later step would notice
-            finite = all(map(math.isfinite, figures.values())) and outputs_are_finite(training)
-            what = "" if finite else "network's output is"
-        if what:
-            raise NotFinite(self.epoch, len(self.losses) - 1, what)
-
-    def _figures(self) -> dict[str, float]:
-        """Return the metrics of the epoch.
-
-        They are the mean loss, each of its summands if there are several, top-1 error, learning
-        rate, images per second and seconds.
-        """
-        losses, error, seen = self._read(together=True)
-        elapsed = time.perf_counter() - self.began
-        images = self.world.size * (seen / self.world.size - self.unseen)
-        return {
-            "loss": sum(losses.values()),
-            **{f"loss_{name}": loss for name, loss in losses.items() if len(losses) > 1},
-            "error": error,
-            "lr": self.training.head_lr,
-            "images_per_second": round(images / elapsed, 1),
-            "seconds": round(self.spent + elapsed, 2),
-        }
 
     def _read(self, together: bool = False) -> tuple[dict[str, float], float, float]:
         """Return {name: mean loss}, and the error and images so far, in this or all processes.
@@ -446,15 +410,6 @@ class Run(Journal):
             )
         self.world.wait()
 
-    def say_interrupted(self) -> None:
-        """Log how to resume after Ctrl-C."""
-        if self.world.is_main and self.folder.state_file.exists():
-            log.info(
-                "Interrupted in epoch %d. To continue from the last saved state: the same command "
-                "with --resume.",
-                self.epoch + 1,
-            )
-
     def not_finite(self, error: NotFinite) -> UserError:
         """Return an error that says what to do about a loss that is not finite.
 
@@ -477,8 +432,14 @@ def open_run(run: Run, state: dict[str, Any] | None) -> Iterator[Run]:
     """
     world, folder = run.world, run.folder
     if state:
-        with state_that_fits(folder):
+        try:
             run.load_state_dict(state)
+        # It may be incomplete, or of another network.
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"{folder.state_file}: not the state of the training that opts.yaml beside it "
+                f"describes ({first_line(error)}). Start a new run under another name."
+            ) from error
     with ExitStack() as stack:
         if world.is_main:
             stack.enter_context(folder.writing())
@@ -494,7 +455,12 @@ def open_run(run: Run, state: dict[str, Any] | None) -> Iterator[Run]:
             run.save_stopped()
             raise SystemExit(STOPPED) from None
         except KeyboardInterrupt:
-            run.say_interrupted()
+            if world.is_main and folder.state_file.exists():
+                log.info(
+                    "Interrupted in epoch %d. To continue from the last saved state: the same "
+                    "command with --resume.",
+                    run.epoch + 1,
+                )
             raise
         except NotFinite as error:
             raise run.not_finite(error) from error

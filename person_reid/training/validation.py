@@ -1,14 +1,14 @@
 """Check a network between epochs: its loss on `val`, and whether it is finite."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from person_reid.data.images.augment import normalise, scale
 from person_reid.device import autocast, seeded
-from person_reid.models.network import Network
 from person_reid.models.surgery import evaluation_mode
 from person_reid.progress import progress
 from person_reid.training.criterion import predicted
@@ -30,35 +30,33 @@ def validate(step: TrainingStep) -> dict[str, float]:
     totals = torch.zeros(2, device=step.device)
     mine = step.world.shard(torch.arange(len(bank)))
     batches = mine.split(step.images.options.batchsize) if len(mine) else ()
-    with evaluation_mode(step.module):
+    with evaluation_mode(step.module), torch.inference_mode():
         for indices in progress(batches, desc="validation"):
-            totals += _validated(step, bank[indices], targets[indices].to(step.device))
+            labels, images = targets[indices].to(step.device), bank[indices].to(step.device)
+            images = scale(normalise(images), step.images.size_of(step.epoch))
+            with autocast(step.device, step.dtype):
+                _, logits = step.network.outputs(images)
+            loss = step.criterion.classify(logits, labels) * len(labels)
+            totals += torch.stack([loss, (predicted(logits) != labels).sum()])
     loss, error = (step.world.sum(totals) / len(bank)).tolist()
     return {"val_loss": loss, "val_error": error}
 
 
-@torch.inference_mode()
-def _validated(step: TrainingStep, images: Tensor, targets: Tensor) -> Tensor:
-    """Return the sum of the losses and the number of errors, for uint8 images (B, H, W, 3)."""
-    inputs = scale(normalise(images.to(step.device)), step.images.size_of(step.epoch))
-    with autocast(step.device, step.dtype):
-        _, logits = step.network.outputs(inputs)
-    loss = step.criterion.classify(logits, targets) * len(targets)
-    return torch.stack([loss, (predicted(logits) != targets).sum()])
+def diverged(step: TrainingStep, figures: Mapping[str, float], last: bool) -> str:
+    """Return what the last update has made infinite or NaN, such as "weights are", or "".
 
-
-def weights_are_finite(network: Network) -> bool:
-    """Return whether all weights and batch-norm statistics of a network are finite."""
-    tensors = (tensor for tensor in network.state_dict().values() if tensor.is_floating_point())
-    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
-
-
-@torch.inference_mode()
-def outputs_are_finite(step: TrainingStep) -> bool:
-    """Return whether the network gives finite outputs for a few training images."""
-    with evaluation_mode(step.network):
-        outputs = step.network.outputs(step.images.example_batch().to(step.device))
-    return all(bool(output.isfinite().all()) for output in outputs)
+    The losses were computed before that update. figures: from `validate`. last: whether no later
+    step would notice that the network's output is not finite.
+    """
+    tensors = (value for value in step.network.state_dict().values() if value.is_floating_point())
+    if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
+        return "weights are"
+    finite = not last or all(map(math.isfinite, figures.values()))
+    if last and finite and "val_loss" not in figures:  # else the images of `val` have shown it
+        with evaluation_mode(step.network), torch.inference_mode():
+            outputs = step.network.outputs(step.images.example_batch().to(step.device))
+        finite = all(output.isfinite().all() for output in outputs)
+    return "" if finite else "network's output is"
 
 
 def statistics_of_average(step: TrainingStep) -> dict[str, Any]:

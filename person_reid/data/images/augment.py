@@ -228,8 +228,8 @@ class Augment(AugmentationOptions, kw_only=False):
     @classmethod
     def of(cls, options: AugmentationOptions, height: int, width: int, padding: int) -> "Augment":
         """Return the augmentation that options describe, for images of size (height, width)."""
-        chosen = {name: getattr(options, name) for name in AugmentationOptions.declared()}
-        return cls(height, width, padding, **chosen)
+        chosen = {name: getattr(options, name) for name in AugmentationOptions.own_options}
+        return cls.of_checked({"height": height, "width": width, "padding": padding, **chosen})
 
     def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
         """Return augmented images, float32 (B, 3, height, width), in channels_last layout.
@@ -263,7 +263,7 @@ class Augment(AugmentationOptions, kw_only=False):
             images = adjust_colours(
                 images, *(1 + COLOR_JITTER * (2 * torch.rand(3, len(images), **draw) - 1))
             )
-        for name, chance in chances(self.augment).items():
+        for name, chance in chances(self.augment).items() if self.augment else ():
             chosen = torch.rand(len(images), **draw) < chance
             changed = AUGMENTATIONS.named(name)(images, draw["generator"])
             images = torch.where(chosen[:, None, None, None], changed, images)
