@@ -8,13 +8,15 @@ from person_reid.losses import LOSS_OF_HEAD, Weighted, create_loss, published_lo
 from person_reid.losses.base import REGISTRY, FeatureLoss
 from person_reid.losses.center import CenterLoss
 from person_reid.losses.classification import (
+    ArcFaceLoss,
     ArcFaceSoftmaxLoss,
     CircleSoftmaxLoss,
+    CosFaceLoss,
     CosineSoftmaxLoss,
     CrossEntropyLoss,
     FocalLoss,
+    SphereFaceLoss,
 )
-from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
 from person_reid.losses.pairs import (
     CircleLoss,
     ContrastiveLoss,
