@@ -440,17 +440,16 @@ def resolve(
     config = kind.of_checked(decided)
     for name in values if given is None else given:
         needs, value = known[name].about.needs, decided[name]
-        met = (_met(getattr(config, other), those) for other, those in needs.items())
-        if needs and value != known[name].default and not any(met):
+        met = any(
+            bool(getattr(config, other)) if those is ANY else getattr(config, other) in those
+            for other, those in needs.items()
+        )
+        if needs and value != known[name].default and not met:
             wanted = " or ".join(
                 named(other, True if those is ANY else those[0]) for other, those in needs.items()
             )
             raise UserError(f"{named(name, value)} would be ignored without {wanted}.")
     return config
-
-
-def _met(value: Any, values: tuple[Any, ...]) -> bool:
-    return bool(value) if values is ANY else value in values
 
 
 def changed(kind: type[Options], before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -317,9 +317,9 @@ def input_size(
 
 def own_settings(options: NetworkOptions) -> dict[str, Any]:
     """Return the options whose defaults depend on the network: image size and stochastic depth."""
-    height, width = input_size(options)
-    own = find_architecture(options.backbone).drop_path
-    drop_path = own if options.drop_path is None else options.drop_path
+    architecture = find_architecture(options.backbone)
+    height, width = input_size(options, architecture)
+    drop_path = architecture.drop_path if options.drop_path is None else options.drop_path
     return {"height": height, "width": width, "drop_path": drop_path}
 
 

@@ -36,7 +36,6 @@ from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
 from person_reid.training.step import Averaging, ExtraLoss
 from person_reid.training.training_images import TrainingImages
-from person_reid.training.training_run import check_resumed
 from person_reid.training.writers import check_writers, recorded_options
 
 AVERAGE_FROM = 0.8  # fraction of the epochs after which --wa averages
@@ -132,8 +131,18 @@ def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
 
     def read() -> dict[str, Any] | None:
         state = folder.load_state(images.device if world.size == 1 else torch.device("cpu"))
-        if state:
-            check_resumed(state, folder, config.roots, images.fingerprint, world.size)
+        if state and state.get("images", images.fingerprint) != images.fingerprint:
+            raise UserError(
+                f"resume: {folder.path} was trained on images other than those "
+                f"of {', '.join(map(str, config.roots))}. Name their folder with data_dir, "
+                "or start a run of another name."
+            )
+        if state and state.get("processes", world.size) != world.size:
+            raise UserError(
+                f"resume: {folder.path} was trained by {state['processes']} processes, "
+                f"and this is {world.size}. Batches and learning rates depend on the number: "
+                "start as many as before."
+            )
         return state
 
     return world.from_leader(read) if config.resume or restarted else None

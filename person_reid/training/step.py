@@ -270,22 +270,20 @@ class TrainingStep:
                 losses = torch.cat([losses, *map(torch.atleast_1d, extra)])
             self.scaler.scale(losses.sum() / group).backward()
         if updates:
-            self._update()
+            if self.options.clip_grad:
+                self.scaler.unscale_(self.optimizer)
+                groups = self.optimizer.param_groups
+                learnt = [weight for group in groups for weight in group["params"]]
+                nn.utils.clip_grad_norm_(learnt, self.options.clip_grad)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scheduler.step()
+            if self.average is not None and self.average_criterion is not None:
+                self.average.update_parameters(self.network)
+                self.average_criterion.update_parameters(self.criterion)
         wrong = (predicted(logits.detach()) != batch.targets).sum()
         return Outcome(losses.detach(), wrong, len(batch.targets), updates)
-
-    def _update(self) -> None:
-        if self.options.clip_grad:
-            self.scaler.unscale_(self.optimizer)
-            learnt = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-            nn.utils.clip_grad_norm_(learnt, self.options.clip_grad)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scheduler.step()
-        if self.average is not None and self.average_criterion is not None:
-            self.average.update_parameters(self.network)
-            self.average_criterion.update_parameters(self.criterion)
 
     def begin_epoch(self, epoch: int) -> None:
         """Switch to training mode, except for frozen layers. epoch: counted from 0.

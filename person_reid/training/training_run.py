@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -118,27 +118,6 @@ def not_finite_advice(
         f"{error} Its {len(paths)} images, {paths[0]} among them, are listed in "
         f"{run.not_finite}. {good}. {advice}"
     )
-
-
-def check_resumed(
-    state: Mapping[str, Any], folder: RunFolder, data: Iterable[Path], images: str, processes: int
-) -> None:
-    """Raise UserError if a state was made with other images or another number of processes.
-
-    data: where the images are, for the message. images: their fingerprint.
-    """
-    if state.get("images", images) != images:
-        raise UserError(
-            f"resume: {folder.path} was trained on images other than those "
-            f"of {', '.join(map(str, data))}. Name their folder with data_dir, "
-            "or start a run of another name."
-        )
-    if state.get("processes", processes) != processes:
-        raise UserError(
-            f"resume: {folder.path} was trained by {state['processes']} processes, "
-            f"and this is {processes}. Batches and learning rates depend on the number: "
-            "start as many as before."
-        )
 
 
 CHECKPOINT_EVERY = 10  # epochs
