@@ -8,8 +8,8 @@ Starts tools/serve.py on an index of synthetic people (benchmarks/gallery/search
 tracks of two cameras. Four clients search, search one camera, list images and open Tracks in turn:
 first alone, then while two cameras each add five images per second and the service forgets old
 images (`--retain`), six times in the run. Prints rows of Markdown: milliseconds of each operation
-when idle and when busy, what was added, and the memory of the service. The network is OSNet x0.25
-with random weights. Linux.
+when idle and when busy, what was added, and the memory of the service: before, two minutes later,
+from then on at most, and at the end. The network is OSNet x0.25 with random weights. Linux.
 """
 
 import asyncio
@@ -38,6 +38,7 @@ CAMERAS, ADDED = ("door", "till"), 5  # images per second from each
 CLIENTS, PAUSE = 4, 0.2  # seconds between an answer and the next question of a client
 TRACKS, PER_TRACK = 40, 8  # tracks per camera, and images per track
 FORGETTINGS = 6  # in the run
+FIRST_MINUTES = 120  # seconds after which the memory should grow no more
 # The service, with a shorter hour.
 SERVE = "import sys; from person_reid.serve import service; service.HOUR = {hour}; "
 SERVE += "sys.argv[0] = 'serve.py'; from tools.serve import main; main()"
@@ -97,21 +98,35 @@ async def compare(address, process, query, seconds):
     token = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(base_url=address, headers=token, timeout=120) as client:
         quiet = await ask(client, query, seconds)
+        watching = asyncio.create_task(watch(process.pid, seconds))
         adding = [asyncio.create_task(add(client, camera, seconds)) for camera in CAMERAS]
-        before = resident(process.pid)
         busy = await ask(client, query, seconds)
         added = np.concatenate(await asyncio.gather(*adding))
-    print("| p50 / p99, ms | quiet | busy |\n| --- | --- | --- |")
+        memory = await watching
+    print("| p50 / p95 / p99, ms | quiet | busy |\n| --- | --- | --- |")
     for name in quiet:
         print(f"| {name} | {percentiles(quiet[name])} | {percentiles(busy[name])} |")
     print(f"| add an image | | {percentiles(added)} |")
     print(f"\n{len(added):,} images added, of {2 * ADDED * seconds:,.0f}.")
-    print(f"Memory: {before:.0f} MB before, {resident(process.pid):.0f} MB after them.")
+    first = min(FIRST_MINUTES, len(memory) // 2)
+    print(
+        f"Memory: {memory[0]:.0f} MB before, {memory[first]:.0f} MB after {first} s, from then on "
+        f"at most {max(memory[first:]):.0f} MB, {memory[-1]:.0f} MB at the end."
+    )
 
 
 def percentiles(seconds):
-    """Describe the median and the 99th percentile of times, in milliseconds."""
-    return " / ".join(f"{each:.0f}" for each in 1000 * np.percentile(seconds, [50, 99]))
+    """Describe the median and the 95th and 99th percentile of times, in milliseconds."""
+    return " / ".join(f"{each:.0f}" for each in 1000 * np.percentile(seconds, [50, 95, 99]))
+
+
+async def watch(pid, seconds):
+    """Return the memory of a process in megabytes, once a second."""
+    end, memory = time.perf_counter() + seconds, []
+    while time.perf_counter() < end:
+        memory.append(resident(pid))
+        await asyncio.sleep(1)
+    return memory
 
 
 async def ask(client, query, seconds):
