@@ -245,8 +245,15 @@ class ImageTable:
             condition += " AND id > (SELECT id FROM images WHERE path = ?)"
             values = [*values, self.folder.stored(after)]
         command = f"SELECT id, {ROW_FACTS} FROM images WHERE {condition} ORDER BY id"
+        read = 0
         for rows in self.db.read(command, values, FIRST_ROWS):
+            read += len(rows)
             yield [*self._known(rows).values()]
+        if which == EVERYTHING and not after and read != len(self):  # another process adds, perhaps
+            ways = "(SELECT count(*) FROM images INDEXED BY by_about)", "count(*)"
+            ((listed, found),) = self.db.rows(f"SELECT {', '.join(ways)} FROM images NOT INDEXED")
+            if listed != found:
+                raise self.db.damaged(f"{listed} images are listed, and {found} found")
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
         """Return {path: facts} for those of the images in the index, without reading others."""

@@ -143,10 +143,10 @@ async def _answered(service: Service, operation: Operation, request: Request) ->
         request.state.who = who
     known = {name: PARAMETERS[name] for name in operation.takes}
     call = Call(service, request, who, read_parameters(request.query_params, known))
-    sends_images = operation.sends in ("images", "features")
 
     async def act() -> Answer:
-        async with service.bodies if sends_images else nullcontext():
+        # a text says that the request may send images
+        async with service.bodies if isinstance(operation.sends, str) else nullcontext():
             return await operation.act(call)
 
     answer = await asyncio.wait_for(act(), service.limits.timeout)
@@ -157,13 +157,9 @@ def page_routes() -> list[Route]:
     """Return the routes of the page and of the styles and scripts that it loads."""
     files = {f"/page/{name}": file for name, file in page_sources("service").items()}
     files["/"] = PAGES / "service" / "index.html"
-    return [Route(path, _send(file), methods=["GET"]) for path, file in files.items()]
+    return [Route(path, _sent(file), methods=["GET"]) for path, file in files.items()]
 
 
-def _send(file: Path) -> Callable[[Request], Awaitable[Response]]:
+def _sent(file: Path) -> Response:
     text = file.read_text(encoding="utf-8")
-
-    async def send(_: Request) -> Response:
-        return Response(text, headers=PAGE_HEADERS, media_type=MEDIA_TYPES[file.suffix])
-
-    return send
+    return Response(text, headers=PAGE_HEADERS, media_type=MEDIA_TYPES[file.suffix])

@@ -69,12 +69,9 @@ def _line(said: dict[str, Any], room: int = 0) -> bytes:
 
 def _without_names(line: str, known: Collection[str]) -> str:
     """Return a line without the names that are not in `known`."""
-    names = {"identity", "to"}
     try:
         values: dict[str, Any] = parse_json(line)
-        forgotten = {key for key in names & {*values} if values[key] not in known}
+        forgotten = {key for key in {"identity", "to"} & {*values} if values[key] not in known}
+        return json.dumps(values | dict.fromkeys(forgotten), ensure_ascii=False) + "\n"
     except (AttributeError, TypeError, ValueError):  # cut short by a crash
         return line
-    if not forgotten:
-        return line
-    return json.dumps(values | dict.fromkeys(forgotten), ensure_ascii=False) + "\n"

@@ -141,14 +141,18 @@ def one_page(
     every: Iterable[T],
     key: Callable[[T], str],
     shown: Callable[[T], dict[str, Any]],
+    begun: bool = False,
 ) -> dict[str, Any]:
     """Return {name: the requested page of answers, "next": the key for requesting the next page}.
 
-    key: returns a text that identifies an answer. shown: returns the answer as JSON.
+    key: returns a text that identifies an answer. shown: returns the answer as JSON. begun: whether
+    `every` begins with the page.
     """
     limit, start = call.parameters.get("limit", 100), call.parameters.get("start")
     rest = iter(every)
-    if start and not any(key(each) == start for each in rest):  # `rest` then begins after it
+    if (
+        start and not begun and not any(key(each) == start for each in rest)
+    ):  # `rest` then begins after it
         raise Problem(404, "start: that answer is not there any more. Begin the list again.")
     found = list(islice(rest, limit + 1))
     following = key(found[limit - 1]) if len(found) > limit else None

@@ -11,7 +11,6 @@ of the Key-Wrap Problem (SIV), EUROCRYPT 2006.
 """
 
 import base64
-import binascii
 import hmac
 import logging
 import os
@@ -47,7 +46,7 @@ class ImageIds:
         try:
             padded = image_id + "=" * (-len(image_id) % 4)
             content = base64.b64decode(padded, b"-_", validate=True)
-        except (binascii.Error, ValueError):
+        except ValueError:
             return None
         seal, masked = content[:SEAL_BYTES], content[SEAL_BYTES:]
         text = self._masked(seal, masked)

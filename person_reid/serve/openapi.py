@@ -115,20 +115,19 @@ FEATURE_EXAMPLES = {
 }
 FILE_SCHEMA = {"type": "string", "contentMediaType": "image/*"}
 FILES_SCHEMA = _list(FILE_SCHEMA) | {"minItems": 1}
-FORM_BODY = {
-    "schema": {"type": "object", "properties": {"image": FILES_SCHEMA}, "required": ["image"]}
-}
 IMAGE_BODIES = {
-    "multipart/form-data": FORM_BODY,
+    "multipart/form-data": {
+        "schema": {"type": "object", "properties": {"image": FILES_SCHEMA}, "required": ["image"]}
+    },
     "image/*": {"schema": FILE_SCHEMA, "examples": PICTURE_EXAMPLES},
 }
-VECTOR_BODY = {
+FEATURE_BODY = {
     "schema": _object({"features": _list(_list(NUMBER_SCHEMA))}),
     "examples": FEATURE_EXAMPLES,
 }
 SENT_BODIES = {
     "images": IMAGE_BODIES,
-    "features": {**IMAGE_BODIES, "application/json": VECTOR_BODY},
+    "features": {**IMAGE_BODIES, "application/json": FEATURE_BODY},
 }
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,15 @@ from person_reid.gallery.naming import decide
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.thresholds import judged
 from person_reid.serve import track_operations
-from person_reid.serve.call import Answer, Call, Operation, listed, not_listed, operation
+from person_reid.serve.call import (
+    Answer,
+    Call,
+    Operation,
+    listed,
+    not_listed,
+    one_page,
+    operation,
+)
 from person_reid.serve.feeds import BOUNDARY, MOTION, as_jpeg
 from person_reid.serve.parameters import (
     CLIENT_FACTS,
@@ -119,16 +126,21 @@ async def identify(call: Call) -> Answer:
 @operation("GET /v1/images", role="read", takes=("limit", "start", *FILTER_NAMES), answers="Page")
 async def list_images(call: Call) -> Answer:
     """Return a page of the images in the gallery."""
-    which, limit = call.which(), call.parameters.get("limit", 100)
-    last = call.service.ids.path(start) if (start := call.parameters.get("start")) else None
+    which, ids = call.which(), call.service.ids
+    last = ids.path(start) if (start := call.parameters.get("start")) else None
 
     def page(gallery: Gallery) -> dict[str, Any]:
         if start and not (last and gallery.abouts([last])):
             raise Problem(404, "start: that image is not there any more. Begin the list again.")
         found = (image for some in gallery.images(which, last) for image in some)
-        images = [call.shown(*image) for image in islice(found, limit + 1)]
-        more = len(images) > limit
-        return {"images": images[:limit], "next": images[limit - 1]["id"] if more else None}
+        return one_page(
+            call,
+            "images",
+            found,
+            key=lambda image: ids.of(image[0]),
+            shown=lambda image: call.shown(*image),
+            begun=True,
+        )
 
     return await call.read(page)
 

@@ -67,14 +67,10 @@ class EmbeddingQueue:
         """Embed images until none wait."""
         while self._queue:
             batch = [self._queue.popleft()]
-            while self._queue and self._fits(batch):
+            size = len(batch[0][0])
+            while self._queue and (size := size + len(self._queue[0][0])) <= self._batch_size:
                 batch.append(self._queue.popleft())
             await self._answer(batch)
-
-    def _fits(self, batch: list[Waiting]) -> bool:
-        """Return whether the next request fits into a batch."""
-        size = sum(len(images) for images, _ in batch)
-        return size + len(self._queue[0][0]) <= self._batch_size
 
     async def _answer(self, batch: list[Waiting]) -> None:
         """Embed a batch; if that fails, embed each request alone, to isolate the faulty request."""

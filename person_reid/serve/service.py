@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -29,6 +29,10 @@ from person_reid.serve.requests import SentImage, decoded
 from person_reid.serve.uploads import remove_unlisted
 from person_reid.serve.usage import Usage
 
+if TYPE_CHECKING:  # the first needs PyTorch
+    from person_reid.deploy.embedder import Embedder
+    from person_reid.deploy.onnx_embedder import OnnxEmbedder
+
 log = logging.getLogger(__name__)
 HOUR = 3600
 # How often, and at what interval in seconds, forgetting checks for readers of the old state.
@@ -36,23 +40,6 @@ MOST_SETTLINGS, SETTLED_AGAIN = 600, 1.0
 RETAIN = "retain"  # the recorded reason for forgetting old images
 MOST_BODIES = 32  # the most simultaneous requests with images; others wait
 T = TypeVar("T")
-
-
-class ImageNetwork(Protocol):
-    """The network of a service: an Embedder, or an OnnxEmbedder without PyTorch.
-
-    size: (height, width) of its images. resize: the filter that gives them this size.
-    """
-
-    @property
-    def size(self) -> tuple[int, int]: ...
-
-    @property
-    def resize(self) -> str: ...
-
-    def features(self, bank: Pixels, description: str = ...) -> Features:
-        """Return the features, float32 (N, D), of images, uint8 (N, *size, 3)."""
-        ...
 
 
 class Cameras(Protocol):
@@ -77,7 +64,7 @@ class Service:
     def __init__(
         self,
         address: str,
-        embedder: ImageNetwork,
+        embedder: "Embedder | OnnxEmbedder",
         access: Access,
         limits: ServiceLimits,
         batch_size: int = 32,

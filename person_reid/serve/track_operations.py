@@ -4,7 +4,7 @@ People are linked as in tools/across.py.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -63,10 +63,8 @@ async def list_sightings(call: Call) -> Answer:
     which, ids = call.which(all_of_them=False), call.service.ids
 
     def page(gallery: Gallery) -> dict[str, Any]:
-        def key(seen: Sighting) -> str:
-            return ids.of(seen.images[0])
-
-        return one_page(call, "sightings", sightings(gallery, which), key, partial(_sighting, ids))
+        seen, shown = sightings(gallery, which), partial(_sighting, ids)
+        return one_page(call, "sightings", seen, lambda each: ids.of(each.images[0]), shown)
 
     return await call.read(page)
 
@@ -85,9 +83,7 @@ async def list_tracks(call: Call) -> Answer:
     """Return a page of the tracks in the indexed track files."""
 
     def page(gallery: Gallery) -> dict[str, Any]:
-        tracks: Iterable[IndexedTrack] = ()
-        if recorded_tracks(gallery):
-            tracks, _ = indexed_tracks(gallery)
+        tracks = indexed_tracks(gallery)[0] if recorded_tracks(gallery) else []
         return one_page(call, "tracks", tracks, _key, partial(_listed_track, call.service.ids))
 
     return await call.read(page)

@@ -52,8 +52,8 @@ def store(content: bytes, path: Path) -> None:
         os.utime(temporary, (0, 0))
 
 
-def remove_unlisted(index: Gallery) -> int:
-    """Delete images that a killed service stored but never acknowledged, and return how many.
+def remove_unlisted(index: Gallery) -> None:
+    """Delete images that a killed service stored but never acknowledged.
 
     The newest images are kept, because another service may be adding them.
     """
@@ -61,7 +61,6 @@ def remove_unlisted(index: Gallery) -> int:
     names = [path for path in folder.glob("*.png") if UPLOAD_NAME.fullmatch(path.name)]
     before = time.time() - LONGEST_ADDITION
     listed = index.abouts(names)  # even if a copy has changed the file's time
-    unlisted = [path for path in names if path not in listed and path.stat().st_ctime < before]
-    for path in unlisted:
-        path.unlink(missing_ok=True)
-    return len(unlisted)
+    for path in names:
+        if path not in listed and path.stat().st_ctime < before:
+            path.unlink(missing_ok=True)

@@ -114,6 +114,21 @@ def test_a_column_that_there_is_not_is_named(index):
         index.values("colour")
 
 
+def test_a_list_that_misses_images_is_damage(tmp_path):
+    place = tmp_path / "people.index"
+    with closing(SearchIndex(place)) as index:
+        index.add(NAMES, FEATURES)
+        command = "SELECT rootpage FROM sqlite_master WHERE name = 'images'"
+        ((root,),) = index.store.db.rows(command)
+    content = bytearray(place.read_bytes())
+    page = database.PAGE * (root - 1)
+    first = page + int.from_bytes(content[page + 12 : page + 14], "big")
+    content[first + 3] += 1  # the number of the page with the first images
+    place.write_bytes(content)
+    with closing(SearchIndex(place)) as index, pytest.raises(UserError, match="images are listed"):
+        list(index.images())
+
+
 def test_what_is_remembered_may_be_damaged(index):
     index.store.db.rows("INSERT INTO about VALUES ('network', 'no JSON')")
     with pytest.raises(UserError, match="damaged: no JSON under 'network'"):

@@ -203,6 +203,14 @@ def test_a_damaged_index_is_the_fault_of_the_server_and_not_ready(service, tmp_p
     assert any(record.levelno == logging.ERROR for record in caplog.records)
 
 
+def test_an_index_that_gets_a_trigger_is_the_fault_of_the_server(client, service):
+    with closing(SearchIndex(service.galleries.address)) as index:
+        index.store.db.rows("CREATE TRIGGER keep AFTER DELETE ON images BEGIN SELECT 1; END")
+    answer = client.post("/v1/images", **sent(picture("red")))
+    assert answer.status_code == 500
+    assert "has triggers" in answer.json()["detail"]
+
+
 def test_a_service_that_ends_closes_the_gallery_in_every_thread(service, tmp_path):
     headers = {"Authorization": f"Bearer {'write' * 4}"}
     with TestClient(create_app(service), headers=headers) as client:
