@@ -34,8 +34,6 @@ KEPT_EVENTS = 500
 MOTION = "multipart/x-mixed-replace"
 BOUNDARY = "picture"
 
-Draw = Callable[[], Image.Image]
-
 
 class Feed:
     """A source of changes, and its followers. Only the event loop's thread may use it.
@@ -139,7 +137,7 @@ class LivePictures(Feed):
         self._newest: dict[str, Callable[[int], bytes]] = {}
         self._thread = ThreadPoolExecutor(1, "drawing")  # one, to spare the cameras
 
-    def show(self, camera: str, draw: Draw) -> None:
+    def show(self, camera: str, draw: Callable[[], Image.Image]) -> None:
         """Show the result of draw() as the newest picture of a camera."""
         self._newest[camera] = cache(lambda size: as_jpeg(draw(), size))
         self._wake(camera)
