@@ -66,6 +66,7 @@ def test_a_search_sees_its_own_state_while_others_write_and_forget(tmp_path):
         forgetting.start()
         while len(other) == 7:  # until it has forgotten
             time.sleep(0.01)
+        forgetting.join(0.3)
         assert forgetting.is_alive()  # it waits for the search to end
         assert len(index.store.db.rows("SELECT * FROM images")) == 6
     forgetting.join(20)
