@@ -13,7 +13,7 @@ import evaluate_gpu
 import evaluate_rerank
 import prepare
 import train
-from person_reid.config.network import NETWORK_FLAGS
+from person_reid.config.network import NETWORK_FLAGS, NetworkOptions
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
@@ -21,6 +21,7 @@ from person_reid.deploy.find import run_to_test
 from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
+from person_reid.training import build
 from person_reid.training.writers import recorded_options
 from tests.support import FIXTURES, ROOT
 from tests.support.pages import commands as in_page
@@ -35,6 +36,7 @@ LINES += [
 # Published scripts that are a flag of another here.
 RENAMED = {"train_new.py": ["train.py"], "prepare_Duke.py": ["prepare.py", "--dataset", "duke"]}
 COMMANDS = [shlex.split(line)[1:] for line in LINES if line.strip()]
+BUILT: dict = {}
 ABBREVIATIONS = {"batch": "batchsize", "warm": "warm_epoch", "total": "total_epoch"}
 
 
@@ -63,6 +65,19 @@ def check_options(options, expected):
         ), name
 
 
+@pytest.fixture
+def built_once(monkeypatch):
+    """Commands that differ in the training alone have one network."""
+
+    def built(config, classes, weights, original=build.build_network):
+        key = classes, *(getattr(config, name) for name in NetworkOptions.declared())
+        if key not in BUILT:
+            BUILT[key] = original(config, classes, weights)
+        return BUILT[key]
+
+    monkeypatch.setattr(build, "build_network", built)
+
+
 def test_there_are_commands_for_every_script():
     assert {words[0] for words in COMMANDS} >= {
         "prepare.py",
@@ -74,7 +89,9 @@ def test_there_are_commands_for_every_script():
 
 
 @pytest.mark.parametrize("words", commands("train.py"))
-def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, here, capsys):
+def test_training_command_resolves_to_what_it_says_and_touches_nothing(
+    words, here, capsys, built_once
+):
     expected = said(words)
     train.main([*words, "--dry_run"])
     output = capsys.readouterr().out

@@ -178,6 +178,7 @@ def opened_once(monkeypatch):
         return OPEN[key]
 
     monkeypatch.setattr(find, "open_embedder", opened)
+    monkeypatch.setattr("person_reid.open_embedder", opened)
 
 
 def command_line(script, *words, needed="photo.jpg", first=()):
