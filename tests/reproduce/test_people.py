@@ -14,7 +14,7 @@ from person_reid.retrieval.track_features import TrackCosines
 from tests.support import ROOT
 
 
-def test_the_last_stages_learn_and_a_further_seed_needs_no_teacher(here):
+def test_the_last_stages_learn_and_a_further_seed_needs_no_teacher(here, monkeypatch):
     write_people(here / "noise" / "train_all", 3, 2)
     drawn = str(draw_people(here / "drawn", 3))
     start = OSNet(0.25).state_dict()
@@ -23,6 +23,7 @@ def test_the_last_stages_learn_and_a_further_seed_needs_no_teacher(here):
     words += ["--validation", drawn, "--epochs", "1"]
     main = runpy.run_path(str(ROOT / "recipes" / "people" / "osnet_x0_25_people.py"))["main"]
     main.__globals__.update(PEOPLE=6, IMAGES=2)
+    monkeypatch.setattr("person_reid.deploy.publish.TIMED_IMAGES", 1)
     main([*words, "--teacher", "osnet_x0_25=none", "--output", "first"])
     main([*words, "--teacher", "gone.onnx", "--output", "second", "--seed", "1"])
 

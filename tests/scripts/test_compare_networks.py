@@ -19,7 +19,8 @@ from tools import compare_networks, export
 from tools.compare_networks import measure, short_names, table
 
 
-def test_a_run_a_folder_a_file_and_weights_are_compared(here, capsys):
+def test_a_run_a_folder_a_file_and_weights_are_compared(here, capsys, monkeypatch):
+    monkeypatch.setattr("person_reid.deploy.publish.TIMED_IMAGES", 2)
     draw_people(here / "people", 2, 2, 2, 2, 2, 2)
     save_run("--neck", "none", backbone="test_resnet")
     save_pretrained("run", "as_folder")
