@@ -61,7 +61,7 @@ def draw(kind, save, look):
 def test_a_picture_is_as_wide_as_the_paper_and_its_words_fit_in_letters_of_eight_points(
     kind, width, tmp_path, drawn
 ):
-    draw(kind, tmp_path / "a.pdf", Look(width=width))
+    draw(kind, tmp_path / "a.png", Look(width=width))
     figure = drawn[0]
     assert figure.get_figwidth() == WIDTHS[width]
     figure.draw_without_rendering()
@@ -78,7 +78,7 @@ def test_a_picture_is_as_wide_as_the_paper_and_its_words_fit_in_letters_of_eight
             assert box.y1 < figure.bbox.y1 + 2, text
 
 
-@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize("count", [1, 9])
 @pytest.mark.parametrize("width", [None, *WIDTHS])
 def test_the_legend_of_a_cmc_is_below_its_axes_and_says_n(width, count, tmp_path, drawn):
     seeds = [evaluate(*random_sets(seed)) for seed in range(3)]
