@@ -1,12 +1,23 @@
 """Exports, which take the longest of all that these tests do."""
 
 import hashlib
+from contextlib import suppress
+from functools import cache
 
 import pytest
 
 from person_reid.deploy import export
 
 WRITTEN: dict[str, bytes] = {}
+
+
+@cache
+def list_operators_once():
+    """PyTorch lists the operators of ONNX anew for each file: a third of the time."""
+    with suppress(ImportError, AttributeError):  # of another PyTorch
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +33,7 @@ def written_once(monkeypatch):
             described.update(tensor.contiguous().numpy())
         key = described.hexdigest()
         if key not in WRITTEN:
+            list_operators_once()
             WRITTEN[key] = original(module, contents)
         return WRITTEN[key]
 

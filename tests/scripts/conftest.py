@@ -6,10 +6,11 @@ import pytest
 
 from person_reid.deploy import find
 from tests.data.conftest import download
+from tests.deploy.conftest import written_once
 from tests.retrieval.conftest import published
 from tests.show.conftest import quick_pictures
 
-__all__ = ["download", "published", "quick_pictures"]
+__all__ = ["download", "published", "quick_pictures", "written_once"]
 OPEN: dict = {}
 
 
