@@ -143,6 +143,13 @@ def test_what_follows_the_mean_of_the_maps_is_timms_own_feature(name):
         torch.testing.assert_close(pooled, module(images))
 
 
+def test_the_feature_of_patches_is_timms_own_such_as_the_class_token():
+    module, entry = built("vit_tiny_patch16_224")
+    images = torch.randn(1, 3, *entry.size)
+    with torch.inference_mode():
+        torch.testing.assert_close(entry.feature(module.eval(), images), module(images))
+
+
 def test_a_network_without_maps_refuses_a_pooling():
     module, entry, images = on_meta("coat_tiny")
     with pytest.raises(UserError, match="This network has no feature map to pool; leave pool out"):

@@ -20,6 +20,7 @@ from person_reid.errors import UserError
 from person_reid.gallery import linked_tracks
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_network import track_cosines_of
+from person_reid.gallery.indexed_tracks import read_truth
 from person_reid.gallery.linked_tracks import begin_of, in_words
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import record_tracks, recorded_tracks
@@ -501,6 +502,12 @@ def write_truth(folder, left=0, cameras=camera_tracks.STAYS):
         (folder / camera / "gt").mkdir(parents=True)
         (folder / camera / "gt" / "gt.txt").write_text("".join(lines))
     return folder
+
+
+def test_a_camera_whose_name_is_not_that_of_a_folder_has_no_truth(tmp_path):
+    tracks: Any = [SimpleNamespace(record=SimpleNamespace(source="a.txt", camera="../hall"))]
+    with pytest.raises(UserError, match=r"the camera '\.\./hall' cannot be the name of a folder"):
+        read_truth(tmp_path, tracks)
 
 
 def test_truth_of_other_frames_and_of_cameras_that_are_not_indexed_is_remarked_on(

@@ -142,6 +142,8 @@ def test_milliseconds_between_powers_of_ten_are_plain_numbers(tmp_path, drawn):
     draw_accuracy_by_time(rows, tmp_path / "costs.png")
     labels = drawn[0].axes[0].get_xticklabels(which="both")
     assert {"5", "10", "20"} <= {label.get_text() for label in labels}
+    width, height = drawn[0].get_size_inches()
+    assert height == pytest.approx(width, rel=0.1)  # a single panel is about as high as wide
 
 
 def test_a_map_is_of_those_with_the_most_images():

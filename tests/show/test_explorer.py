@@ -192,6 +192,7 @@ def test_images_that_moved_are_asked_for(inside, tmp_path, capsys):
     assert not list(tmp_path.glob(".look*"))
     explore.main(["--result", "result.mat", "--test_dir", "elsewhere"])
     assert (tmp_path / "look" / "index.html").is_file()
+    assert f"Open {Path('look/index.html')} in a browser" in capsys.readouterr().out
     query.paths = gallery.paths = None
     save_result("result.mat", query, gallery)
     with pytest.raises(UserError, match="does not name its images"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from matplotlib.colors import to_rgb
+from matplotlib.colors import rgb_to_hsv, to_rgb
 from PIL import Image
 
 from person_reid.config.look import Look
@@ -14,9 +14,11 @@ from person_reid.errors import UserError
 from person_reid.page_files import page_sources
 from person_reid.show import style
 from person_reid.show.style import (
+    ACCEPTED,
     INK,
     LINES,
     LINES_ON_DARK,
+    ON_DARK,
     RIGHT,
     WRONG,
     decimals,
@@ -130,6 +132,12 @@ def test_words_and_lines_stand_out_from_the_paper(dark):
         assert contrast(colour, paper) > 2.9, colour
     for colour in (RIGHT, WRONG):
         assert contrast(colour, "white") > 4.4
+
+
+@pytest.mark.parametrize("colour", [RIGHT, WRONG, ACCEPTED])
+def test_a_colour_keeps_its_hue_on_dark(colour):
+    light, dark = (rgb_to_hsv(to_rgb(each))[0] for each in (colour, ON_DARK[colour]))
+    assert dark == pytest.approx(light, abs=0.05)
 
 
 def test_colours_differ_without_red_and_green():

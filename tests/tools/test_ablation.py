@@ -75,6 +75,13 @@ def test_every_row_is_trained_with_every_seed_once(called, capsys):
     )
 
 
+def test_what_counts_and_lists_no_seeds_is_refused_by_the_parser(called, capsys):
+    with pytest.raises(SystemExit):
+        ablation.main(["settings.yaml", "--seeds", "four"])
+    assert "argument --seeds: invalid int value: 'four'" in capsys.readouterr().err
+    assert not called
+
+
 def test_a_plugin_goes_to_every_training_and_test(called, tmp_path):
     (tmp_path / "my_empty_part.py").touch()
     ablation.main(["settings.yaml", "--seeds", "1", "--plugin", "my_empty_part.py"])

@@ -119,3 +119,5 @@ def test_a_track_inside_another_in_the_frames_of_both_shows_the_same_person():
     passing = Track(5, np.arange(1, 31), np.tile([145.0, 0, 185, 100], (30, 1)), 1, 30)
     later = track(6, 50, 60, [0, 0, 40, 100])
     assert doubled([body, half, behind, crossed, passing, later]) == [(0, 1)]
+    just = track(7, 1, 1, [8, 0, 48, 100])  # four fifths of it in the body
+    assert doubled([track(8, 1, 1, [0, 0, 40, 100]), just]) == [(0, 1)]
