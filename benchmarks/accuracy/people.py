@@ -75,7 +75,7 @@ def main(argv=None):
 
 
 def trial(query, gallery, most, track, random):
-    """Return Rank@1, the shares named correctly at each rate, and the first threshold."""
+    """Return Rank@1, the share named correctly at each rate, and the first threshold."""
     people = np.unique(query.labels)
     known = random.choice(people, len(people) // 2, replace=False)
     found = []

@@ -74,7 +74,7 @@ class Gate(nn.Module):
         self.fc2 = nn.Conv2d(channels // REDUCTION, channels, 1)
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
-        """Return Σ_t G(x_t), (B, C, H, W), of T streams of that shape."""
+        """Return Σ_t G(x_t), (B, C, H, W), for T streams of that shape."""
         weights = self.weights(torch.stack([stream.mean((2, 3)) for stream in streams]))
         first, *others = (stream * weights[t, :, :, None, None] for t, stream in enumerate(streams))
         return sum(others, first)

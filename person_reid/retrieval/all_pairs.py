@@ -1,4 +1,4 @@
-"""Find the nearest neighbours of images among themselves.
+"""Find the nearest neighbours of images within one set.
 
 Each pair of images is compared only once.
 """

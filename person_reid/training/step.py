@@ -111,7 +111,7 @@ CRITERION_DECAY = 0.996  # for the average of the losses' own weights
 
 
 class Outcome(NamedTuple):
-    """What a training step returns.
+    """The result of a training step.
 
     losses: (T,), weighted, in the order of TrainingStep.names. wrong: a scalar, the number of
         images given a wrong identity. images: the number of images in the batch.
