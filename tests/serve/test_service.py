@@ -454,6 +454,18 @@ def examples(described):
                     yield {}, {"content": file.read(), "headers": headers}
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in PARAMETERS if "minimum" in PARAMETERS[name].schema]
+)
+def test_a_number_has_the_limits_of_its_schema(name):
+    parameter = PARAMETERS[name]
+    least, most = parameter.schema["minimum"], parameter.schema["maximum"]
+    assert [parameter.read(str(limit)) for limit in (least, most)] == [least, most]
+    for beyond in (least - 1, most + 1):
+        with pytest.raises(ValueError, match="expected"):
+            parameter.read(str(beyond))
+
+
 def test_every_example_of_the_document_is_answered(client, service, tmp_path):
     service.watch_cameras(Door())
     service.end_streams()

@@ -228,6 +228,11 @@ def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, draw
     }
     assert all(len(found) == 1 for found in colours.values())
     assert len(set.union(*colours.values())) == 3
+    shapes = [
+        {next(iter(looks))[1] for (_, camera), looks in seen.items() if camera == asked}
+        for asked in (1, 2)
+    ]
+    assert [len(found) for found in (*shapes, set.union(*shapes))] == [1, 1, 2]
     assert [text.get_text() for text in axes.texts] == ["0001", "0002", "0003"]
     assert [text.get_text() for text in drawn[0].legends[0].texts] == ["camera 1", "camera 2"]
 

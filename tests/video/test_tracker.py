@@ -10,7 +10,7 @@ from person_reid import UserError
 from person_reid.config.detector import TrackerOptions
 from person_reid.video import kalman
 from person_reid.video.kalman import Motion
-from person_reid.video.tracker import Tracker, overlaps
+from person_reid.video.tracker import Tracker, _link, overlaps
 
 NOBODY = np.zeros((0, 4))
 
@@ -329,3 +329,9 @@ def test_what_is_no_box_is_refused(boxes, scores, seconds, words):
 def test_the_constants_are_those_of_the_slow_filter():
     """A change of one should be a decision."""
     assert (kalman.FIRST_PLACE, kalman.FIRST_SPEED) == (2, 20)
+
+
+def test_a_pair_is_linked_from_the_least_similarity_on():
+    rows = np.full(2, -1)
+    _link(rows, np.diag([0.5, 0.49]), 0.5, np.ones(2, bool), np.ones(2, bool))
+    assert rows.tolist() == [0, -1]
