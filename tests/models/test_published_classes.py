@@ -158,6 +158,9 @@ def test_class_block_has_the_layers_that_its_arguments_ask_for(arguments, layers
     assert block(torch.randn(3, 16)).shape == (3, 5)
     parameters = ["input_dim", "class_num", "droprate", "relu", "bnorm", "linear", "return_f"]
     assert [*inspect.signature(ClassBlock).parameters] == parameters
+    assert [layer.p for layer in ClassBlock(16, 5).modules() if isinstance(layer, nn.Dropout)] == [
+        0.5
+    ]
 
 
 def test_a_run_of_ours_loads_into_the_published_class_and_ranks_alike():

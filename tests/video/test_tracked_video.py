@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 from person_reid.video.detectors import CheckedDetector
 from person_reid.video.tracked_video import (
+    TrackedVideo,
     check_replaced,
     content_hash,
     features_of_boxes,
@@ -97,6 +99,16 @@ def test_the_last_frame_is_written_although_somebody_in_it_is_undecided(walk, tm
     lines = (tmp_path / "hall.txt").read_text().splitlines()
     assert [int(line.partition(",")[0]) for line in lines] == [*range(1, FRAMES + 1)]
     assert (found.boxes, found.tracks) == (FRAMES, 1)
+
+
+def test_only_what_was_wrong_with_a_video_is_remarked_on(caplog):
+    TrackedVideo(frames=9, boxes=9, tracks=1).remark(Path("hall.mp4"))
+    assert not caplog.records
+    TrackedVideo(frames=9, boxes=0, tracks=0, left_out="left out 2 boxes").remark(Path("hall.mp4"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "hall.mp4: left out 2 boxes.",
+        "hall.mp4: nobody was tracked in its 9 frames.",
+    ]
 
 
 def test_boxes_with_low_scores_are_not_embedded():
