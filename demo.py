@@ -19,7 +19,7 @@ from pathlib import Path
 import person_reid as reid
 from person_reid.config.forms import indices, numbers_in
 from person_reid.config.look import Look, ShownFiles, ShownRanking, own_or
-from person_reid.config.option import Options, option
+from person_reid.config.option import POSITIVE, Options, option
 from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
@@ -36,8 +36,12 @@ class WhichQueries(Options, title="which queries"):
     query_index: str | None = option(
         None, "by index, from 0 (default: 777, or 0)", form=indices, metavar="N,N-N"
     )
-    best: int | None = option(None, "the N queries with the highest average precision")
-    worst: int | None = option(None, "the N queries with the lowest average precision")
+    best: int | None = option(
+        None, "the N queries with the highest average precision", range=POSITIVE
+    )
+    worst: int | None = option(
+        None, "the N queries with the lowest average precision", range=POSITIVE
+    )
     camera: int | None = option(
         None, "the queries of this camera; with --best or --worst, only the best or worst of them"
     )

@@ -41,7 +41,7 @@ class HeatmapOptions(Options, title="what is drawn"):
         positional=True,
     )
     query_index: str = option("0", "queries by index, from 0", form=indices, metavar="N,N-N")
-    top: int = redeclared(ShownRanking, "top", 5, range=POSITIVE)
+    top: int = redeclared(ShownRanking, "top", 5)
     result: str = redeclared(ShownFiles, "result", "pytorch_result.mat")
     test_dir: str | None = redeclared(
         ShownFiles, "test_dir", None, flags=("--test_dir", "--data_dir")

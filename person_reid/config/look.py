@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from person_reid.config.forms import picture_file, texts
-from person_reid.config.option import Options, option, redeclared
+from person_reid.config.option import POSITIVE, Options, option, redeclared
 from person_reid.config.run import PluginOptions
 from person_reid.errors import UserError
 from person_reid.registration import Registry
@@ -63,7 +63,7 @@ class ShownFiles(Options, title="files"):
 class ShownRanking(Options, title="ranking"):
     """How the picture of a ranking is drawn."""
 
-    top: int = option(10, "number of gallery images")
+    top: int = option(10, "number of gallery images", range=POSITIVE)
     missed: bool = option(False, "below each ranking, the right images that it misses")
     threshold: str | None = option(None, f"reject lower similarities: {THRESHOLD}")
 

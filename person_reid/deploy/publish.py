@@ -102,10 +102,6 @@ def check_output(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
-    if real(folder).parent == real(folder):
-        raise UserError(
-            f"{folder}: the root of the file system; expected the name of a folder to write."
-        )
     there = [name for name in (CARD, CONFIG_FILE, SAFETENSORS) if (folder / name).exists()]
     try:
         own = (

@@ -84,7 +84,11 @@ def draw_lanes(
     width = WIDTHS[look.width] if look.width else LANES_WIDTH
     begin, days = _by_day(stays, begin)
     lanes = {
-        day: {camera: packed_rows(rows) for camera in cameras if (rows := _of(some, camera))}
+        day: {
+            camera: packed_rows(rows)
+            for camera in cameras
+            if (rows := [stay for stay in some if stay.camera == camera])
+        }
         for day, some in days.items()
     }
     shown = dict(sorted((faces or {}).items())[:MOST_FACES])
@@ -229,10 +233,6 @@ def packed_rows(stays: Sequence[Stay]) -> list[list[Stay]]:
             rows.append(free := [])
         free.append(stay)
     return rows
-
-
-def _of(stays: Sequence[Stay], camera: str) -> list[Stay]:
-    return [stay for stay in stays if stay.camera == camera]
 
 
 def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float, after: float) -> None:

@@ -113,8 +113,6 @@ def nearest_matches(
     index: the query, from 0. top: the maximum number of matches, which come nearest first.
     threshold: the lowest accepted similarity. Raises as ranked_gallery does.
     """
-    if top < 1:
-        raise UserError(f"top={top}: expected 1 or more.")
     ranking = ranked_gallery(query, gallery, index)
     matches = ranking.matches(range(min(top, len(ranking.order))), threshold)
     return matches, int(ranking.right.sum())
@@ -151,9 +149,6 @@ def chosen_queries(
     if indices is not None:
         return dict.fromkeys(indices)
     asked = {name: count for name, count in (("best", best), ("worst", worst)) if count is not None}
-    for name, count in asked.items():
-        if count < 1:
-            raise UserError(f"{name}={count}: expected 1 or more.")
     found = np.arange(len(query)) if camera is None else np.flatnonzero(query.cameras == camera)
     if not len(found):
         there = ", ".join(map(str, np.unique(query.cameras)))

@@ -8,12 +8,13 @@ scenes.py the surroundings.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -107,15 +108,31 @@ def draw_data_set(
         for some in by_camera
         for start in range(0, len(some), PICTURES_AT_ONCE)
     ]
-    # A process takes time to start, and Windows waits for at most 61.
-    workers = workers or min(available_cores(), 1 + len(missing) // 500, 61)
+    useful = 1 + len(missing) // 500  # a process takes time to start
+    return draw_in_processes(draw_chunk, chunks, len(missing), "drawing people", workers, useful)
+
+
+def draw_in_processes(
+    draw: Callable[[Any], int],
+    tasks: Sequence[Any],
+    total: int,
+    desc: str,
+    workers: int | None,
+    useful: int,
+) -> int:
+    """Draw `total` images, and return their number.
+
+    draw: draws the images of a task, and returns their number. workers: number of processes; by
+    default `useful`, but at most one per core.
+    """
+    workers = workers or min(useful, available_cores(), 61)  # Windows waits for at most 61
     with (
-        progress(total=len(missing), desc="drawing people", unit="image") as bar,
+        progress(total=total, desc=desc, unit=" images") as bar,
         ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool,
     ):
-        for drawn in (pool.map if pool else map)(draw_chunk, chunks):
+        for drawn in (pool.map if pool else map)(draw, tasks):
             bar.update(drawn)
-    return len(missing)
+    return total
 
 
 def check_drawn_sizes(sizes: dict[str, int]) -> None:

@@ -9,8 +9,6 @@ to walk from one to the next. The same arguments write the same files, as in dat
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -21,11 +19,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from person_reid.device import available_cores
 from person_reid.files import write_csv, write_text
-from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
-from person_reid.synthetic.dataset import check_limits, claim, is_drawn, write_drawn
+from person_reid.synthetic.dataset import (
+    check_limits,
+    claim,
+    draw_in_processes,
+    is_drawn,
+    write_drawn,
+)
 from person_reid.synthetic.figure import Array, Person, Pose, draw_solids, extent
 from person_reid.synthetic.scenes import PANORAMA, camera_of, panorama, photograph_scene
 
@@ -144,14 +146,8 @@ def draw_walks(
             for start in range(0, len(missing), FRAMES_AT_ONCE)
         ]
     write_clocks(root, cameras)
-    workers = workers or min(available_cores(), len(tasks), 61)
-    with (
-        progress(total=sum(len(task[1]) for task in tasks), desc="drawing walks") as bar,
-        ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool,
-    ):
-        for drawn in (pool.map if pool else map)(draw_frames, tasks):
-            bar.update(drawn)
-    return sum(len(task[1]) for task in tasks)
+    total = sum(len(task[1]) for task in tasks)
+    return draw_in_processes(draw_frames, tasks, total, "drawing walks", workers, len(tasks))
 
 
 def start_of(camera: int) -> float:

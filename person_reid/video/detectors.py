@@ -132,10 +132,6 @@ def _not_to_be_had(name: str, file: Path, url: str, error: Exception) -> UserErr
     )
 
 
-if TYPE_CHECKING:
-    import torch
-
-
 class Detector(Protocol):
     """A function that finds people in a frame."""
 

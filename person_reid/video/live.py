@@ -145,8 +145,6 @@ class LivePeople:
         and all cameras share one clock. Raises UserError if it decreases, and the errors of the
         detector, the tracker and `embed`.
         """
-        if not np.isfinite(time):
-            raise UserError(f"time: expected seconds, found {time}.")
         place = self._cameras.get(camera)
         since = time - place.time if place else LEAST_SECONDS
         if place is None:

@@ -360,11 +360,6 @@ def test_no_pickle_is_read_on_the_way(folder, monkeypatch):
     np.testing.assert_array_equal(Embedder.from_pretrained(folder, device="cpu")(CROPS), expected)
 
 
-def test_the_root_of_the_file_system_is_no_folder_for_a_network():
-    with pytest.raises(UserError, match="the root of the file system"):
-        save_pretrained("run", Path(Path.cwd().anchor))
-
-
 def test_a_part_of_a_data_set_does_not_bear_its_name():
     folder = Path("part", "pytorch")
     folder.mkdir(parents=True)
