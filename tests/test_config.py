@@ -20,6 +20,7 @@ from person_reid.config.option import (
     option,
     redeclared,
 )
+from person_reid.config.search import PeriodOptions
 from person_reid.console import parse
 from person_reid.console.options import build, parse_known
 from person_reid.errors import UserError
@@ -57,6 +58,20 @@ class WithWords(Options):
 
     images: tuple[str, ...] = option((), "two images", several=2, positional=True, metavar="IMAGE")
     sizes: tuple[int, ...] = option((1, 2), "some sizes", several="+", range=POSITIVE)
+
+
+@pytest.mark.parametrize("name", ["lr", "backbone_lr", "prototype_lr"])
+def test_a_learning_rate_is_above_0(name):
+    with pytest.raises(UserError, match=f"{name}=0: expected a number above 0"):
+        configured(TrainConfig, {name: 0})
+
+
+@pytest.mark.parametrize("name", ["after", "before"])
+def test_a_period_has_moments_as_its_ends(name):
+    period = configured(PeriodOptions, {"index": "a", name: "2026-11-01T08:30Z"})
+    assert getattr(period, name) == "2026-11-01 08:30:00Z"
+    with pytest.raises(UserError, match="'yesterday': no such time"):
+        configured(PeriodOptions, {"index": "a", name: "yesterday"})
 
 
 @pytest.mark.parametrize("text", ["0,5", "-1", "1,five", "1,10000000000"])

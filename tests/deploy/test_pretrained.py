@@ -22,7 +22,7 @@ from person_reid.config import zoo
 from person_reid.config.tested import TestConfig
 from person_reid.config.zoo import PACKAGED, PACKAGED_NETWORK
 from person_reid.console import parse
-from person_reid.deploy import publish
+from person_reid.deploy import pretrained, publish
 from person_reid.deploy.find import open_embedder, tested_network
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.network_names import run_of
@@ -399,3 +399,11 @@ def test_a_damaged_network_in_the_package_is_named(here, monkeypatch):
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"config.json"):
         Embedder()
+
+
+def test_the_terms_of_the_network_in_the_package_are_said_once(caplog):
+    caplog.set_level("INFO", "person_reid")
+    pretrained._tell_terms.cache_clear()
+    for _ in range(2):
+        assert pretrained.find_folder(PACKAGED_NETWORK).is_dir()
+    assert caplog.text.count("Its training images are for research only") == 1
