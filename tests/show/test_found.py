@@ -5,6 +5,7 @@ from PIL import Image
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About, about_images
 from person_reid.show.image_sheets import draw_found
+from person_reid.show.sheet import TILES_OF_LINE, SheetRow, Tile, draw_sheet
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, ON_DARK, Look
 
 PIXELS = np.zeros((4, 2, 3), np.uint8)
@@ -44,3 +45,10 @@ def test_below_an_answer_stand_its_file_camera_and_time(tmp_path, drawn):
     (about,) = about_images([path]).values()  # with the time of the file
     draw_found([path], [[Found(path, 0.8, about)]], tmp_path / "found.png")
     assert drawn[1].axes[1].get_xlabel().split("\n") == ["0.8000", "seen_at_the_", "door"]
+
+
+def test_a_second_line_of_tiles_begins_below_the_words_of_the_first(tmp_path, drawn):
+    tiles = [Tile(PIXELS, below="one\ntwo\nthree")] * (TILES_OF_LINE + 1)
+    draw_sheet([SheetRow(tiles)], tmp_path / "sheet.png")
+    first, *_, second = drawn[0].axes
+    assert first.xaxis.label.get_window_extent().y0 > second.get_window_extent().y1

@@ -273,6 +273,12 @@ def test_numbers_out_of_range_are_refused_by_the_parser(flag, value, expected, c
     assert said in capsys.readouterr().err
 
 
+def test_nothing_is_fetched_unless_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "fetch_data_set", lambda *_: pytest.fail("fetched"))
+    with pytest.raises((UserError, FileNotFoundError)):
+        prepare.main(["--dataset", "market", "--data_dir", str(tmp_path)])
+
+
 def test_own_folders_are_never_guessed(crops):
     with pytest.raises(UserError, match="or those of another data set of docs/datasets.md"):
         find_data_set(crops)
