@@ -49,7 +49,7 @@ def main(argv=None):
     rows = [
         [name, *(f"{seconds:.1f}" for seconds in both)] for name, both in by_part(spent).items()
     ]
-    print(markdown_table(["part", "seconds", "seconds of the processor"], rows))
+    print(markdown_table(["part", "seconds", "CPU seconds"], rows))
 
 
 def write_street(path, frames, count):
