@@ -42,7 +42,7 @@ from person_reid.files import (
     write_csv,
     write_text,
 )
-from person_reid.text import counted, did_you_mean, printable
+from person_reid.text import counted, did_you_mean, in_markdown, printable
 from tests.support import ROOT
 
 
@@ -557,3 +557,7 @@ def test_what_a_killed_process_left_beside_a_folder_is_removed(tmp_path):
     with whole_folder(tmp_path / "look", ".mark") as folder:
         (folder / "2.txt").write_text("2")
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".mark", "2.txt", "look"]
+
+
+def test_a_cell_of_markdown_keeps_its_quotes_but_no_bar_and_no_html():
+    assert in_markdown('"a" |\n <b>') == '"a" &#124; &lt;b&gt;'
