@@ -262,11 +262,14 @@ def test_a_map_of_many_is_one_of_a_sample_and_the_rest_near_it(monkeypatch):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 90)
     features = (5 * rng.normal(size=(3, 8)))[labels] + rng.normal(size=(90, 8)) / 5
-    samples = []
+    samples: list[np.ndarray] = []
+
+    def project_sample(few):
+        samples.append(few)
+        return project(few)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "person_reid.show.embedding.project", lambda few: samples.append(few) or project(few)
-        )
+        patch.setattr("person_reid.show.embedding.project", project_sample)
         points, _ = project_all(features.astype(np.float32), most=45)
     assert [len(np.unique(few, axis=0)) for few in samples] == [45]  # none twice
     centres = np.stack([points[labels == label].mean(axis=0) for label in range(3)])
