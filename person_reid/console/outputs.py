@@ -68,7 +68,7 @@ def check_beside(flag: str, named: Path, *beside: Path) -> None:
 
 
 def identity(path: str | Path) -> object:
-    """Return a value shared by all paths to a file; case is ignored if it does not exist yet.
+    """Return a value shared by all paths to a file; case is ignored if the file does not exist yet.
 
     Devices and pipes never count as the same file, because many may write to them.
     """

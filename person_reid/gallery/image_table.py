@@ -256,7 +256,7 @@ class ImageTable:
                 raise self.db.damaged(f"{listed} images are listed, and {found} found")
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those of the images in the index, without reading others."""
+        """Return {path: facts} for those given paths that the index holds; no others are read."""
         rows = self.where("path", [*map(self.folder.stored, paths)], f"id, {ROW_FACTS}")
         return dict(self._known([row[1:] for row in rows]).values())
 

@@ -147,7 +147,7 @@ def _score(right: int, found: int, wanted: int) -> Score:
 
 
 class Hota(NamedTuple):
-    """Means of DetA, AssA and √(DetA AssA) over the OVERLAP_LEVELS, from 0 to 1."""
+    """The means of √(DetA AssA), DetA and AssA over the OVERLAP_LEVELS, each in [0, 1]."""
 
     hota: float
     detection: float

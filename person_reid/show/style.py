@@ -272,7 +272,7 @@ def relabel(figure: Figure, look: Look) -> None:
 
 
 def in_percent(axis: Axis, ticks: int | None = None) -> None:
-    """Label an axis in %, with decimals only between whole numbers.
+    """Label an axis in %, with decimals only where a value is not a whole number.
 
     ticks: about how many ticks; by default, as many as fit.
     """
