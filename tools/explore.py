@@ -36,7 +36,7 @@ from person_reid.console import parse, run_script
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import DISTRACTOR, some_of
-from person_reid.files import real, with_ending
+from person_reid.files import with_ending
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import MOST_COMPARED
 from person_reid.gallery.indexing import find_images
@@ -187,7 +187,7 @@ def images_below(config: ExploreConfig) -> ExplorerImages:
     """
     paths = find_images(config.images)
     check_count(config.images[0], len(paths))
-    abouts = about_images(paths, folders=[real(place) for place in config.images])
+    abouts = about_images(paths)
     embedder = reid.open_embedder(network_named(config.network, "network", "0"))
     return known_images(embedder(paths), list(abouts.items()))
 
