@@ -1,11 +1,6 @@
-"""Networks without numbers, on the device meta, take half the time; numbers are drawn once."""
+"""Networks without numbers, on the device meta, are built in half the time."""
 
-from functools import cache
-
-import pytest
 import torch
-
-from benchmarks.support.filled_networks import filled
 
 
 def without_numbers(draw):
@@ -22,9 +17,3 @@ def without_numbers(draw):
 
 torch.Tensor.normal_ = without_numbers(torch.Tensor.normal_)  # type: ignore[method-assign]
 torch.Tensor.uniform_ = without_numbers(torch.Tensor.uniform_)  # type: ignore[method-assign]
-
-
-@pytest.fixture(scope="module")
-def drawn():
-    """Values of a weight by its name and shape, which the variants of a network share."""
-    return cache(filled)

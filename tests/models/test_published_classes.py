@@ -96,18 +96,18 @@ def test_arguments_and_keys_are_the_published_ones(name, fixtures):
 
 
 @pytest.mark.parametrize("name", ["resnet50_stride1", "resnet50_linear0"])
-def test_without_the_classifier_the_output_is_the_published_feature(name, fixtures, drawn):
+def test_without_the_classifier_the_output_is_the_published_feature(name, fixtures):
     network = built(CLASSES[name][0]).eval()
-    images, expected = as_published(network, name, fixtures, drawn)
+    images, expected = as_published(network, name, fixtures)
     network.classifier.classifier = nn.Sequential()
     with torch.inference_mode():
         features = network(images).numpy()
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
-def test_pcb_gives_six_logits_and_its_test_half_the_stripes(fixtures, drawn):
+def test_pcb_gives_six_logits_and_its_test_half_the_stripes(fixtures):
     network = PCB(751, weights="none").eval()
-    images, expected = as_published(network, "PCB", fixtures, drawn)
+    images, expected = as_published(network, "PCB", fixtures)
     with torch.inference_mode():
         logits = network(images)
         stripes = PCB_test(network)(images)

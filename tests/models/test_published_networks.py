@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.support.filled_networks import filled
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.find import tested_network
@@ -31,7 +32,7 @@ NETWORKS: dict[str, dict] = {
 }
 
 
-def as_published(network, name, fixtures, drawn):
+def as_published(network, name, fixtures):
     """Check keys and shapes and fill the weights in.
 
     Returns the images (B, 3, H, W) and the published features.
@@ -44,7 +45,7 @@ def as_published(network, name, fixtures, drawn):
         return not state[key].is_floating_point() or any(part in key for part in published["kept"])
 
     network.load_state_dict(
-        {key: v if is_kept(key) else drawn(key, tuple(v.shape)) for key, v in state.items()}
+        {key: v if is_kept(key) else filled(key, tuple(v.shape)) for key, v in state.items()}
     )
     images = torch.from_numpy(
         np.random.default_rng(0).normal(size=published["input"]).astype(np.float32)
@@ -73,9 +74,9 @@ RELEASE = {
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name in RELEASE else name for name in NETWORKS],
 )
-def test_keys_shapes_and_features_are_the_published_ones(name, fixtures, drawn):
+def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
     network = create_model(**NETWORKS[name], num_classes=751, weights="none").eval()
-    images, expected = as_published(network, name, fixtures, drawn)
+    images, expected = as_published(network, name, fixtures)
     with torch.inference_mode():
         features = network.embed(images).numpy()
         trained, logits = network.outputs(images)
@@ -92,10 +93,10 @@ def test_keys_shapes_and_features_are_the_published_ones(name, fixtures, drawn):
         assert logits.shape == (2, 6, 751)
 
 
-def test_a_published_run_with_an_ignored_stride_gives_the_published_features(fixtures, drawn, here):
+def test_a_published_run_with_an_ignored_stride_gives_the_published_features(fixtures, here):
     """Of one network; tests/console/test_options.py has the flags of all that ignored it."""
     written = create_model("hrnet_w18", num_classes=751, weights="none")
-    images, expected = as_published(written, "hrnet_w18", fixtures, drawn)
+    images, expected = as_published(written, "hrnet_w18", fixtures)
     folder = here / "model" / "theirs"
     folder.mkdir(parents=True)
     torch.save(written.state_dict(), folder / "net_last.pth")
