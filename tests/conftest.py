@@ -53,36 +53,18 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector):
-    """Processes read the folders in different orders.
-
-    So each compiles a share of the new test files, and finds the others compiled.
-    """
-    report = yield
-    if isinstance(collector, pytest.Directory) and (name := os.environ.get("PYTEST_XDIST_WORKER")):
-        processes = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-        first = len(report.result) * int(name.removeprefix("gw")) // processes
-        report.result[:] = report.result[first:] + report.result[:first]
-    return report
-
-
-@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
     """Files that start processes and wait for them come first.
 
     Otherwise all but one of the cores wait at the end. Tests of a page in a browser are skipped
     where there is none.
     """
-    items.sort(key=lambda item: item.path)
-    result = yield
     items.sort(key=lambda item: item.path.stem not in LONG)
     if chromium() is None:
         reason = "no Chromium, or no playwright to drive it: make test-all installs both"
         for item in items:
             if "shared_browser" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.skip(reason=reason))
-    return result
 
 
 def pytest_collection_finish():
@@ -95,16 +77,8 @@ def no_waits_for_the_disk():
 
     A killed process loses nothing by that. Only a power failure would, and no test has one.
     """
-    from person_reid.gallery.database import Database
-
-    def connect(database, original=Database._connect):
-        connection = original(database)
-        connection.execute("PRAGMA synchronous = OFF")
-        return connection
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
-        patch.setattr(Database, "_connect", connect)
         yield
 
 
