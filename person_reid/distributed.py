@@ -247,7 +247,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
 
 
 def _store() -> tuple[Any, int, int]:
-    """Return the store shared by all processes, this process's rank, and their number.
+    """Return the store shared by all processes, this process's rank, and the number of processes.
 
     Raises UserError if torchrun on the first machine, which keeps the store, has ended.
     """

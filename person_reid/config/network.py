@@ -126,7 +126,7 @@ WITHOUT_STRIDE = tuple(name for name in NETWORK_FLAGS if name not in ("ibn", "us
 
 
 def ignores_stride(options: Mapping[str, Any]) -> bool:
-    """Return whether `options` come from a published run whose network ignored its stride 1.
+    """Return whether `options` come from a published run whose network ignored `stride: 1`.
 
     Options with the run's name but no backbone are from the published code; ours always contain
     both.

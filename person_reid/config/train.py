@@ -301,7 +301,7 @@ class OptimizerOptions(PrecisionOptions, title="optimisation"):
 
 
 class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOptions):
-    """How to train: losses, optimiser, augmentation and batches, but no paths, names or layers.
+    """The settings of training itself, such as losses and batches: no paths, names or layers.
 
     >>> FitOptions(total_epoch=20, lr=0.02, triplet=True, sampler="pk").erasing_p
     0.0

@@ -1,4 +1,4 @@
-"""Run a network on the CPU with OpenVINO or ONNX Runtime, for PyTorch's features, but faster.
+"""Run a network on the CPU with OpenVINO or ONNX Runtime: PyTorch's features, but faster.
 
     engine = fast_engine(load, "osnet", "auto", device)    # None means PyTorch
     features = engine.features(bank)

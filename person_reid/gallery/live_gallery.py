@@ -53,7 +53,7 @@ MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already i
 
 @dataclass(frozen=True)
 class Appeared:
-    """The news that a person appeared, or that a track turned out to show another person.
+    """The event that a person appeared, or that a track turned out to show another person.
 
     person: the identity in the gallery. name: the identity if a user gave it, else None. time: in
     the stored form.

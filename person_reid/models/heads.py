@@ -83,7 +83,7 @@ def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) 
 
 
 class LossFeature(NamedTuple):
-    """Which feature of a Head the losses use.
+    """The choice of the feature of a Head that the losses use.
 
     dropped: whether it is the output of the neck's dropout, as published, or its input.
     normed: whether it is the output of `bnneck`, as in tests, or its input, as published.

@@ -183,7 +183,7 @@ class Distillation:
     def __call__(
         self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
-        """Return the losses (T,).
+        """Return the T losses that compare the network with its teacher, (T,).
 
         All parts and classifiers of a part network have the same teacher.
         """

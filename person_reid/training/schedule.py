@@ -167,7 +167,7 @@ def multistep(update: Update, options: OptimizerOptions) -> float:
 
 
 def cosine(update: Update, options: OptimizerOptions) -> float:
-    """Return floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`.
+    """Return floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T: it falls from 1 to `floor`.
 
     The rate of every group ends at --lr / 100; a rate that begins below that does not change.
     Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts.

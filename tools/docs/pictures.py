@@ -168,7 +168,7 @@ def mislabelled(place: Path) -> Path:
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Return a picture that shows pictures of equal height side by side, WIDTH wide in total."""
+    """Return a picture, WIDTH wide, of the pictures side by side, scaled to equal height."""
     shapes = [picture.width / picture.height for picture in pictures]
     height = (WIDTH - PICTURE_GAP * (len(pictures) - 1)) / sum(shapes)
     row = Image.new("RGB", (WIDTH, round(height)), "white")
