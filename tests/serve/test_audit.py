@@ -16,7 +16,7 @@ from person_reid.gallery.metadata import Filter
 from person_reid.serve.app import create_app
 from person_reid.serve.audit import Audit
 from person_reid.serve.service import Service
-from tests.serve.conftest import Colors, picture, sent
+from tests.serve.conftest import picture, sent
 
 
 def lines(file):
@@ -27,10 +27,8 @@ def lines(file):
 def test_a_change_that_outlasts_the_timeout_is_recorded_when_it_is_made(service, client, tmp_path):
     for name, color in (("Anna", "red"), ("Bob", "blue")):
         client.post("/v1/images", params={"identity": name}, **sent(picture(color)))
-    slow = Service(
-        service.galleries.address, Colors(), service.access, ServiceLimits(timeout=1, readers=1),
-        4, tmp_path / "slow.jsonl",
-    )  # fmt: skip
+    limits, audit = ServiceLimits(timeout=1, readers=1), tmp_path / "slow.jsonl"
+    slow = Service(service.galleries.address, service.embedder, service.access, limits, 4, audit)
     with (
         TestClient(create_app(slow), headers=client.headers) as hurried,
         closing(sqlite3.connect(tmp_path / "people.index", isolation_level=None)) as other,

@@ -12,7 +12,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.serve.app import create_app
 from person_reid.serve.image_ids import ImageIds, secret_of
 from person_reid.serve.service import Service
-from tests.serve.conftest import LIMITS, Colors, picture, sent
+from tests.serve.conftest import LIMITS, picture, sent
 
 PATHS = [
     "/home/anna/crops/0001.jpg",
@@ -57,7 +57,7 @@ def test_ids_last_as_long_as_the_index_and_name_nothing_in_another(
     other.add([path], np.eye(1, 6, dtype=np.float32))
 
     def asked(index):
-        again = Service(str(tmp_path / index), Colors(), service.access, LIMITS)
+        again = Service(str(tmp_path / index), service.embedder, service.access, LIMITS)
         with TestClient(create_app(again), headers=client.headers) as following:
             return following.get(f"/v1/images/{image['id']}").status_code
 

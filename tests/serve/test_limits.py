@@ -19,7 +19,7 @@ from person_reid.serve import call, operations, requests, track_operations
 from person_reid.serve import service as service_module
 from person_reid.serve.app import create_app
 from person_reid.serve.service import Service
-from tests.serve.conftest import LIMITS, Colors, picture, sent
+from tests.serve.conftest import LIMITS, picture, sent
 from tests.support.camera_tracks import STAYS, fill
 
 
@@ -35,7 +35,7 @@ def test_rows_of_features_are_as_many_as_images(client):
 
 def test_json_is_bounded_on_its_own(service, tmp_path):
     limits = ServiceLimits(most_megabytes=16, readers=1)
-    roomy = Service(service.galleries.address, Colors(), service.access, limits)
+    roomy = Service(service.galleries.address, service.embedder, service.access, limits)
     body = b'{"features": [[' + b"1," * (requests.MOST_JSON // 2) + b"1]]}"
     headers = {"Authorization": f"Bearer {'read' * 4}", "Content-Type": "application/json"}
     with TestClient(create_app(roomy), headers=headers) as client:
@@ -46,7 +46,7 @@ def test_json_is_bounded_on_its_own(service, tmp_path):
 
 def test_images_of_a_request_are_decoded_one_by_one_up_to_so_many_pixels(service, monkeypatch):
     limits = ServiceLimits(most_megapixels=1, readers=1)
-    small = Service(service.galleries.address, Colors(), service.access, limits)
+    small = Service(service.galleries.address, service.embedder, service.access, limits)
     there, most, decoded = 0, 0, []
 
     @contextmanager
@@ -250,7 +250,7 @@ def test_a_forgetting_that_waits_for_a_reader_lets_others_write(client, tmp_path
 
 
 def test_few_requests_with_images_are_read_at_once(service, monkeypatch):
-    tiny = Service(service.galleries.address, Colors(), service.access, LIMITS)
+    tiny = Service(service.galleries.address, service.embedder, service.access, LIMITS)
     tiny.bodies = asyncio.Semaphore(1)
     inside: list[None] = []
     most = []

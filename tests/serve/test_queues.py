@@ -231,7 +231,7 @@ def test_a_service_opens_lists_that_are_behind_once(tmp_path, monkeypatch):
         index.add(names[:200], features[:200])
         index.prepare()
         index.add(names[200:], features[200:])
-        reader.prepare_later = lambda: None
+        reader.prepare_later = lambda: False
         lists = reader.lists()
         assert lists.is_behind(reader.store)
         for _ in range(2):
@@ -253,6 +253,10 @@ def test_a_service_searches_older_lists_until_there_are_lists_without_forgotten_
     names = [f"{number}.png" for number in range(300)]
     asked = []
 
+    def later():
+        asked.append(True)
+        return False
+
     def assert_right(reader, last=300):
         answers = [found.path.name for (found,) in reader.search(features[gone:last], 1)]
         assert answers == names[gone:last]
@@ -263,7 +267,7 @@ def test_a_service_searches_older_lists_until_there_are_lists_without_forgotten_
     with closing(SearchIndex(place)) as index, closing(SearchIndex(place)) as reader:
         index.add(names, features, dict.fromkeys(names[:gone], About("Anna")))
         index.prepare()
-        reader.prepare_later = lambda: asked.append(True)
+        reader.prepare_later = later
         older = reader.lists()
         assert not asked
         assert index.forget_at_once(Filter(identity="Anna"), "words") == gone
