@@ -136,15 +136,17 @@ class LiveGallery:
         yield from self.live.end()
 
     def know(self, gallery: Gallery) -> None:
-        """Add the people in a gallery to the links, named people first."""
+        """Add the people in a gallery to the links: named people first, then the latest seen."""
         sums: dict[tuple[str, str], Features] = {}
+        latest: dict[str, str] = {}
         for images, features in gallery.entries(Filter(has_identity=True)):
             for (_, about), feature in zip(images, features, strict=True):
-                key = about.identity or "", about.camera or ""
+                key = who, _ = about.identity or "", about.camera or ""
                 sums[key] = sums.get(key, 0) + feature
+                latest[who] = max(latest.get(who, ""), about.time or "")
         numbers = map(number_in, gallery.values("identity"))
         self._links.last = max(self._links.last, *numbers, 0)
-        order = sorted(sums, key=lambda key: (number_in(key[0]) > 0, -number_in(key[0]), key))
+        order = sorted(sums, key=lambda key: (not number_in(key[0]), latest[key[0]]), reverse=True)
         for key in order[: int(MOST_KNOWN * self._links.most)]:
             (mean,) = unit_rows_or_zeros(sums[key][None])
             self._links.know(("known", *key), self._number_of(key[0]), key[1], mean)

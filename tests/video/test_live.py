@@ -13,7 +13,7 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_tracks import indexed_tracks
 from person_reid.gallery.live_gallery import LiveGallery
-from person_reid.gallery.metadata import Filter
+from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.video.live import IMAGES_TO_SAY, LivePeople
 
@@ -239,3 +239,16 @@ def test_the_track_file_of_a_camera_forgets_the_boxes_of_forgotten_images(tmp_pa
     assert len(file.read_bytes()) > 0
     gallery.forget(Filter(source=hall.source), "source")
     assert not any(crops.glob("000002_*.jpg"))
+
+
+def test_after_a_restart_the_people_seen_last_are_known_whatever_their_number(tmp_path):
+    """Staff have low numbers, and come every day."""
+    gallery = SearchIndex(tmp_path / "people.index")
+    seen = {"Anna": "08:00", "person 0001": "12:00", "person 0002": "09:00", "person 0003": "10:00"}
+    abouts = [About(name, "door", f"2026-01-05 {hour}:00Z") for name, hour in seen.items()]
+    names = [f"{number}.jpg" for number in range(len(abouts))]
+    gallery.add(names, np.eye(4), dict(zip(names, abouts, strict=True)))
+    live = LivePeople(find_by_colour, mean_colours, most=6)
+    LiveGallery(live, {}).know(gallery)
+    assert [who for _, who, _ in live.links.tracks] == ["Anna", "person 0001", "person 0003"]
+    assert live.links.last == 4  # Anna's
