@@ -24,7 +24,7 @@ SENTENCES = [
     ("docs/how-it-works.md", ALL_COMPARED),
     ("docs/how-it-works.md", f"enough lists to find {RECALL} of the ten nearest images"),
     ("docs/how-it-works.md", f"when there are more than {MOST_NEWER:,} of them"),
-    ("docs/how-it-works.md", f"If at most {MOST_ADMITTED:,} images pass, all of them are"),
+    ("docs/how-it-works.md", f"If at most {MOST_ADMITTED:,} images pass the filter,"),
     ("docs/adaptation.md", f"If `kept` is below {LEAST_KEPT} at the end"),
     ("docs/label-errors.md", f"Below {LEAST_ACCURACY * 100:.0f} %, the network cannot tell"),
     ("docs/label-errors.md", f"Below {WEAK * 100:.0f} %, it warns"),
