@@ -34,13 +34,15 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
 from person_reid.gallery.track_records import TrackRecord, record_tracks
 
+ROOT = Path(__file__).resolve().parents[2]
 CAMERAS, ADDED = ("door", "till"), 5  # images per second from each
 CLIENTS, PAUSE = 4, 0.2  # seconds between an answer and the next question of a client
 TRACKS, PER_TRACK = 40, 8  # tracks per camera, and images per track
 FORGETTINGS = 6  # in the run
 FIRST_MINUTES = 120  # seconds after which the memory should grow no more
 # The service, with a shorter hour.
-SERVE = "import sys; from person_reid.serve import service; service.HOUR = {hour}; "
+SERVE = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
+SERVE += "from person_reid.serve import service; service.HOUR = {hour}; "
 SERVE += "sys.argv[0] = 'serve.py'; from tools.serve import main; main()"
 
 

@@ -250,5 +250,6 @@ def test_after_a_restart_the_people_seen_last_are_known_whatever_their_number(tm
     gallery.add(names, np.eye(4), dict(zip(names, abouts, strict=True)))
     live = LivePeople(find_by_colour, mean_colours, most=6)
     LiveGallery(live, {}).know(gallery)
-    assert [who for _, who, _ in live.links.tracks] == ["Anna", "person 0001", "person 0003"]
+    known = ["Anna", "person 0001", "person 0003"]
+    assert [*live.links.tracks] == [("known", name, "door") for name in known]
     assert live.links.last == 4  # Anna's
