@@ -63,7 +63,7 @@ def main(argv=None):
 
 
 def add_tracks(folder):
-    """Add the tracks of two cameras, half of whose people are the same."""
+    """Add the tracks of two cameras; half of the people appear in both."""
     index, random = SearchIndex(folder / "people.index"), np.random.default_rng(0)
     people = random.normal(size=(TRACKS, DIMENSION))
     for camera in CAMERAS:

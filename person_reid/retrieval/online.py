@@ -56,7 +56,7 @@ class OnlineTrack:
 
 @dataclass
 class OnlinePerson:
-    """When and where a person was first and last seen, and the number of remembered tracks."""
+    """The times of the first and last sighting of a person, the camera of the last, and a count."""
 
     person: int
     camera: str

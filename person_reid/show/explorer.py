@@ -69,7 +69,7 @@ def write_explorer(
     views: Mapping[str, Any] | None = None,
     test_dir: Folder = None,
 ) -> list[str]:
-    """Write the folder `save`, or a single file if it ends in .html, completely or not at all.
+    """Write the folder `save`, or a single file if `save` ends in .html, completely or not at all.
 
     An older explorer is replaced.
 

@@ -106,7 +106,7 @@ class Motion:
         return Motion(*(each[rows] for each in self._arrays()))
 
     def joined(self, other: Motion) -> Motion:
-        """Return the state of these tracks followed by those of `other`."""
+        """Return the states of these tracks, followed by the states of the tracks of `other`."""
         both = zip(self._arrays(), other._arrays(), strict=True)
         return Motion(*(np.concatenate(pair) for pair in both))
 

@@ -145,7 +145,7 @@ def frames_at_ends(boxes: Iterable[Box]) -> list[int]:
 def shared_area(
     boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return the areas (...) of the intersections of boxes and others, (..., 4); they broadcast."""
+    """Return the areas (...) in which boxes and others overlap; both are (..., 4) and broadcast."""
     corner = np.maximum(boxes[..., :2], others[..., :2])
     opposite = np.minimum(boxes[..., 2:], others[..., 2:])
     sides = np.maximum(opposite - corner, 0)
