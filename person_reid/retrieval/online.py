@@ -56,7 +56,7 @@ class OnlineTrack:
 
 @dataclass
 class OnlinePerson:
-    """The times of the first and last sighting of a person, the camera of the last, and a count."""
+    """A person's first and last times in view, last camera, and number of remembered tracks."""
 
     person: int
     camera: str
