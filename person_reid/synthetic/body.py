@@ -132,7 +132,7 @@ def torso(person: Person) -> list[Solid]:
 
 
 def arms(person: Person, pose: Pose) -> list[Solid]:
-    """Return the upper arms, forearms and hands. Each arm swings opposite to the leg on its side."""
+    """Return the upper arms, forearms and hands. Arms swing opposite to the legs below them."""
     pattern = (
         person.upper_pattern
         if person.upper_pattern in ("hoops", "stripes", "checks", "dots")
