@@ -339,13 +339,15 @@ def remark_own_camera(query: FeatureSet, gallery: FeatureSet) -> None:
     and more than 1.5 times as many as in a random order. At most 200 queries are checked, by
     cosine.
     """
-    scores = CosineScores(query.features, gallery.features)
+    rows = np.unique(np.linspace(0, len(query) - 1, ASKED_FOR_CAMERAS).astype(int))
+    scores = CosineScores(query.features[rows], gallery.features)
+    parts = (scores(start, stop) for start, stop in chunks(scores.shape, scores.budget))
     own, chance = [], []
-    for row in np.unique(np.linspace(0, len(query) - 1, ASKED_FOR_CAMERAS).astype(int)):
+    for row, similar in zip(rows, itertools.chain.from_iterable(parts), strict=True):
         here = gallery.cameras == query.cameras[row]
         valid = (gallery.labels != -1) & ~(here & (gallery.labels == query.labels[row]))
         if valid.any():
-            own.append(here[np.where(valid, scores(row, row + 1)[0], -np.inf).argmax()])
+            own.append(here[np.where(valid, similar, -np.inf).argmax()])
             chance.append(here[valid].mean())
     if own and np.mean(own) > max(OWN_CAMERA, ABOVE_CHANCE * np.mean(chance)):
         log.warning(
