@@ -189,7 +189,7 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
 
 
 def stored(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
-    """Return a result's query and gallery, its network, and its flags of test.py."""
+    """Return a result's query and gallery, its network, and its test.py flags."""
     query, gallery = reid.load_result(config.result, paths=config.compared == "track")
     return query, gallery, read_notes(config.result, NETWORK, FEATURE_FLAGS)
 

@@ -151,7 +151,7 @@ def _loss(name: str, per_image: bool = False) -> Any:
 
 
 class LossOptions(Options, title="losses (added to cross entropy)"):
-    """The losses in addition to the cross entropy."""
+    """The losses added to cross entropy."""
 
     loss: str | None = option(
         None,

@@ -117,7 +117,7 @@ def _tracklets(splits: Mapping[str, Split]) -> list[str]:
 
 
 def describe_unlabelled(data_set: KnownDataSet, folder: str | Path) -> list[str]:
-    """Return lines of text about a data set without identities, which stays where it is."""
+    """Return lines of text about a data set without identities, which needs no layout."""
     images = len(read_unlabelled(folder))
     return [
         f"{images:,} images without identities: there is nothing to lay out.",

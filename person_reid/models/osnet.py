@@ -74,7 +74,7 @@ class Gate(nn.Module):
         self.fc2 = nn.Conv2d(channels // REDUCTION, channels, 1)
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
-        """Return Σ_t G(x_t), (B, C, H, W), for T streams of that shape."""
+        """Return Σ_t G(x_t) ⊙ x_t, (B, C, H, W), for T streams of that shape."""
         weights = self.weights(torch.stack([stream.mean((2, 3)) for stream in streams]))
         first, *others = (stream * weights[t, :, :, None, None] for t, stream in enumerate(streams))
         return sum(others, first)
@@ -88,10 +88,10 @@ class Gate(nn.Module):
 
 
 class OmniScaleBlock(nn.Module):
-    """The omni-scale block: y = x + conv3(Σ_t G(F_t(conv1(x)))), t = 1…4 (eq. 2, 3).
+    """The omni-scale block: y = x + conv3(Σ_t G(x_t) ⊙ x_t), x_t = F_t(conv1(x)) (eq. 2, 3).
 
-    F_t is a stack of t lite convolutions with a receptive field of 2t + 1; the four streams share
-    one gate G. norm: applied to the sum y; the first paper has none. last_norm: conv3's norm.
+    F_t is a stack of t lite convolutions with a receptive field of 2t + 1, t = 1…4; the four
+    streams share one gate G. norm: applied to the sum y; the first paper has none. last_norm: conv3's norm.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class OmniScaleBlock(nn.Module):
 
 
 class AdaptiveBlock(OmniScaleBlock):
-    """OSNet-AIN's block: y = x + N(conv3(Σ_t G(F_t(conv1(x))))).
+    """OSNet-AIN's block: y = x + N(conv3(Σ_t G(x_t) ⊙ x_t)); see OmniScaleBlock.
 
     instance: whether N is an instance norm, which replaces the batch norm of conv3.
     """

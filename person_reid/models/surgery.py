@@ -34,7 +34,7 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def shapes_alone() -> Iterator[None]:
-    """Build modules whose tensors have shapes but no values, on the meta device."""
+    """Have modules built on the meta device: their tensors have shapes but no values."""
     with torch.device("meta"), _Undrawn():
         yield
 

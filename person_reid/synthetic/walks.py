@@ -103,7 +103,7 @@ class Sight(NamedTuple):
 
     @property
     def box(self) -> Array:
-        """The left, top, right and bottom of the part within the frame, in the frame's pixels."""
+        """The sides of the figure's part within the frame: left, top, right, bottom, in pixels."""
         return np.clip(self.sides, 0, SCENE * 2) / 2
 
 

@@ -78,7 +78,7 @@ class Batches:
         raise NotImplementedError
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, counted from 0, from step `first` on."""
+        """Yield the batches of an epoch, from step `first` on. epoch: counted from 0."""
         raise NotImplementedError
 
     def example_batch(self) -> Tensor:

@@ -94,7 +94,7 @@ def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> 
 
 
 def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
-    """Fill in the marked figures.
+    """Fill in the marked numbers in pages.
 
     A page with an unknown figure does not change, and is reported.
     """

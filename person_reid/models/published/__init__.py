@@ -1,1 +1,1 @@
-"""Networks published by others, under their own names, to test and to export."""
+"""Networks published by others, available under their own names for testing and export."""
