@@ -91,7 +91,8 @@ class OmniScaleBlock(nn.Module):
     """The omni-scale block: y = x + conv3(Σ_t G(x_t) ⊙ x_t), x_t = F_t(conv1(x)) (eq. 2, 3).
 
     F_t is a stack of t lite convolutions with a receptive field of 2t + 1, t = 1…4; the four
-    streams share one gate G. norm: applied to the sum y; the first paper has none. last_norm: conv3's norm.
+    streams share one gate G. norm: applied to the sum y; the first paper has none. last_norm:
+    conv3's norm.
     """
 
     def __init__(
