@@ -97,7 +97,7 @@ def test_no_image_that_measures_the_result_measures_the_ranges():
 
 def test_the_page_says_how_many_images_are_taken():
     page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
-    assert f"The export takes up to {module.MOST_IMAGES} of them" in " ".join(page.split())
+    assert f"The export takes up to {module.MOST_IMAGES} of these images" in " ".join(page.split())
 
 
 class TestMistakes:
