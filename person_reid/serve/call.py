@@ -150,9 +150,8 @@ def one_page(
     """
     limit, start = call.parameters.get("limit", 100), call.parameters.get("start")
     rest = iter(every)
-    if (
-        start and not begun and not any(key(each) == start for each in rest)
-    ):  # `rest` then begins after it
+    # Looking for the answer `start` advances `rest` to the one after it.
+    if start and not begun and not any(key(each) == start for each in rest):
         raise Problem(404, "start: that answer is not there any more. Begin the list again.")
     found = list(islice(rest, limit + 1))
     following = key(found[limit - 1]) if len(found) > limit else None
