@@ -470,9 +470,8 @@ class ImageTable:
         if not (np.abs(squares - 1) <= FEATURE_ROUNDING).all():  # also if one of them is NaN
             odd = flaw(features, lambda i: self.by_id([id_of(i)])[id_of(i)][0])
             raise self.db.damaged(odd or "a feature is not of length 1, as all are that were added")
-        if self.codes != "float32":  # so that an image's cosine with itself is 1
-            features /= np.sqrt(squares)[:, None]
-        return features
+        # so that an image's cosine with itself is 1
+        return features if self.codes == "float32" else features / np.sqrt(squares)[:, None]
 
     def _named(self, token: Any) -> str:
         """Return a token after checking that it is safe in a file name."""

@@ -153,7 +153,7 @@ async def show_image(call: Call) -> Answer:
 
 @operation("GET /v1/images/{id}/picture", role="read", takes=("size",), answers="image/jpeg")
 async def show_picture(call: Call) -> Answer:
-    """Return the picture of an image as JPEG, with at most `size` pixels per side."""
+    """Return an image as a JPEG file, with at most `size` pixels per side."""
     path, _ = await listed(call)
     size = call.parameters.get("size", MOST_PIXELS)
 
