@@ -83,7 +83,7 @@ def test(config: TestConfig) -> None:
 def bank_of(
     gallery: reid.Split, config: TestConfig, world: "reid.World", size: tuple[int, int]
 ) -> "torch.Tensor":
-    """Return the gallery's images, which batch-norm statistics are taken from."""
+    """Return the gallery's images, from which batch-norm statistics are taken."""
     with world.main_process_first():
         cache = Path(config.test_dir) / ".cache"
         return reid.load_bank(gallery.paths, *size, cache, "gallery")

@@ -40,7 +40,7 @@ def describe_error(error: BaseException) -> str:
 def first_line(error: BaseException, most: int = 200) -> str:
     """Return the first line of an exception's message, or the name of its class if it has none.
 
-    Codes that color a terminal are skipped.
+    Codes that colour a terminal's text are skipped.
     """
     text = COLOR.sub("", describe_error(error)).strip()
     return (text.splitlines() or [type(error).__name__])[0][:most]

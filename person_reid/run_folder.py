@@ -208,7 +208,7 @@ class RunFolder:
     def config(self, otherwise: Mapping[str, Any] | None = None) -> TrainConfig:
         """Return opts.yaml as a configuration.
 
-        otherwise: {name: value} for options that the file may lack; others then have their
+        otherwise: {name: value} for options that the file may lack; all others then have their
         defaults.
 
         Raises UserError for an unknown run, or a value that does not fit.
@@ -375,7 +375,7 @@ def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
     """Read the mapping in a YAML file as plain data.
 
     texts: names whose values are text. `name: 0042` and `name: no` are then "0042" and "no", as
-        written, although YAML would make 34 and False of them; null stays None.
+        written, although YAML would read 34 and False; null stays None.
 
     Raises OSError if the file does not exist, and UserError if it is not a mapping, repeats a name
     or has aliases (`*name`).

@@ -30,7 +30,7 @@ def printable(text: object) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """Return text on one line, without HTML or the bars that end a table cell."""
+    """Return text on one line, with HTML and the bars that end a table cell escaped."""
     line = printable(" ".join(text.split()))
     return html.escape(line, quote=False).replace("|", "&#124;")
 

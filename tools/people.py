@@ -249,7 +249,7 @@ def track(
     step: int,
     among: tuple[int, int],
 ) -> str | None:
-    """Return a video's track file, after writing it if necessary, or None if it shows nobody."""
+    """Return a video's track file, after writing it if necessary, or None if nobody was found."""
     digest = content_hash(shot.video)
     name = f"{as_file_name(name_of_frames(shot.video))}-{digest[:8]}.txt"
     path = Path(config.save) / "tracks" / name

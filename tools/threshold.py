@@ -246,7 +246,7 @@ def protocol(config: ThresholdConfig) -> str:
 def bounds(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> dict[str, Any]:
-    """Print the bound, for pairs also that of each two cameras; return what the file stores."""
+    """Print the bound and, for pairs, one per pair of cameras; return what the file stores."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or len(people_of(query, gallery)[1])

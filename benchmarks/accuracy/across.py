@@ -101,7 +101,7 @@ def main(argv=None):
 
 
 def rows(scene):
-    """Yield rows for the tracker alone, linking with and without --travel, and the best threshold.
+    """Yield rows for the tracker, for links with and without --travel, and for the best threshold.
 
     The best threshold is sought without travel times.
     """

@@ -100,7 +100,7 @@ def shortened(paths):
 
 
 def lay_out(paths, folder):
-    """Link images into a folder for each camera, named like the crops of tracks."""
+    """Link images into a folder for each camera, with names like those of the crops of tracks."""
     numbers: dict[tuple, int] = {}
     for path in paths:
         person, camera, sequence, frame = of_name(path)
@@ -124,7 +124,7 @@ def measured(embed, crops, others):
 
 
 def of_names(paths):
-    """Return the person and camera of each image, both (N,), given in its name."""
+    """Return the person and camera in each image's name, both (N,)."""
     found = np.array([of_name(path)[:2] for path in paths]).astype(np.int64)
     return found[:, 0], found[:, 1]
 

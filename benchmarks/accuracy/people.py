@@ -75,7 +75,7 @@ def main(argv=None):
 
 
 def trial(query, gallery, most, track, random):
-    """Return Rank@1, the share named correctly at each rate, and the first threshold."""
+    """Return Rank@1, the share of people named correctly at each rate, and the first threshold."""
     people = np.unique(query.labels)
     known = random.choice(people, len(people) // 2, replace=False)
     found = []
@@ -100,7 +100,7 @@ def trial(query, gallery, most, track, random):
 def nth(labels):
     """Number the images of each person from 0, and return the numbers (N,).
 
-    labels (N,) are sorted.
+    labels: (N,), sorted.
     """
     return np.arange(len(labels)) - np.searchsorted(labels, labels)
 

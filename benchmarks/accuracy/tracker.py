@@ -79,7 +79,7 @@ def main(argv=None):
 def sequences(options):
     """Yield each sequence's name, true boxes, detected boxes and frame rate.
 
-    A box is a row of MOTChallenge.
+    A box is a row in MOTChallenge's format.
     """
     if options.video:
         boxes, fps = found_in(options)

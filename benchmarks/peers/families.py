@@ -95,7 +95,7 @@ def transreid(
 ) -> Any:
     """Build a network with TransReID's code, or with code built on it.
 
-    kind: the transformer's name, or "" for a shrunken one. shallow: whether that is like
+    kind: the transformer's name, or "" for a shrunken one. shallow: whether it resembles
     TransReID's ViT-S.
     """
     make = module_of(folder, "model.make_model")
@@ -205,7 +205,7 @@ def fastreid(
 
 
 def half_range(*arguments: Any) -> Any:
-    """Return the features that TransReID's test code, and code built on it, compute."""
+    """Return the features that TransReID's test code and the code built on it compute."""
     return features_of(Normalize([0.5] * 3, [0.5] * 3), *arguments)
 
 

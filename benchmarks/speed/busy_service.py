@@ -9,7 +9,7 @@ tracks of two cameras. Four clients search, search one camera, list images and o
 first alone, then while two cameras each add five images per second and the service forgets old
 images (`--retain`), six times in the run. Prints rows of Markdown: milliseconds of each operation
 when idle and when busy, what was added, and the memory of the service: before, two minutes later,
-from then on at most, and at the end. The network is OSNet x0.25 with random weights. Linux.
+at its peak from then on, and at the end. The network is OSNet x0.25 with random weights. Linux.
 """
 
 import asyncio
@@ -123,7 +123,7 @@ def percentiles(seconds):
 
 
 async def watch(pid, seconds):
-    """Return the memory of a process in megabytes, once a second."""
+    """Return the memory of a process in megabytes, measured once a second."""
     end, memory = time.perf_counter() + seconds, []
     while time.perf_counter() < end:
         memory.append(resident(pid))
@@ -161,7 +161,7 @@ async def ask(client, query, seconds):
 
 
 async def add(client, camera, seconds):
-    """Return the seconds to add each image from a camera; all images are forgotten in the end."""
+    """Return the seconds it takes to add each image from a camera; all are forgotten in the end."""
     taken, begin = [], time.perf_counter()
     for number in range(int(ADDED * seconds)):
         await asyncio.sleep(max(0, begin + number / ADDED - time.perf_counter()))

@@ -95,7 +95,7 @@ def main(argv=None):
 
 
 def training(loops, options, device):
-    """Print each network's images per second in `loops`, {name: (loop, its second argument)}."""
+    """Print images per second for each network and loop. loops: {name: (loop, second argument)}."""
     print("| network | | images/s | times | peak memory |\n| --- | --- | --- | --- | --- |")
     for name, (height, width, batch) in options.networks.items():
         settings = {
@@ -121,7 +121,7 @@ def training(loops, options, device):
 
 
 def epochs(options, device):
-    """Train two epochs with each precision, and print their times."""
+    """Train for two epochs with each precision, and print their times."""
     print("| | first epoch | second |\n| --- | --- | --- |")
     name, (height, width, batch) = next(iter(options.networks.items()))
     for precision, flags in {"TF32": [], "bfloat16": ["--bf16"]}.items():

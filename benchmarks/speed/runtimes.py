@@ -72,7 +72,7 @@ class ChannelsFirst(torch.nn.Module):
 
 @contextmanager
 def eager():
-    """Have features in a with block computed by unfused networks, channels first."""
+    """In this context, features are computed by unfused networks, channels first."""
     with patch("person_reid.retrieval.features.fuse", ChannelsFirst):
         yield
 

@@ -73,7 +73,7 @@ def fill(folder, count):
 
 @contextmanager
 def serving(folder, flags, program=(ROOT / "tools/serve.py",)):
-    """Yield the address and the process of a service. program: Python's arguments that start it."""
+    """Yield the address and the process of a service. program: Python's arguments to start it."""
     limits = ["--per_minute", "100000000", "--port", "0", "--tokens", "tokens"]
     command = [*program, "--index", "people.index", *NETWORK, *limits, *flags]
     with subprocess.Popen(
@@ -110,7 +110,7 @@ async def measure(name, address, query, options):
 
 
 async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):
-    """Return the seconds of each request that clients send until a time or number is reached."""
+    """Return the seconds that each request takes, until a time or number of requests is reached."""
     taken: list[float] = []
     end = time.perf_counter() + seconds
     token = {"Authorization": f"Bearer {TOKEN}"}

@@ -93,7 +93,7 @@ def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
 
 
 def _neighbours(cosine, k):
-    """Return (N, k) indices of the nearest images, the image itself first, block by block."""
+    """Return (N, k) indices of the nearest images, the image itself first, computed in blocks."""
     found = []
     for start in range(0, len(cosine), 256):
         block = -cosine[start : start + 256]

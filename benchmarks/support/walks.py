@@ -51,7 +51,7 @@ def write_video(path, frames=FRAMES, rate=10, title="", turn=0, **options):
 
 
 def write_tracks(path, frames=range(1, FRAMES + 1), move=(0, 0)):
-    """Write the tracks as a tracker does. move: the offset of all boxes in pixels."""
+    """Write the tracks as a tracker would. move: the offset of all boxes in pixels."""
     lines = []
     for frame in frames:
         for person in COLOURS:

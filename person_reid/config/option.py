@@ -109,7 +109,7 @@ class Option:
     metavar: the placeholder in --help, by default N or X for numbers; more than one word for
         several values.
     flags: how a command line spells the option, if not --NAME.
-    several: how many values it takes, a number, "*" or "+"; the value is then a tuple.
+    several: how many values it takes: a number, "*" or "+"; the value is then a tuple.
     positional: whether its values stand on the command line without a flag.
     required: whether the command line must have the flag.
     """

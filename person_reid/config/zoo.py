@@ -86,7 +86,7 @@ class Published:
 
     options: {option: value} for the network, or for test.py if the file is an export.
     seen: the data sets of people it was trained on, without those of ImageNet and CLIP.
-    figures: {test set: (Rank@1, mAP)} in percent, without re-ranking.
+    figures: {test set: (Rank@1, mAP)} in per cent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file, or "" if none is known.
     file: the file's name there, or the authors' name for it, or "" if unknown.
     bytes, sha256: the file's size and hash, where known.
@@ -252,7 +252,7 @@ def folder() -> Path:
 
 
 def listing(pattern: str = "*") -> str:
-    """Return a table of networks with weights as text: those in this package, then by family.
+    """Return, as text, a table of networks with weights: those in this package, then by family.
 
     pattern: lists the networks whose names match. Raises UserError if none do.
     """

@@ -1,4 +1,4 @@
-"""Networks named in a single text, such as a run, a file, or a file with flags of test.py.
+"""Networks named in a single text, such as a run, a file, or a file followed by flags of test.py.
 
 Reading the text needs no torch.
 """

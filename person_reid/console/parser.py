@@ -150,7 +150,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(self.words, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does. An unknown flag ends in a hint."""
+        """Parse as argparse does. The error for an unknown flag ends with a hint."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(

@@ -134,7 +134,7 @@ class Plan:
     """A layout before it is written.
 
     files: {`<split>/<identity>/<image>`: source}. words: {kind: {number: word}}, the words that its
-        file names replace by numbers.
+        file names replace with numbers.
     """
 
     files: dict[str, Source]
@@ -207,10 +207,10 @@ def file_names(splits: PicturesBySplit, numbers: Numbers) -> dict[str, dict[str,
     """Return {split: {`<identity>/<image>`: source}} for the pictures {split: [Picture]}.
 
     A name that already begins with its identity (four digits or more) and camera is kept; others
-    get both as a prefix. So do t<track> and o<clothes>, which follow the camera if they are known:
-    0002_c1t7o3_….jpg. Labels that are not numbers are numbered in alphabetical order. Junk is -1,
-    and an unknown person is 0; if a person is called 0, all people's numbers are raised by one. An
-    image without a camera gets its own camera number, the same in every split.
+    get both as a prefix. If known, t<track> and o<clothes> follow the camera: 0002_c1t7o3_….jpg.
+    Labels that are not numbers are numbered in alphabetical order. Junk is -1, and an unknown
+    person is 0; if a person is called 0, all people's numbers are raised by one. An image without a
+    camera gets its own camera number, the same in every split.
     """
     pictures = pictures_of(splits)
     views: dict[str | Source, int] = dict(numbers["camera"].items())

@@ -215,7 +215,7 @@ def one_in_gallery(
 ) -> PicturesBySplit:
     """Split a download by VehicleID's protocol.
 
-    One random image of each test identity is the gallery; the others are queries.
+    One random image of each test identity goes into the gallery; the others are queries.
     """
     splits = read(data_dir)
     random = np.random.default_rng(seed)

@@ -136,7 +136,7 @@ def _compare(found: SplitCounts, data_set: KnownDataSet, split: str) -> str:
 
 
 def _warning(found: SplitCounts, data_set: KnownDataSet, split: str) -> list[str]:
-    """Return a warning if the counts differ from those published, else an empty list."""
+    """Return a list that holds a warning if the counts differ from the published ones."""
     published = data_set.published.get(split, found)
     if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
         return []

@@ -6,7 +6,7 @@
 
 Each program prepares crops in its own way, as described in CLIENTS. The file contains the steps
 that the program omits. All files take float32 batches of any size and return features of unit
-length, each from a single view.
+length, without adding the mirrored image's feature.
 """
 
 import tempfile

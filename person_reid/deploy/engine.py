@@ -158,8 +158,8 @@ class Engine:
         """Return the features, float32 (N, D), of a bank of N images, uint8 (N, H, W, 3).
 
         batch_size: the maximum number of images at a time.
-        flip: add the mirrored image's output, unless the file does so itself or returns the
-        unit-length feature of a single view (`l2`).
+        flip: add the mirrored image's output, unless the file does so itself or returns a
+        unit-length feature without the mirrored image's (`l2`).
         unit: scale the features to unit length.
         """
         contents = self.contents

@@ -35,7 +35,7 @@ CONTENTS_KEY = "person-reid"  # the key of the Contents in a file
 
 
 def import_runtime(name: str) -> Any:
-    """Import onnxruntime or openvino without the telemetry that this would start.
+    """Import onnxruntime or openvino without the telemetry that it would start.
 
     Raises UserError, with the command that installs it, if it is missing.
     """

@@ -89,7 +89,7 @@ class DeclaredInterface(NamedTuple):
 def adapt_interface(
     path: Path, declared: DeclaredInterface, run: Run, preparation: Preparation
 ) -> tuple[Contents, Run]:
-    """Adapt a network from another program to our interface; log the assumptions.
+    """Adapt a network from another program to our interface, and log the assumptions.
 
     The adapted network takes uint8 images (B, H, W, 3), in batches of any size.
 

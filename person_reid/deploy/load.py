@@ -49,7 +49,7 @@ class NetworkToTest:
 
     @property
     def from_file(self) -> bool:
-        """Return whether the weights are from a file, which must hold all the feature needs."""
+        """Return whether the weights are from a file, which must be complete for the feature."""
         return str(self.weights) not in ("imagenet", "none")
 
     @property

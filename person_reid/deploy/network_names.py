@@ -44,7 +44,7 @@ def network_name(options: TrainedNetwork) -> str:
 
 
 def feature_flags(options: TestConfig) -> str:
-    """Return the flags that change the network's plain features, or PLAIN."""
+    """Return the flags that change the network's plain features, or PLAIN if no flag does."""
     given = {name: getattr(options, name) for name in ALTERING}
     areas = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))  # 1.0 becomes 1
     given["ms"] = areas if areas != "1" else None

@@ -305,7 +305,7 @@ class _Mixture(torch.autograd.Function):
 class FusedConvNorm(osnet.ConvNorm):
     """Convolution, norm and ReLU.
 
-    A residual is added to the norm; a ReLU always follows.
+    A residual is added after the norm; a ReLU always follows.
     """
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:

@@ -269,7 +269,7 @@ def score_people(
 def hota_of_people(
     tracks: Sequence[IndexedTrack], people: Iterable[int], truth: Sequence[NamedTrack]
 ) -> Hota:
-    """Return the HOTA of the people (T,) assigned to tracks; for arguments, see score_people."""
+    """Return the HOTA of the people (T,) assigned to tracks; the arguments are score_people's."""
     found = _named(tracks, people)
     (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (truth, found))
     return hota_score(frames, who, boxes, others, numbers, sides)

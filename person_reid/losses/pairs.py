@@ -130,7 +130,7 @@ register_loss(
 
 
 class CircleLoss(FeatureLoss):
-    """Circle loss: pull every similarity towards its optimum, and harder the farther it is off.
+    """Circle loss: pull every similarity towards its optimum, the harder the farther away it is.
 
         L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
         αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair counts once
@@ -200,7 +200,7 @@ register_loss(
 
 
 class VerificationLoss(FeatureLoss):
-    """Verification loss: classify whether two images show one identity, by feature products.
+    """Verification loss: classify, by feature products, whether two images show one identity.
 
         L = ½ mean over positive pairs of −log p(same)
           + ½ mean over negative pairs of −log p(different)

@@ -118,8 +118,8 @@ def register_backbone(
     """Register a custom network under a name for --backbone and create_model.
 
     network: the class of a module, or a function that returns one. For images (B, 3, H, W) it
-    returns its feature map (B, C, h, w) or its feature (B, D); no classifier. For more control,
-    pass an Architecture (docs/extending.md). about: other fields of Architecture, such as
+    returns its feature map (B, C, h, w) or its feature (B, D), and has no classifier. For more
+    control, pass an Architecture (docs/extending.md). about: other fields of Architecture, such as
     size=(384, 128).
     """
     if not isinstance(network, Architecture):

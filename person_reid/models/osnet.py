@@ -194,7 +194,7 @@ class OSNet(nn.Module):
 
 
 class OSNetAIN(OSNet):
-    """OSNet-AIN, as large as OSNet, with instance norms where a search placed them (figure 5)."""
+    """OSNet-AIN, as large as OSNet; an architecture search placed its instance norms (figure 5)."""
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__(width, ibn=True)

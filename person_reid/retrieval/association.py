@@ -162,7 +162,7 @@ def link_tracks(
     merges = list(_merges(wanted, apart))
 
     def until(more: float) -> tuple[Labels, float]:
-        """Return the groups, and the cosine at which merging ends, `more` above the threshold."""
+        """Return the groups, and the cosine at which merging ends: the threshold plus `more`."""
         for done in range(len(merges) + 1):
             groups = len(features) - done
             cosine = more + (cosines.threshold(groups) if threshold is None else threshold)

@@ -124,7 +124,7 @@ class ExactNeighbours:
         return Neighbours(indices, similarities, lowest if farthest else None)
 
     def _search_all(self, features: Features, k: int, farthest: bool) -> Neighbours:
-        """Find each image's neighbours among all images, like `search` with `itself`.
+        """Find each image's neighbours among all images, as `search` does with `itself`.
 
         Identical images get the same similarities.
         """

@@ -112,7 +112,7 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
 
 
 class Roc(NamedTuple):
-    """Error rates at every threshold, where a pair counts as one person if `accepts` says so.
+    """Error rates at every threshold; `accepts` decides whether a pair counts as one person.
 
     The last threshold is above all cosines.
 

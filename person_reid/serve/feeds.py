@@ -102,7 +102,7 @@ class Events(Feed):
         self._wake()
 
     async def listen(self, after: str | None = None) -> AsyncGenerator[bytes, None]:
-        """Return the text of the events after the one with id `after`, by default of new events.
+        """Return the text of the events that follow the event `after`, by default of new events.
 
         If the id is from before a restart, all stored events count as new.
         Raises Problem if there are too many listeners.
@@ -172,7 +172,7 @@ class LivePictures(Feed):
 
 
 def as_jpeg(picture: Image.Image, size: int, quality: int = 80) -> bytes:
-    """Return a picture as JPEG, with at most `size` pixels per side."""
+    """Return a picture as a JPEG file, with at most `size` pixels per side."""
     out = io.BytesIO()
     picture.thumbnail((size, size))
     picture.save(out, "JPEG", quality=quality)

@@ -73,7 +73,7 @@ def plain_text(text: str) -> str:
 
 
 def client_text(name: str, value: object) -> str:
-    """Return the plain text under a JSON key. Raises a Problem that names the key otherwise."""
+    """Return the plain text under a JSON key. Raises Problem, naming the key, for other values."""
     if not isinstance(value, str):
         raise Problem(400, f"{name}: expected a text.")
     if value != value.strip():

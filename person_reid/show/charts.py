@@ -110,7 +110,10 @@ def _shortest(names: Sequence[str]) -> dict[str, str]:
 
 
 def _label(name: str, seeds: Seeds, look: Look) -> str:
-    """Return a label such as `resnet50: Rank@1 91.2, mAP 75.0`; several seeds have deviations."""
+    """Return a label such as `resnet50: Rank@1 91.2, mAP 75.0`.
+
+    With several seeds, it also shows their deviations and number.
+    """
     first = with_deviation([100 * metrics.rank(1) for metrics in seeds], 1)
     figures = f"Rank@1 {first}, mAP {with_deviation([100 * metrics.mAP for metrics in seeds], 1)}"
     if len(seeds) > 1:

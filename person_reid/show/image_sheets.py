@@ -88,7 +88,7 @@ def draw_doubtful(
     save: str | Path,
     look: Look = SCREEN,
 ) -> None:
-    """Draw the images `shown`, positions among N, in an image file, each in its own row.
+    """Draw the images at the positions `shown` in an image file, each in its own row.
 
     paths, features, labels, cameras: of N images. found: their LabelErrors. Red frames mark the
     nearest images with the label, and green frames the nearest images with the proposed identity.

@@ -142,7 +142,7 @@ def _by_day(
 def _draw_lanes(
     axes: Axes, lanes: Mapping[str, list[list[Stay]]], colours: Mapping[int, str], width: float
 ) -> None:
-    """Draw the lanes of cameras below one another. width: the picture's width in inches."""
+    """Draw the lanes of cameras, one below the other. width: the picture's width in inches."""
     start, end = axes.get_xlim()
     down, middles = 0, []
     for lane in lanes.values():

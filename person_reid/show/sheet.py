@@ -89,7 +89,7 @@ class SheetRow:
 
 
 def draw_sheet(rows: Sequence[SheetRow], save: str | Path, look: Look = SCREEN) -> None:
-    """Draw rows below one another to an image file.
+    """Draw rows in an image file, one below the other.
 
     Raises UserError for an image that cannot be read, unless its tile is optional, and for a file
     type that cannot be written.

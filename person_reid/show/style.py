@@ -185,7 +185,7 @@ def panels(
     size: width and height of a panel on a screen, in inches. columns: by default, all panels are
     side by side.
     narrowest: the minimum width of a panel on paper, in inches; panels that would be narrower are
-    placed below one another.
+    placed one below the other.
     below: inches to leave for a legend below the panels.
     """
     columns, (width, height) = columns or count, size

@@ -46,7 +46,7 @@ def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
 
 
 def limb(cloth: Paint, skin: Paint, length: float, half: int) -> Paint:
-    """Return the paint of one half of a limb that `cloth` covers for `length` halves.
+    """Return the paint of one half of a limb; `cloth` covers its first `length` halves (0 to 2).
 
     half: 0 for the upper half, 1 for the lower half.
     """

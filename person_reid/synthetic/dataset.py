@@ -80,8 +80,8 @@ def draw_data_set(
 ) -> int:
     """Draw a data set in the folder `root`, and return the number of pictures drawn.
 
-    train_identities, test_identities: the numbers of people in the two sets, which share nobody;
-        labels count from 0001, and every camera sees everybody.
+    train_identities, test_identities: the numbers of people in the two sets, which have nobody in
+        common; labels count from 0001, and every camera sees everybody.
     images: pictures of a person per camera, besides the query of a test identity.
     distractors, junk: pictures of other people, labelled 0000, and badly cropped boxes, labelled
         -1, in the gallery.

@@ -71,7 +71,7 @@ def fit(
 
     With options.wa, the network ends up with the average of its weights. Ctrl-C ends training after
     the last finished step; the history then has the finished epochs. The settings of the process do
-    not change; on a CPU, device.keep_memory makes it faster.
+    not change; on a CPU, device.keep_memory makes training faster.
 
     >>> network = create_model("osnet_x0_25", dataset.num_classes, size=(128, 64))
     >>> history = fit(network, dataset, FitOptions(total_epoch=20, triplet=True, lr=0.05))

@@ -48,7 +48,7 @@ class NotFinite(Exception):
 class Stopped(Exception):
     """The epoch ended early because `stop` requested it.
 
-    `state_dict` can be saved and resumed.
+    The state from `state_dict` can be saved and resumed.
     """
 
 

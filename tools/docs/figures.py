@@ -52,17 +52,17 @@ ALIKE = ("flags", "test", "rerank", "changes")
 
 
 def fill(text: str, records: list[dict[str, Any]]) -> str:
-    """Fill in a page's marked figures from the records. Raises UserError if a figure is unknown."""
+    """Fill in a page's marked numbers from the records. Raises UserError if one is unknown."""
     return MARKED_FIGURES.sub(lambda match: match[1] + value(match[2], records) + match[4], text)
 
 
 def without_marks(text: str) -> str:
-    """Return a page's text with its figures but without their marks."""
+    """Return a page's text with its numbers but without their marks."""
     return MARKED_FIGURES.sub(r"\3", text)
 
 
 def value(key: str, records: list[dict[str, Any]]) -> str:
-    """Return the figure that a mark names, as text."""
+    """Return the number that a mark names, as text."""
     if key in COUNTED_FIGURES:
         return str(COUNTED_FIGURES[key]())
     try:

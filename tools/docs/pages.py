@@ -2,7 +2,7 @@
 
 python tools/docs/pages.py
 
-docs/results.jsonl holds the figures, and tools/docs/figures.py explains how prose marks them.
+docs/results.jsonl holds the numbers, and tools/docs/figures.py explains how prose marks them.
 python tools/reproduce.py --table writes the table of runs in docs/results.md.
 """
 
@@ -49,7 +49,7 @@ TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ip
 
 
 def update(records: list[dict[str, Any]]) -> None:
-    """Write tables and marked figures into the pages, and the notebook of the tutorial."""
+    """Write tables and marked numbers into the pages, and the notebook of the tutorial."""
     recipes = known_recipes([])
     put(RECIPE_PAGE, *RECIPE_MARKS, recipe_tables(recipes))
     rows = costs(recipes, records, read_records(COSTS))
@@ -96,7 +96,7 @@ def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> 
 def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
     """Fill in the marked numbers in pages.
 
-    A page with an unknown figure does not change, and is reported.
+    A page with an unknown number does not change, and is reported.
     """
     for page in pages:
         try:

@@ -180,7 +180,7 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def stacked(rows: Sequence[Image.Image]) -> Image.Image:
-    """Return a picture that shows `rows`, which have equal width, below one another."""
+    """Return a picture that shows `rows`, which have equal width, one below the other."""
     height = sum(row.height for row in rows) + PICTURE_GAP * (len(rows) - 1)
     sheet = Image.new("RGB", (WIDTH, height), "white")
     top = 0

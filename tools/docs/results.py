@@ -216,7 +216,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 
 def append_record(path: str | Path, record: dict[str, Any]) -> None:
-    """Append one line to a results file, even if its last line has no line end."""
+    """Append one line to a results file, even if its last line has no line ending."""
     path = Path(path)
     make_folder(path.parent)
     end = path.read_bytes()[-1:] if path.exists() else b""

@@ -51,7 +51,7 @@ class Correction(NamedTuple):
 
 
 def corrected(corrections: str | Path) -> KnownDataSet:
-    """Return a layout with a file's accepted corrections as a data set to lay out anew."""
+    """Return a data set to lay out anew: a layout with a file's accepted corrections applied."""
     return KnownDataSet(
         name="a corrected layout",
         source="tools/label_errors.py",
@@ -113,7 +113,7 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
 def _renamed(
     accepted: Sequence[Correction], new: Mapping[str, int], pictures: Mapping[str, Picture]
 ) -> dict[tuple[int, str | None], int]:
-    """Return {(identity, camera): new identity} for people who are really another person.
+    """Return {(identity, camera): new identity} for identities that are really another person.
 
     camera: the camera whose images show another person, or None for all cameras.
 

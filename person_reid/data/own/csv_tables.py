@@ -48,8 +48,8 @@ def read_table(
     Empty lines are skipped. Case and blanks in names of columns make no difference. A whole number
     that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3. The log
     lists columns that are not read. Raises UserError for a file that is damaged, has another
-    encoding, or lacks a needed column, and for a column that occurs twice, has no name, or is
-    almost named like a missing column.
+    encoding, or lacks a needed column, and for a column that occurs twice, has no name, or has
+    nearly the name of a missing column.
     """
     known = tuple(dict.fromkeys([*needed, *optional]))
     lines = list(_lines(file, known))

@@ -220,9 +220,9 @@ def with_queries(
     """Add queries to splits that have a gallery but no queries.
 
     The queries are the first image from each camera of every identity that at least two cameras
-    see. The images also stay in the gallery, where each is junk for itself. An image without a
-    camera has its own camera, so all such images become queries. Raises UserError if no person is
-    seen twice.
+    see. The images also stay in the gallery, where each query ignores its own image as junk. An
+    image without a camera has its own camera, so all such images become queries. Raises UserError
+    if no person is seen twice.
     training_alone: advice on training without a test set.
     """
     if QUERY in splits or GALLERY not in splits:

@@ -196,8 +196,8 @@ def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
     """Return the splits, with each file once per split, under its first path.
 
     Links, and different spellings of a path, lead to the same file. A file may be in both query and
-    gallery, where it is junk for itself. Raises a UserError that lists the files with several
-    identities or cameras, and those used both for training and for testing.
+    gallery, where its own query ignores it as junk. Raises a UserError that lists the files with
+    several identities or cameras, and those used both for training and for testing.
     """
     pairs = [(split, picture) for split, found in splits.items() for picture in found]
     files = group(pairs, lambda pair: _file_number(pair[1].source))

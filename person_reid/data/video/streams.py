@@ -373,7 +373,7 @@ def open_stream(address: str) -> Any:
 
 
 def _advice(address: str) -> str:
-    """Return advice on writing a password with separators, or "" if it has none."""
+    """Return advice on percent-encoding an address's password, or "" if no character needs it."""
     user = address.partition("://")[2].rpartition("@")[0]
     unsafe = [f"{sent} for {each}" for each, sent in UNSAFE.items() if each in user]
     return f". In a password, write {', '.join(unsafe)}" if unsafe else ""

@@ -323,7 +323,7 @@ def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tup
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return the lines of a file with their line ends; joined, in UTF-8, they equal the file.
+    """Return the lines of a file with their endings; joined and in UTF-8, they equal the file.
 
     Bytes that are not UTF-8 are preserved; see PEP 383.
     """

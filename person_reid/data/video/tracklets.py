@@ -36,7 +36,7 @@ def read_mars(data_dir: Path) -> PicturesBySplit:
     A row has four numbers: the first and the last line in train_name.txt or test_name.txt that
     names one of its frames, the identity, and the camera. query_IDX names the rows that are
     queries. As in the authors' evaluation, every row of the test set is in the gallery, where a
-    query is junk for itself; identity 0 is a distractor and -1 junk.
+    query ignores itself as junk; identity 0 is a distractor and -1 junk.
 
     Zheng et al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016;
     https://github.com/liangzheng06/MARS-evaluation. Raises UserError if the files contradict one
@@ -78,7 +78,7 @@ def _mars_pictures(data_dir: Path, part: str) -> list[Picture]:
 def read_lsvid(data_dir: Path) -> PicturesBySplit:
     """Read LS-VID. A tracklet's number is its line in list_seq_train.txt or list_seq_test.txt.
 
-    A line is the beginning of the paths of its frames, and the identity. `query` of
+    A line contains the beginning of its frames' paths, and the identity. `query` of
     test/data/info_test.mat names the lines that are queries; the gallery is the rest, as in
     published results. The validation list shows further people and is not read.
 
