@@ -130,7 +130,7 @@ def report(
 def in_words(
     kind: str, parts: dict[str, reid.Metrics], query: reid.FeatureSet
 ) -> dict[str, reid.Metrics]:
-    """Return parts such as {"1-2": …} with the layout's words instead of their numbers."""
+    """Return parts such as {"1-2": …}, named with the layout's words instead of numbers."""
     words = words_beside(query.paths[0]).table.get(kind, {}) if query.paths else {}
     numbers = {str(number): printable(word) for number, word in words.items()}
     return {

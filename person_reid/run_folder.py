@@ -81,7 +81,7 @@ class RunFolder:
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under this name, or OSError if a file has it.
+        """Raise UserError if another process trains under this name, and OSError if it is a file's.
 
         Call it before any work. It writes nothing.
         """
@@ -363,7 +363,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _of_an_epoch(record: Mapping[str, Any]) -> bool:
-    """Return whether a record in log.jsonl holds numbers, including those of every epoch."""
+    """Return whether a record in log.jsonl holds only numbers, including epoch, loss and error."""
     numbers = all(
         type(value) is float or (type(value) is int and abs(value) < 2**63)
         for value in record.values()

@@ -243,7 +243,7 @@ def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = 
 
 
 def differences(rows: Sequence[Row], rankings: Sequence[Rankings], draws: int) -> list[Row]:
-    """Return all rows except the first, as differences from it."""
+    """Return all rows except the first, as differences from the first."""
     found = []
     for row, ranking in zip(rows[1:], rankings[1:], strict=True):
         of_sets = {

@@ -98,7 +98,7 @@ class ThresholdOptions(Options, title="threshold"):
 
 
 class BoundOptions(Options, title="a threshold with a bound"):
-    """How often strangers may be accepted, and with what confidence."""
+    """The rate at which strangers may be accepted, and the confidence of this bound."""
 
     false_match_rate: float | None = option(
         None, "largest share of strangers accepted", range=SHARE, metavar="RATE"

@@ -164,7 +164,7 @@ def drawn(who, cameras, random, apart):
 
 
 def names_given(scene):
-    """Return how often a name is right, and how often a track of a known person gets it.
+    """Return how often a name is right, and how often a known person's track gets the right one.
 
     There is one image per known person, from the first camera, which is not used otherwise.
     """

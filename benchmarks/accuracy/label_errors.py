@@ -59,7 +59,7 @@ def main(argv=None):
 
 
 def anybody(features, labels, cameras, share, random):
-    """Return the labels, with a share of them replaced by those of random other people."""
+    """Return the labels, a share of them replaced with the labels of random other people."""
     changed, names = labels.copy(), np.unique(labels)
     for image in random.choice(len(labels), round(share * len(labels)), replace=False):
         changed[image] = random.choice(names[names != labels[image]])
@@ -67,7 +67,7 @@ def anybody(features, labels, cameras, share, random):
 
 
 def look_alike(features, labels, cameras, share, random):
-    """Return the labels, with a share of them replaced by that of the most similar other person."""
+    """Return the labels, a share of them replaced with the most similar other person's label."""
     near = (
         ExactNeighbours()
         .search(features, features, min(101, len(labels)), itself=True)

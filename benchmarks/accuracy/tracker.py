@@ -172,7 +172,7 @@ def tracked(boxes, fps, every, features=None):
 
 
 def tracked_by_roboflow(boxes, fps, every, name):
-    """Return the rows from one of Roboflow's trackers, or None if it is not installed."""
+    """Return the rows from one of Roboflow's trackers, or None if they are not installed."""
     try:
         import supervision
         import trackers

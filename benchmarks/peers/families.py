@@ -57,7 +57,7 @@ def namespace(values: Any) -> Any:
 
 
 def configuration(size: tuple[int, int], **model: Any) -> Any:
-    """Return the options that TransReID's code, and code built on it, read."""
+    """Return the options that TransReID's code and the code built on it read."""
     values = {
         "LAST_STRIDE": 1, "PRETRAIN_PATH": "", "NAME": "transformer", "PRETRAIN_CHOICE": "no",
         "COS_LAYER": False, "NECK": "bnneck", "SIE_CAMERA": False,

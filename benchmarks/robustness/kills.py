@@ -296,7 +296,7 @@ def kill(command, workspace, kills, most, check=lambda: None):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child process ended.
+    """The outcome of a child process.
 
     status: its exit status, or minus the number of the signal that ended it, or None if it hung.
     """

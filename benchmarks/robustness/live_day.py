@@ -178,7 +178,7 @@ class Day:
         return self._unit(moved).astype(np.float32)
 
     def row(self, hour):
-        """Return the table's row for everything reported up to an hour."""
+        """Return the table's row for everything reported until `hour`."""
         reports = self.reported()
         said, people = zip(*{track: both for track, both, *_ in reports}.values(), strict=True)
         corrected, score = sum(each[2] for each in reports), identity_f1(people, said).f1

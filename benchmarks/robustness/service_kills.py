@@ -39,7 +39,7 @@ READ_PATHS = ("people", "cameras", "tracks", "images", "sightings?camera=1")
 
 
 class Answers:
-    """What the service has acknowledged: ids of existing images and of forgotten images."""
+    """The ids of existing and of forgotten images, as the service has acknowledged them."""
 
     def __init__(self) -> None:
         self.there: dict[str, set[str]] = {}  # {id: names, one of which it has}

@@ -25,7 +25,7 @@ WITHOUT_LABELS = {
 
 
 class ClusterOptions(Options, title="clusters"):
-    """How unlabelled images are clustered, and how a network learns from the clusters."""
+    """The clustering of unlabelled images, and the way a network learns from the clusters."""
 
     steps: int | None = option(
         None, "batches per epoch (default: by the number of images)", range=POSITIVE, common=True

@@ -4,7 +4,7 @@ from person_reid.config.option import FRACTION, POSITIVE, WHOLE, Options, Range,
 
 
 class TrackerOptions(Options, title="tracker"):
-    """Which boxes a tracker links, and how long it waits for a hidden person."""
+    """The boxes that a tracker links, and the time for which it waits for a hidden person."""
 
     track_score: float = option(0.5, "least score of a box that is linked first", range=FRACTION)
     new_score: float = option(0.6, "least score of a box that begins a track", range=FRACTION)

@@ -60,7 +60,7 @@ class EvaluationOptions(TableForm, title="evaluation"):
 
 
 class RankingOptions(PluginOptions, title="ranking"):
-    """How the gallery is ranked without re-ranking."""
+    """The ranking of the gallery without re-ranking."""
 
     distance: str = option(
         "cosine", "use euclidean after test.py --no_norm", choices=DISTANCE_NAMES
@@ -92,7 +92,7 @@ class RankingOptions(PluginOptions, title="ranking"):
 
 
 class RerankOptions(Options, title="re-ranking"):
-    """How the gallery is re-ranked; None means the method's default."""
+    """The method of re-ranking the gallery, and its settings; None means the method's default."""
 
     method: str = option("k-reciprocal", "method of re-ranking", choices=RERANK_NAMES)
     k1: int | None = option(

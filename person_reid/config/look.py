@@ -15,7 +15,7 @@ WIDTHS = {"column": 3.3, "page": 6.9}  # inches, in a paper with two columns
 
 
 class Look(Options, title="look"):
-    """How a picture is drawn."""
+    """The style of a picture."""
 
     width: str | None = option(
         None,
@@ -35,7 +35,7 @@ class Look(Options, title="look"):
 
 
 class PaperLook(Options, title="look"):
-    """How a picture is drawn by a script that has a --width in pixels."""
+    """The style of a picture from a script that has a --width in pixels."""
 
     paper_width: str | None = redeclared(Look, "width", None)
     no_title: bool = redeclared(Look, "no_title", False)
@@ -61,7 +61,7 @@ class ShownFiles(Options, title="files"):
 
 
 class ShownRanking(Options, title="ranking"):
-    """How the picture of a ranking is drawn."""
+    """The contents of the picture of a ranking."""
 
     top: int = option(10, "number of gallery images", range=POSITIVE)
     missed: bool = option(False, "below each ranking, the right images that it misses")
@@ -69,7 +69,7 @@ class ShownRanking(Options, title="ranking"):
 
 
 class TableForm(Options, title="table"):
-    """How a table is printed, by default as Markdown or as plain lines."""
+    """The format of a printed table, by default Markdown or plain lines."""
 
     latex: bool = option(False, "print a table for LaTeX, which needs the package booktabs")
     csv: bool = option(False, "print a table of comma-separated values")

@@ -32,7 +32,7 @@ def start_of_video(text: str) -> str:
 
 
 class LinkOptions(PeriodOptions, title="linking"):
-    """How tracks are linked, and the travel times and corrections to use."""
+    """The settings for linking tracks, and the travel times and corrections to use."""
 
     threshold: str | None = option(
         None,

@@ -58,7 +58,7 @@ class LayoutOptions(PluginOptions, title="layout"):
 
 
 class OwnOptions(Options, title="your own data set"):
-    """How the user's images are named and split."""
+    """The naming and the split of the user's images."""
 
     pattern: str | None = option(
         None,
@@ -73,7 +73,7 @@ class OwnOptions(Options, title="your own data set"):
 
 
 class TrackOptions(Options, title="tracked videos (--dataset mot)"):
-    """Which boxes in tracked videos become images."""
+    """The boxes in tracked videos that become images."""
 
     min_visibility: float | None = option(
         None, "least visibility of a box, 0 to 1 (default: 0.5)", range=FRACTION
@@ -98,7 +98,7 @@ class TrackOptions(Options, title="tracked videos (--dataset mot)"):
 
 
 class DrawingOptions(Options, title="synthetic people"):
-    """How many people are drawn, and how many images of each."""
+    """The numbers of people to draw, and of images of each."""
 
     synthetic: bool = option(False, "draw a data set instead of reading a download")
     walks: bool = option(

@@ -106,7 +106,7 @@ class Description(
 
 
 class SizeToTest(Options, title="size of the images"):
-    """The size of the images, if it differs from that in training."""
+    """The size of the images, if it differs from the size in training."""
 
     height: int | None = option(None, "height of the images (default: the network's)", range=SIDE)
     width: int | None = option(None, "width of the images (default: the network's)", range=SIDE)
@@ -181,7 +181,7 @@ class EngineOptions(Options, title="an exported network"):
 
 
 class ExtractionOptions(Options, title="features"):
-    """How images become features."""
+    """The batches of images, and the program that computes their features."""
 
     batchsize: int = option(256, "images per batch", range=POSITIVE, published=True, common=True)
     runtime: str | None = redeclared(RecordOptions, "runtime", None, needs={}, common=True)
@@ -200,13 +200,13 @@ class DecidedFeatures(Options, title="features"):
 
 
 class FeatureOptions(PrecisionOptions, DecidedFeatures, ExtractionOptions):
-    """How images become features."""
+    """All options for computing features from images."""
 
     no_flip: bool = option(False, "skip the mirrored image", alters=True)
 
 
 class FittedFeatures(Options, title="features"):
-    """How the features of the tested images are changed."""
+    """The changes to the features of the tested images."""
 
     adapt_bn: bool = option(False, "use batch-norm statistics of the gallery's images", alters=True)
     tracks: bool = option(

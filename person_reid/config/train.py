@@ -85,7 +85,7 @@ class ImageOptions(Options, title="images"):
 
 
 class BatchOptions(Options, title="batches"):
-    """How images form batches, and the sizes of both."""
+    """The grouping of images into batches, and the sizes of both."""
 
     batchsize: int = option(
         32,
@@ -116,7 +116,7 @@ class BatchOptions(Options, title="batches"):
 
 
 class AugmentationOptions(Options, title="augmentation"):
-    """How training images are augmented, each with its own random numbers."""
+    """The augmentation of training images, each with its own random numbers."""
 
     color_jitter: bool = option(
         False, "vary brightness, contrast and saturation by 10 %", published=True
@@ -220,7 +220,7 @@ class PrecisionOptions(Options, title="precision"):
 
 
 class OptimizerOptions(PrecisionOptions, title="optimisation"):
-    """How weights are updated, and how the learning rate changes over the epochs."""
+    """The updates of the weights, and the learning rate over the epochs."""
 
     total_epoch: int = option(60, "number of epochs", range=POSITIVE, published=True, common=True)
     lr: float = option(

@@ -31,7 +31,7 @@ BYTE_RANGE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 
 
 class Family(NamedTuple):
-    """What the networks from one program have in common.
+    """The common properties of the networks from one program.
 
     licence: the terms of the authors' code and files; the data sets have their own.
     ap: the definition of the published AP: step, trapezoidal, or "" if unknown.

@@ -159,7 +159,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def _flags(self) -> dict[str, argparse.Action]:
-        """Return the flags of the parser, and those of the command among its words."""
+        """Return the flags of the parser, and the flags of the command that its words name."""
         groups = self._subparsers._group_actions if self._subparsers else []
         commands = {
             name: parser for group in groups for name, parser in dict(group.choices or {}).items()

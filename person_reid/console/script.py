@@ -1,4 +1,4 @@
-"""Run a script with its remarks on the terminal and its errors on one line."""
+"""Run a script with its remarks on the terminal and each error on one line."""
 
 import io
 import logging

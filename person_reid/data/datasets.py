@@ -32,7 +32,7 @@ from person_reid.text import as_command
 
 @dataclass(frozen=True)
 class KnownDataSet:
-    """What prepare.py knows about a data set before it reads the files.
+    """The facts that prepare.py knows about a data set before it reads the files.
 
     name: the name as its authors write it.
     source: where it comes from.

@@ -30,7 +30,7 @@ from person_reid.retrieval.features import fused_embedding
 
 
 class Client(NamedTuple):
-    """How a tracker prepares images of people for a network, and the settings for the tracker.
+    """A tracker: how it prepares images of people for a network, and the settings for it.
 
     place: where the lines belong.
     lines: the settings; {path}, {dim}, {height} and {width} are replaced by the file's values.

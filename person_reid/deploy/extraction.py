@@ -59,7 +59,7 @@ class Extraction(NamedTuple):
 
 
 class FeatureSettings(NamedTuple):
-    """How to compute features: see Embedder."""
+    """The settings for computing features; see Embedder."""
 
     device: torch.device
     flip: bool | None = None

@@ -47,7 +47,7 @@ class ReadGallery(Protocol):
                 found = True
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those of the given images that are in the gallery."""
+        """Return {path: facts} for the given paths that are in the gallery."""
         every = (self.images(some) for some in filters_of(paths, ASKED_AT_ONCE))
         return {path: about for found in every for images in found for path, about in images}
 

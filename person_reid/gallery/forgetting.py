@@ -210,7 +210,7 @@ def settled(db: Database) -> bool:
 
 
 def forgotten(store: ImageTable, keys: Sequence[bytes]) -> set[bytes]:
-    """Return those of the keys that belong to forgotten images or tracks."""
+    """Return the given keys that belong to forgotten images or tracks."""
     hashes = {hash_of_key(key, store.token): key for key in keys}
     return {hashes[each] for each, _ in store.where("hash", [*hashes], "hash", "barred")}
 

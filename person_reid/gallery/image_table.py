@@ -189,7 +189,7 @@ class ImageTable:
         log_stripped(self.path, stripped)
 
     def _before(self, keys: list[bytes]) -> dict[bytes, tuple[About, bytes]]:
-        """Return {path: (facts, stored feature)} for those of the images that are in the index."""
+        """Return {path: (facts, stored feature)} for the given paths that are in the index."""
         rows = self.where("path", keys, f"id, {ROW_FACTS}, feature")
         known = self._known([row[1:-1] for row in rows])
         return {row[0]: (known[row[1]][1], row[-1]) for row in rows}
@@ -369,7 +369,7 @@ class ImageTable:
         self.db.rows(command, (secrets.token_hex(8),))
 
     def by_id(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
-        """Return {id: (path, facts)} for those of the images that still exist."""
+        """Return {id: (path, facts)} for the given ids of images that still exist."""
         return self._known(self.where("id", ids, ROW_FACTS))
 
     def _known(self, rows: Sequence[Any]) -> dict[int, tuple[Path, About]]:

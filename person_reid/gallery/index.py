@@ -135,7 +135,7 @@ class SearchIndex:
         return self.store.images(which, after)
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those of the images in the index, without reading others."""
+        """Return {path: facts} for those given paths that the index holds; no others are read."""
         return self.store.abouts(paths)
 
     def values(self, name: str) -> list[str]:
@@ -199,7 +199,7 @@ class SearchIndex:
         self.store.db.remove()
 
     def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
-        """Replace all features with those of the same files in another index.
+        """Replace all features with the features of the same files in another index.
 
         notes: keys of the facts about the other index's network, which are also copied. Processes
         that have this index open get an error. Returns False, and changes nothing, if the other

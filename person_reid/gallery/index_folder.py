@@ -87,7 +87,7 @@ def folder_beside(index: str | Path, source: str) -> Path:
 
 
 def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
-    """Delete those of the images that are crops or uploads in the folder beside an index.
+    """Delete the images that are crops or uploads in the folder beside an index.
 
     Their lines in the track file of a live camera are overwritten. Such images in other folders are
     kept, and the log lists these folders: a folder named by a record may belong to another user.

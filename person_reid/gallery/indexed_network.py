@@ -198,7 +198,7 @@ def ref_of(embedder: "Embedder") -> NetworkRef:
 
 
 def check_same_embedder(index: Gallery, embedder: "Embedder") -> None:
-    """Check that an Embedder's network computed an index's features; a new index records it.
+    """Check that an Embedder's network computed an index's features, or record it in a new index.
 
     Raises UserError if it did not, and, for a new index, if no options describe the network.
     """

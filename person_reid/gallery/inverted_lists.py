@@ -49,7 +49,7 @@ def faiss_is_installed() -> bool:
 
 
 class Codec(NamedTuple):
-    """How lists store features.
+    """A way in which lists store features.
 
     factory: the storage in the notation of faiss.index_factory. error: the largest error of a
     cosine; codes clip values outside the range of their training images. each: candidates per
@@ -215,12 +215,12 @@ def _token(file: Path) -> str:
 
 
 def tokens_of_files(source: ImageTable) -> list[str]:
-    """Return the tokens of those lists beside an index that fit it."""
+    """Return the tokens of the lists that are beside an index and fit it."""
     return [_token(file) for file in list_files(source)]
 
 
 def _files(source: ImageTable) -> Iterator[tuple[Path, int]]:
-    """Yield each lists file beside an index, with its last id, or 0 if it fits another state."""
+    """Yield each lists file beside an index, with its last id, or 0 for a file of another state."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
     for file in source.path.parent.glob(pattern):
         yield file, source.reached(_token(file))

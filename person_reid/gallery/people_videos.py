@@ -41,7 +41,7 @@ class Mark(NamedTuple):
 def write_people_videos(
     folder: Path, linked: LinkedTracks, among: Collection[Path] | None = None
 ) -> None:
-    """Write a copy of each video into a folder, annotated with its people.
+    """Write a copy of each video, annotated with its people, into a folder.
 
     among: the videos to draw; by default, all that have tracks. Raises UserError if PyAV or a video
     is missing.

@@ -202,7 +202,7 @@ def describe_tracks(
 
 
 def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:
-    """Return {name: number} for the images if the labels use their names, which are times."""
+    """Return {name: number} for the images if the labels use the images' names, which are times."""
     if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:
         return None
     names = frames.names

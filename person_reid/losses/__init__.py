@@ -100,7 +100,7 @@ def list_losses() -> list[str]:
 
 
 def table_of_losses() -> str:
-    """Return a table of all losses as text, one line each, with their papers."""
+    """Return, as text, a table of all losses, one line each, with their papers."""
     return "\n".join(f"{name:<20}{entry.summary}" for name, entry in REGISTRY.items())
 
 

@@ -45,7 +45,7 @@ class ClassesLoss(DistillationLoss):
 
 
 class FeaturesLoss(DistillationLoss):
-    """Map features to the teacher's with a linear layer, and compare them.
+    """Map features to the teacher's with a linear layer, and compare the two.
 
     dim, taught_dim: D and E, the widths of the features.
     """

@@ -166,11 +166,11 @@ class Architecture:
         )
 
     def source(self) -> str:
-        """Describe the file with its ImageNet weights, and where to put it."""
+        """Describe the file with the network's ImageNet weights, and where to put it."""
         return ""
 
     def licence(self) -> str:
-        """Return the licence of its ImageNet weights."""
+        """Return the licence of the network's ImageNet weights."""
         return self.terms
 
     def feature(

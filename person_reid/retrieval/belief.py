@@ -62,7 +62,7 @@ class Belief:
             self.accuracy = float(self.shows(evidence).max(axis=1).mean())
 
     def shows(self, evidence: Floats) -> Floats:
-        """Return p (N, P), the probability that an image shows a person, whatever its label."""
+        """Return p (N, P), the probability that each image shows each person, ignoring labels."""
         return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
 
     def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:

@@ -45,7 +45,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How much higher a metric is for the second ranking, with its interval and p-value.
+    """The difference of a metric, second ranking minus first, with its interval and p-value.
 
     value, low and high lie between -1 and 1.
     """

@@ -159,7 +159,7 @@ def reciprocal_expansion(indices: Integers, k1: int) -> Any:
 
 
 def average_rows(encoding: Any, indices: Integers) -> Any:
-    """Replace each row by the mean of the rows of its neighbours `indices` (N, k2).
+    """Replace each row with the mean of the rows of its neighbours `indices` (N, k2).
 
     This is local query expansion.
     """

@@ -168,7 +168,7 @@ def by_cameras(
 def read_multi_query(
     result: str | Path, query: FeatureSet, path: str | Path | None = None
 ) -> FeatureSet | None:
-    """Return a result's queries with their multiple-query features, or None if it has none.
+    """Return a result's queries with their multiple-query features, or None without such features.
 
     path: the file of these features; by default, the file beside the result, if it exists. The
     default file is skipped with a warning if it belongs to other queries, because another network

@@ -210,7 +210,7 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_notes(path: str | Path, *keys: str) -> list[str]:
-    """Return entries of NOTES in a file as text, or "" for entries that the file lacks."""
+    """Return, as text, a file's entries of NOTES, or "" for entries that the file lacks."""
     found = _read(Path(path), list(keys))
     return [str(np.ravel(found[key])[0]).rstrip(" ") if key in found else "" for key in keys]
 

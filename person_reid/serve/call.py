@@ -1,4 +1,4 @@
-"""How operations are declared, and the authorised request that each receives.
+"""The declaration of operations, and the authorised request that each receives.
 
 @operation("POST /v1/search", role="read", sends="features", answers="Answers", takes=("k",))
 async def search(call: Call) -> Answer:
@@ -78,7 +78,7 @@ class Call:
         return StreamingResponse(await parts(), media_type=kind, headers=unbuffered)
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Return {name: value} for those of the named parameters that the request contains."""
+        """Return {name: value} for the parameters in `names` that the request contains."""
         return {name: self.parameters[name] for name in names if name in self.parameters}
 
     async def said(self) -> About:
@@ -123,7 +123,7 @@ class Operation:
 
     @property
     def summary(self) -> str:
-        """What the operation does, in one line."""
+        """One line that says what the operation does."""
         return (self.act.__doc__ or "").splitlines()[0]
 
 

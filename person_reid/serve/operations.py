@@ -357,7 +357,7 @@ async def alive(_: Call) -> Answer:
 
 @operation("GET /v1/health/ready", role=None, answers="Health")
 async def ready(call: Call) -> Answer:
-    """Report that the gallery is ready, its number of images, and the state of the cameras."""
+    """Report that the gallery is ready, with its number of images and the state of the cameras."""
     troubles = [*call.service.cameras.states().values()] if call.service.cameras else []
     cameras = {"cameras": len(troubles), "cameras_in_trouble": sum(map(bool, troubles))}
     answer = {"status": "ready", "images": await call.service.galleries.read(len)}

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Cameras(Protocol):
-    """What a service needs from its live cameras."""
+    """The methods that a service needs from its live cameras."""
 
     def states(self) -> dict[str, str]:
         """Return {camera: its fault}; the fault of a working camera is ""."""

@@ -1,4 +1,4 @@
-"""What a service reports about its requests: metrics for Prometheus, and a log of JSON lines."""
+"""The reports of a service on its requests: metrics for Prometheus, and a log of JSON lines."""
 
 import json
 import logging

@@ -326,7 +326,7 @@ def _tiles(matches: Sequence[Match]) -> list[Tile]:
 
 
 def caption(match: Match) -> str:
-    """Return identity, camera and similarity: `✓ 0855`, below it `c3 · 0.713`.
+    """Return identity, camera and similarity: `✓ 0855`, and below it `c3 · 0.713`.
 
     If the image was rejected, the next line is `rejected`. A long word loses its middle.
     """

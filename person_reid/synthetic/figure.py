@@ -143,7 +143,7 @@ Paint = Colour | Fabric
 
 @dataclass(frozen=True)
 class Pose:
-    """How a person is seen.
+    """The pose and the light in which a camera sees a person.
 
     Angles are in radians; yaw 0 faces the camera, yaw pi/2 the right of the image.
     """
@@ -238,7 +238,7 @@ def extent(solids: Sequence[Solid], pose: Pose) -> Array:
 
 
 def draw_shadow(canvas: Array, feet: tuple[float, float], scale: float) -> None:
-    """Darken the ground around the feet with a soft ellipse; for arguments, see draw_solids."""
+    """Darken the ground around the feet with a soft ellipse; draw_solids explains the arguments."""
     across, deep = 0.2 * scale, 0.035 * scale
     left, right = (
         int(np.clip(feet[0] + sign * 2 * across, 0, canvas.shape[1])) for sign in (-1, 1)

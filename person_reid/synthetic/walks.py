@@ -88,7 +88,7 @@ class Passage:
 
 
 class Sight(NamedTuple):
-    """How a passage looks in a frame.
+    """The appearance of a passage in a frame.
 
     step: which of its POSES. scale: pixels per body height in the scene. sides: left, top, right
     and bottom of the figure in the scene, perhaps outside of it. visible: the share of the figure

@@ -184,7 +184,7 @@ class Objective(nn.Module):
 def prepare_modules(
     network: Network, criterion: Criterion, options: OptimizerOptions, device: torch.device
 ) -> None:
-    """Move network and criterion to a device, freeze layers, and fuse layers where it is faster.
+    """Move network and criterion to a device, freeze layers, and fuse layers where that is faster.
 
     --freeze_layers names the layers to freeze. In float32 on a CPU, fused layers are faster than
     compiled ones, and replace --compile's default mode.

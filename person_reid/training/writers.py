@@ -37,7 +37,7 @@ def recorded_options(config: TrainConfig) -> dict[str, Any]:
 
 
 def to_tensorboard(config: TrainConfig, folder: Path) -> Writer:
-    """Write events to the folder of the run, replacing those of an interrupted run."""
+    """Write events to the folder of the run, replacing the events of an interrupted run."""
     from torch.utils.tensorboard import SummaryWriter
 
     board = SummaryWriter(folder, purge_step=0)

@@ -80,7 +80,7 @@ class Tracks:
         return replace(self, motion=motion, missed=self.missed + seconds)
 
     def seen(self, rows: Integers, boxes: Array, features: Array) -> "Tracks":
-        """Return the tracks after boxes (R, 4) were added to those in `rows` (R,).
+        """Return the tracks after adding boxes (R, 4) to the tracks in `rows` (R,).
 
         features: (R, D), of the boxes. Zeros change nothing.
         """
@@ -98,7 +98,7 @@ class Tracks:
         return Tracks(self.motion.select(rows), *(each[rows] for each in arrays))
 
     def joined(self, other: "Tracks") -> "Tracks":
-        """Return these tracks, followed by those of `other`."""
+        """Return these tracks, followed by the tracks of `other`."""
         return Tracks(
             self.motion.joined(other.motion),
             np.concatenate([self.numbers, other.numbers]),

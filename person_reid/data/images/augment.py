@@ -330,7 +330,7 @@ def scale(images: Tensor, size: tuple[int, int] | None) -> Tensor:
 
 
 def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
-    """Enlarge uint8 images (B, H, W, 3) by an eighth and crop each back to its size.
+    """Enlarge uint8 images (B, H, W, 3) by an eighth, and crop each back to its original size.
 
     The scaling is bilinear, and each image has its own crop.
 

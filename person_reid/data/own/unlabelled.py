@@ -66,7 +66,7 @@ def read_people(
 
 
 def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) -> list[str | None]:
-    """Return the camera of each image as it is written, or None if there is none."""
+    """Return the camera of each image as it is written, or None if the image has no camera."""
     below = [path.relative_to(folder) for path in paths]
     if pattern is not None:
         if source != "names":

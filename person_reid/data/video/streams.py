@@ -264,7 +264,7 @@ class Streams:
         self._wait(pause)
 
     def _clock(self) -> float:
-        """Return the seconds since 1970; they do not fall if this machine's clock is set back."""
+        """Return the seconds since 1970, which never fall, even if the clock is set back."""
         with self._changed:
             now = self._now() + self._ahead
             if now < self._latest - MOST_AHEAD:

@@ -110,7 +110,7 @@ class Format(NamedTuple):
         )
 
     def wanted(self, named: str | None = None) -> set[float]:
-        """Return the classes to read: those of people and -1, or those that `named` lists.
+        """Return the classes to read: the classes of people and -1, or the classes in `named`.
 
         named: such as "0" or "1,2,7". Raises UserError if it does not list numbers.
         """

@@ -109,7 +109,7 @@ def osnet(name: str, width: float, variant: str = "plain") -> Architecture:
 
 @dataclass(frozen=True)
 class FamilyArchitecture(Architecture):
-    """A network from a paper whose weights only its authors distribute."""
+    """A network from a paper; only the paper's authors distribute its weights."""
 
     terms = "none; docs/published-networks.md has its authors' licence"
 
