@@ -23,7 +23,7 @@ class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
 
 
 class Scripts(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]
-    """Put the scripts in a wheel; an editable installation uses those in the checkout."""
+    """Put the scripts in a wheel; an editable installation uses the scripts in the checkout."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Tell hatchling which files to include; version: "standard" or "editable"."""

@@ -158,7 +158,7 @@ def print_added(gallery: reid.Gallery, count: int, known: int) -> None:
 
 
 def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
-    """Raise UserError if the index has a person with nearly the same name, unless --another."""
+    """Raise UserError if the index has nearly the same name, unless --another is given."""
     for name, other in near_names([config.person], index.values("identity")):
         if not config.another:
             raise reid.UserError(
@@ -399,7 +399,7 @@ def resemblance(
 
 
 def for_people(about: reid.About, identity: str) -> reid.About:
-    """Return an image's cells in a list, with the time local and with its offset."""
+    """Return an image's cells in a list, with the local time and its offset."""
     return about._replace(identity=identity, time=about.time and written(about.time))
 
 

@@ -38,7 +38,7 @@ RADII = (0.4, 0.5)
 
 
 def main(argv=None):
-    """Print a table with a row per number of images, and one with a row per radius."""
+    """Print a table with a row per number of images, and a table with a row per radius."""
     parser = Parser(__doc__)
     parser.add_argument(
         "--result", type=Path, required=True, metavar="FILE", help="features of test.py"

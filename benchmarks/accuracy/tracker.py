@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the tracker, and Roboflow's trackers if installed, with the true tracks.
+"""Compare our tracker's tracks, and Roboflow's if installed, with the true tracks.
 
     python benchmarks/accuracy/tracker.py --walks data/walks
     python benchmarks/accuracy/tracker.py --truth TUD-Campus/gt.txt --boxes TUD-Campus/det.txt \\

@@ -134,7 +134,7 @@ def epochs(options, device):
 
 
 def extraction(options, device):
-    """Print the images per second of extraction with two views, from a bank in memory."""
+    """Print the images per second of extraction with mirrored images, from a bank in memory."""
     images, batch = (16, 8) if options.dry_run else (23_100, 256)
     print(f"{images:,} images, two views\n\n| network | | images/s |\n| --- | --- | --- |")
     for name, (height, width, _) in options.networks.items():

@@ -22,7 +22,7 @@ READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "cl
 
 
 class LayoutOptions(PluginOptions, title="layout"):
-    """The data set to lay out, and where."""
+    """The data set to lay out, and the folder of the layout."""
 
     data_dir: str | None = option(
         None, "folder of the download (default: looked for in the usual places)"

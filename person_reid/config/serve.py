@@ -79,7 +79,7 @@ class ServiceLimits(Options, title="limits"):
 
 
 class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
-    """The live cameras that the service follows, and how."""
+    """The live cameras that the service follows, and the settings for them."""
 
     camera: tuple[str, ...] = option(
         (),

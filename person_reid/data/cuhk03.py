@@ -35,7 +35,7 @@ class Matrix:
     dataset: Any
 
     def save(self, path: Path) -> None:
-        """Write the image as PNG."""
+        """Write the image as a PNG file."""
         Image.fromarray(np.ascontiguousarray(self.dataset[()].T)).save(path, format="PNG")
 
 
@@ -76,7 +76,7 @@ def read_new_protocol(data_dir: Path, kind: str) -> PicturesBySplit:
 
 
 def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> PicturesBySplit:
-    """Read split `seed` of the 20 original ones: 100 people for testing, the rest for training.
+    """Read split `seed` of the 20 original splits: 100 people for testing, the rest for training.
 
     All images of the 100 people are both queries and gallery; evaluate.py --single_shot draws from
     them.

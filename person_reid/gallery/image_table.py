@@ -397,7 +397,7 @@ class ImageTable:
     def where(
         self, key: str, values: Sequence[Any], columns: str, table: str = "images"
     ) -> list[Any]:
-        """Return the rows (key, *columns) of the table in which `key` is one of the values."""
+        """Return the rows (key, *columns) of a table whose column `key` has one of `values`."""
         rows = []
         for start in range(0, len(values), 500):  # SQLite limits the parameters of a command
             some = values[start : start + 500]

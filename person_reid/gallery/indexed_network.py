@@ -172,7 +172,7 @@ def check_place(index: Gallery, network: NetworkRef) -> None:
 
 
 def ref_of(embedder: "Embedder") -> NetworkRef:
-    """Return the network of an Embedder created in Python in the form that an index stores.
+    """Return, in the form that an index stores, the network of an Embedder created in Python.
 
     Raises UserError if no options describe it, because a command could not open it.
     """

@@ -55,7 +55,7 @@ FACT_NAMES = About._fields[:5]  # facts that every image can have; `more` holds 
 
 
 def fact_name(name: str) -> str:
-    """Return a name after checking that it is a column of About. Raises UserError otherwise."""
+    """Return a name after checking that it is a column of About. Raises UserError if it is not."""
     if name in FACT_NAMES:
         return name
     raise UserError(f"no column {name!r}; there are {', '.join(FACT_NAMES)}.")

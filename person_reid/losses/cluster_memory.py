@@ -1,4 +1,4 @@
-"""Cluster contrast: distinguish the cluster of an image from all others, each stored as a feature.
+"""Cluster contrast: tell an image's cluster from all others; each cluster is stored as a feature.
 
     L = mean over i of −log softmax(f_i · c / τ)[y_i]                          Dai et al., eq. 2
     c_k ← m·c_k + (1 − m)·f, then to unit length

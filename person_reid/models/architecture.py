@@ -156,7 +156,7 @@ class Architecture:
         return state_dict
 
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Architecture:
-        """Return the plan, completed with facts that only the module shows; here, none."""
+        """Return the plan, completed with facts that only the module shows; by default, none."""
         return self
 
     def not_pooled(self) -> UserError:

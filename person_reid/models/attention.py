@@ -43,7 +43,7 @@ class PositionAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Let every channel attend to those unlike itself.
+    """Let every channel attend to the channels unlike itself.
 
         y_c = x_c + norm(Σ_d softmax_d(max_e x_c·x_e − x_c·x_d) x_d)
 

@@ -54,7 +54,7 @@ class NormalisedSum(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvi
 
 
 def ibn_a(depth: int) -> ResNet:
-    """Build IBN-Net-a of 50 or 101 layers.
+    """Build IBN-Net-a with 50 or 101 layers.
 
     An InstanceBatchNorm follows the first convolution of every block. The last stage has none, to
     keep what distinguishes classes.

@@ -276,7 +276,7 @@ PCB_WIDTH = 256  # each head's bottleneck
 
 
 class PCBNetwork(Network):
-    """Cut the last feature map into six stripes, each with pooling, dropout and a Head of 256.
+    """Cut the last map into six stripes, each with pooling, dropout and a Head of width 256.
 
     The heads are `classifier0.*` to `classifier5.*`.
 

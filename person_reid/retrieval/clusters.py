@@ -254,7 +254,7 @@ def centred(features: Features, cameras: npt.ArrayLike) -> Features:
 
 
 def separation(features: Features, tracks: CropTracks) -> float | None:
-    """Return d′, how far the cosines between halves of a track are from those between strangers.
+    """Return d′, how far cosines between halves of a track are from cosines between strangers.
 
         d′ = (mean of halves − mean of strangers) / √((variance of halves + of strangers) / 2)
 

@@ -102,7 +102,7 @@ class OnlineLinks:
     def add(
         self, track: Hashable, camera: str, start: float, end: float, feature: Features
     ) -> OnlineTrack:
-        """Remember another image of a track, (D,) of unit length, without linking the track."""
+        """Remember another image of a track by its feature, (D,) of unit length; link nothing."""
         if (found := self.tracks.get(track)) is None:
             found = self.tracks[track] = OnlineTrack(camera, start, end, [])
             self._forget()

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Trouble(NamedTuple):
-    """Why the frames of a camera cannot be processed, and when to try again."""
+    """The reason why a camera's frames cannot be processed, and the time to try again."""
 
     reason: str
     pause: float

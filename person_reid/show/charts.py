@@ -99,7 +99,7 @@ def draw_cmc(
 
 
 def _shortest(names: Sequence[str]) -> dict[str, str]:
-    """Return {name: short name of at most MOST_NAME_LETTERS}, or more if two would be equal."""
+    """Return {name: short name}, at most MOST_NAME_LETTERS long unless two would be equal."""
     longest = max([MOST_NAME_LETTERS, *map(len, names)])
     return next(
         short

@@ -158,7 +158,7 @@ def picture(
 
 
 def check_mathematics(texts: Sequence[str]) -> None:
-    """Raise UserError if the mathematics in a text cannot be read by matplotlib."""
+    """Raise UserError if matplotlib cannot read the mathematics in a text."""
     for text in filter(is_math_text, texts):
         try:
             MathTextParser("path").parse(text)

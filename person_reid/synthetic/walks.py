@@ -210,7 +210,7 @@ def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
 
 
 def sight(passage: Passage, time: float) -> Sight | None:
-    """Return how a person looks at a time, or None if the person is mostly out of view.
+    """Return the Sight of a passage at a time, or None if the person is mostly out of view.
 
     A point on the ground at distance z is FOCAL / z · ABOVE below the horizon.
     """

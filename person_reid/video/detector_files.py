@@ -160,7 +160,7 @@ class DetectorFile:
         return picture, np.full(2, scale), np.array([left, top])
 
     def _prepared(self, picture: Values) -> Values:
-        """Return a picture with its values converted to those that the format expects."""
+        """Return a picture with its values converted to the values that the format expects."""
         values = picture[..., ::-1] if self.form.bgr else picture
         if self.form.scale == 1 or self._takes_bytes():
             return values

@@ -261,7 +261,7 @@ def write_crop(crop: Image.Image, path: Path) -> None:
 
 
 def save_crop(crop: Image.Image, path: Path) -> None:
-    """Write an image as a JPEG."""
+    """Write an image as a JPEG file."""
     crop.save(path, format="JPEG", quality=95, subsampling=0)
 
 

@@ -333,7 +333,7 @@ class Video:
                 yield number + 1, self._of_size(frame), shown - start
 
     def _of_size(self, frame: Any) -> Frame | None:
-        """Return a decoded frame in display orientation, or None if damaged or of another size."""
+        """Return a decoded frame as displayed, or None if it is damaged or of another size."""
         shown = None if frame.is_corrupt else shown_frame(frame)
         return None if shown is None or size_of(shown) != self.size else shown
 

@@ -164,7 +164,7 @@ def _count_classes_from_zero(files: Files) -> bool:
 
 
 def _have_confidence(files: Files) -> bool:
-    """Return whether a sixth value of a label is a confidence rather than a track."""
+    """Return whether the sixth value of a label is a confidence rather than a track."""
     rows = [row.values for each in files for row in each]
     return any(len(values) == 7 or (len(values) == 6 and values[5] % 1) for values in rows)
 

@@ -197,7 +197,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
 
 
 def videos_of(container: Any) -> list[Any]:
-    """Return a container's video streams, except covers, with the one FFmpeg would play first."""
+    """Return a container's video streams, except covers; the one FFmpeg would play comes first."""
     best = container.streams.best("video")
     found = [each for each in container.streams.video if not each.disposition.value & COVER]
     return sorted(found, key=lambda each: best is not None and each.index != best.index)
