@@ -133,7 +133,7 @@ class LightMBN(BranchedNetwork):
 
 
 class Neck(nn.Module):
-    """Reduce (B, D) to (B, 512) with a linear layer if D is given; apply a BNNeck and a
+    """Reduce (B, D) to (B, 512) with a linear layer if D is given; apply a BNNeck and
     classifier."""
 
     def __init__(
