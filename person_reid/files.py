@@ -211,7 +211,7 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 def check_folder(path: str | Path, mark: str) -> None:
     """Raise UserError if whole_folder could not replace what is at `path`; call this first.
 
-    A folder that a killed process may have left beside it must be replaceable as well.
+    A folder that a killed process may have left beside it must also be replaceable.
     """
     place = real(path)
     check_way(place.parent)

@@ -85,7 +85,7 @@ class Published:
     """A published network: a row of zoo.csv.
 
     options: {option: value} for the network, or for test.py if the file is an export.
-    seen: the data sets of people it was trained on, without those of ImageNet and CLIP.
+    seen: the data sets of people that it was trained on; ImageNet's and CLIP's do not count.
     figures: {test set: (Rank@1, mAP)} in per cent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file, or "" if none is known.
     file: the file's name there, or the authors' name for it, or "" if unknown.

@@ -99,8 +99,8 @@ class PKSampler(BatchSampler):
     """Draw P identities × K images per step, and every image at least once per epoch.
 
     labels: (N,) identity of each image.
-    batch_size: P·K images of this rank in one step; the identities of a step all differ, across
-        ranks too.
+    batch_size: P·K images of this rank in one step; the identities of a step all differ, even
+    across ranks.
     instances: K.
     cameras: (N,) camera of each image. If given, the images of an identity from each camera are
         spread over its hands (below).

@@ -97,8 +97,8 @@ def file_size(path: Path) -> int:
 def open_for_library(path: Path) -> Iterator[bytes | str]:
     """Yield the content of a file or, if its weights are in files beside it, its path.
 
-    The Hugging Face hub stores downloads as links, which libraries do not follow; the path is then
-    that of a copy. Raises UserError if weights are missing.
+    The Hugging Face hub stores downloads as links, which libraries do not follow; the path then
+    leads to a copy. Raises UserError if weights are missing.
     """
     content = content_of(path, TENSORS)
     beside = weight_files(path, content)

@@ -4,7 +4,7 @@
     paths = not_forgotten(index, paths)                   # those that may be added
 
 A gallery keeps a hash of each forgotten image and track. The hash reveals neither a path nor a
-name, but somebody who has the index can test whether a guessed path was forgotten.
+name, but anyone who has the index can test whether a guessed path was forgotten.
 """
 
 import json

@@ -113,7 +113,7 @@ class Corrections:
     """A user's statements about tracks, which are given by number.
 
     same: pairs of tracks that show one person. different: pairs that show two people. twice: the
-    pairs of `same` that overlap in time, as a detector may see somebody twice. names: {track: the
+    pairs of `same` that overlap in time, as a detector may see a person twice. names: {track: the
     name of its person}.
     """
 
@@ -194,8 +194,8 @@ def cameras_of(tracks: Sequence[IndexedTrack]) -> list[str]:
 def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
     """Return the starts and ends (T,) of tracks in seconds.
 
-    If the start of a file is unknown, its tracks are placed far in time from those of all other
-    files.
+    If the start of a file is unknown, its tracks are placed far in time from the tracks of all
+    other files.
     """
     unknown = dict.fromkeys(each.record.source for each in tracks if not each.record.start)
     offsets = {source: FAR * number for number, source in enumerate(unknown, 1)}

@@ -2,7 +2,7 @@
 
     reindex_images(index, ReindexConfig(index="people.index", name="better"))
 
-This replaces the features with those of another network, and keeps all facts about the images.
+This replaces the features with another network's, and keeps all facts about the images.
 """
 
 import sqlite3

@@ -133,8 +133,7 @@ class LightMBN(BranchedNetwork):
 
 
 class Neck(nn.Module):
-    """Reduce (B, D) to (B, 512) with a linear layer if D is given; apply a BNNeck and
-    classifier."""
+    """Reduce (B, D) to (B, 512) linearly if D is given; then apply a BNNeck and a classifier."""
 
     def __init__(
         self, spec: NetworkOptions, num_classes: int | None, dim: int | None = None

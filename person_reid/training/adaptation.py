@@ -394,7 +394,7 @@ def _settled(history: Sequence[dict[str, float]]) -> bool:
 class AdaptationRun(Run):
     """A run of tools/adapt.py.
 
-    net_last.pth holds the teacher, and resume.pth the clusters as well.
+    net_last.pth holds the teacher; resume.pth also holds the clusters.
     """
 
     adapts = True

@@ -133,7 +133,7 @@ class Averaging(NamedTuple):
     """A moving average of the weights that begins at an epoch.
 
     decay: the decay per update. first_epoch: counted from 0. buffers: whether batch-norm statistics
-    are averaged as well.
+    are also averaged.
     """
 
     decay: float = 0.996

@@ -349,7 +349,7 @@ def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
 def _statistics(device: torch.device) -> Tensor:
     """Return a (3, 3) tensor: 255, the mean and the standard deviation of each channel.
 
-    Cached, because every copy to a GPU makes the host wait. 255 is a tensor as well: a GPU would
+    Cached, because every copy to a GPU makes the host wait. 255 is also a tensor: a GPU would
     multiply by the inverse of a plain number, which gives different bits.
     """
     return torch.tensor([(255.0,) * 3, MEAN, STD], device=device)

@@ -41,9 +41,9 @@ def read_table(
     """Return (line number, {column: value}) for each line below the header.
 
     needed, optional: columns to return; optional columns that the file lacks are omitted.
-    may_be_empty: whether a file may have no lines below the header. others: whether to return all
-    other named columns as well. gaps: whether words such as NA are empty cells; in our own tables,
-    they are names.
+    may_be_empty: whether a file may have no lines below the header. others: whether to also return
+    all other named columns. gaps: whether words such as NA are empty cells; in our own tables, they
+    are names.
 
     Empty lines are skipped. Case and blanks in names of columns make no difference. A whole number
     that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3. The log

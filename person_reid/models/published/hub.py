@@ -42,8 +42,8 @@ def quick_to_fail() -> Iterator[None]:
 def _answers(address: str) -> bool:
     """Return whether a server accepts a connection; behind a proxy, this is assumed.
 
-    A thread limits the total time: looking the name up takes time as well, and a name can have
-    several addresses.
+    A thread limits the total time: looking up the name also takes time, and a name can have several
+    addresses.
     """
     if {"http", "https", "all"} & getproxies().keys():
         return True
@@ -66,7 +66,7 @@ def _answers(address: str) -> bool:
 def weight_file(weights: str | Path) -> Path:
     """Return the path of a weight file. weights: this path, or the name of a network.
 
-    For a network in this package, the path is that of a folder. A published file is in the folder
+    For a network in this package, the path leads to a folder. A published file is in the folder
     of weights, or on the Hugging Face hub or in its cache. Raises UserError, naming the file and
     where to put it, if it is in none of these, or differs from the published file.
     """
