@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None, text: str | None = __doc__) -> None:
 
 
 def train(config: TrainConfig, world: "reid.World") -> None:
-    """Train with a configuration, together with the other processes in the world."""
+    """Train with a configuration, together with the other processes in `world`."""
     device = world.device(config.gpu_ids)
     reid.prepare_training(device, tf32=not config.no_tf32)
 

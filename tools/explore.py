@@ -245,7 +245,7 @@ def flags_of(network: str) -> str:
 def features_beside(list_: Path) -> Path:
     """Return the file of the features that a list of label errors was made from.
 
-    Raises UserError if they are missing.
+    Raises UserError if the list or the features are missing.
     """
     if not list_.is_file():
         raise reid.UserError(f"{list_}: no such list. tools/label_errors.py writes one.")

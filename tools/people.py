@@ -317,7 +317,7 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
 def look_and_draw(
     kept: LiveGallery, folder: Path, videos: ExitStack
 ) -> Callable[[Frame, float, str], FrameResult]:
-    """Return a function that adds frames, with the people marked, to one video per camera."""
+    """Return a function that processes a frame, and adds it, with marks, to its camera's video."""
     added: dict[str, Callable[[float, Image], None]] = {}
 
     def look(frame: Frame, seconds: float, camera: str) -> FrameResult:

@@ -61,7 +61,7 @@ SAME_FLAGS = {  # guesses that mean the same as another
 
 
 def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
-    """Return a command line with aliases and hyphenated names replaced by a parser's flags.
+    """Return a command line with aliases and hyphenated names replaced with a parser's flags.
 
     flags: the parser's flags, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and
     `--device cpu` becomes `--gpu_ids -1`.

@@ -31,7 +31,7 @@ ENCODERS = {  # the first one that PyAV supports is used
 
 
 class Mark(NamedTuple):
-    """The mark of a person: a box (left, top, right, bottom) and a label."""
+    """The mark of a person: a box (left, top, right, bottom), a label and a colour."""
 
     box: npt.NDArray[np.float64]
     label: str

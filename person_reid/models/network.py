@@ -237,7 +237,7 @@ class USAMNetwork(PlainNetwork):
 def per_part(
     heads: Sequence[Callable[[Tensor], Any]], pooled: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Apply one head to each of P pooled features (B, D).
+    """Apply each of P heads to its own pooled feature (B, D).
 
     Returns features (B, P, dim) and logits (B, P, num_classes).
     """

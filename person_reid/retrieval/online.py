@@ -163,7 +163,7 @@ class OnlineLinks:
         return changes
 
     def people(self) -> list[OnlinePerson]:
-        """Return the people on the remembered tracks, the most recently seen first."""
+        """Return the people on remembered tracks that no user has identified, the latest first."""
         found: dict[int, OnlinePerson] = {}
         for row in self.tracks.values():
             if not row.person or row.known:
