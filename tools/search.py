@@ -270,12 +270,13 @@ def print_answer(answer: dict[str, Any]) -> None:
     """Print a query and the images found for it."""
     nobody = ": nobody I know" if answer["known"] is False else ""
     none = "" if answer["matches"] else ": no image passes the filters"
-    print(f"{printable(answer['image'])}{none or nobody}")
+    lines = [f"{answer['image']}{none or nobody}"]
     for match in answer["matches"]:
         remark = "(too low) " if match["accepted"] is False else ""
         known = [f"{name} {match[name]}" for name in ("identity", "camera") if name in match]
         place = f"({', '.join(known)}) {match['image']}" if known else match["image"]
-        print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(place)}")
+        lines.append(f"  {match['similarity']:.{DIGITS}f} {remark}{place}")
+    print_lines(lines)
 
 
 def identify(config: IdentifyConfig) -> None:

@@ -133,11 +133,6 @@ class Option:
     positional: bool = False
     required: bool = False
 
-    @property
-    def text(self) -> str:
-        """The help text, followed by the names that it lists."""
-        return f"{self.help}: {', '.join(self.names)}" if self.names else self.help
-
 
 ANY = (object(),)
 

@@ -14,14 +14,9 @@ from typing import Any, TypeVar
 
 from person_reid.config.files import check_plugins, options_in
 from person_reid.config.network import run_name
-from person_reid.config.option import (
-    DeclaredOption,
-    Options,
-    resolve,
-    text_options,
-)
+from person_reid.config.option import Options, resolve, text_options
 from person_reid.config.run import OF_RESNET50
-from person_reid.console.parser import Parser, example_lines, flag_type, with_default
+from person_reid.console.parser import Parser, example_lines, settings_of
 from person_reid.errors import UserError
 from person_reid.files import real, shipped
 from person_reid.registration import OWN_CLASS, check_loaded, load_installed, load_plugin
@@ -191,31 +186,6 @@ def declare(kind: type[Options], parser: Parser, everything: bool = False) -> No
             groups[title] = parser.add_argument_group(title)
         flags = () if each.about.positional else each.about.flags or (f"--{each.name}",)
         groups[title].add_argument(*flags, **settings_of(each, everything))
-
-
-def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]:
-    """Return argparse's settings for an option, except its default.
-
-    everything: whether the help shows an option that is not common.
-    """
-    text, shown = each.about.text.replace("%", "%%"), everything or each.about.common
-    settings: dict[str, Any] = {
-        "dest": each.name,
-        "help": with_default(text, each.default) if shown else argparse.SUPPRESS,
-    }
-    if each.kind is bool:
-        return {**settings, "action": "store_true"}
-    if each.about.required:
-        settings |= {"required": True}
-    kind = flag_type(each.checked_one, (each.about.form or each.kind).__name__)
-    if each.about.several:
-        settings |= {"nargs": each.about.several}
-    if each.about.bare is not None:
-        settings |= {"nargs": "?", "const": each.about.bare}
-    if each.about.choices:
-        return {**settings, "type": kind, "choices": each.about.choices}
-    metavar = each.about.metavar
-    return {**settings, "type": kind, **({"metavar": metavar} if metavar else {})}
 
 
 def _read_file(kind: type[Options], path: str) -> dict[str, Any]:

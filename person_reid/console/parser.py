@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
-from person_reid.config.option import ALIASES
+from person_reid.config.option import ALIASES, DeclaredOption, Option
 from person_reid.console.main import as_installed
 from person_reid.console.script import print_remarks, said_before
 from person_reid.text import as_command, did_you_mean
@@ -135,11 +135,11 @@ class Parser(argparse.ArgumentParser):
         prose = "\n\n".join(part for part, example in _parts(text) if not example)
         lines = example_lines(text) if examples is None else examples
         epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)]) if lines else None
-        print_remarks()
         super().__init__(description=prose, epilog=epilog, formatter_class=Help, **settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse as argparse does, once completions have been offered."""
+        print_remarks()
         if "_ARGCOMPLETE" in os.environ and not self.completing:
             self.completing = True  # argcomplete itself parses what has been typed
             with contextlib.suppress(ImportError):
@@ -227,6 +227,36 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         return with_default(action.help or "", action.default)
+
+
+def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]:
+    """Return argparse's settings for an option, except its default.
+
+    everything: whether the help shows an option that is not common.
+    """
+    text, shown = help_of(each.about).replace("%", "%%"), everything or each.about.common
+    settings: dict[str, Any] = {
+        "dest": each.name,
+        "help": with_default(text, each.default) if shown else argparse.SUPPRESS,
+    }
+    if each.kind is bool:
+        return {**settings, "action": "store_true"}
+    if each.about.required:
+        settings |= {"required": True}
+    kind = flag_type(each.checked_one, (each.about.form or each.kind).__name__)
+    if each.about.several:
+        settings |= {"nargs": each.about.several}
+    if each.about.bare is not None:
+        settings |= {"nargs": "?", "const": each.about.bare}
+    if each.about.choices:
+        return {**settings, "type": kind, "choices": each.about.choices}
+    metavar = each.about.metavar
+    return {**settings, "type": kind, **({"metavar": metavar} if metavar else {})}
+
+
+def help_of(about: Option) -> str:
+    """Return the help text of an option, followed by the names that it lists."""
+    return f"{about.help}: {', '.join(about.names)}" if about.names else about.help
 
 
 def with_default(text: str, default: Any) -> str:

@@ -15,7 +15,6 @@ from person_reid.errors import UserError
 from person_reid.models.factory import (
     build_network,
     check_network,
-    input_size,
     options_of,
     own_settings,
 )
@@ -131,7 +130,7 @@ def load_network(tested: NetworkToTest, scales: Sequence[float] = (1.0,)) -> Net
         report = load_weights(network, tested.weights, strict=True)
         if tested.seed is not None:  # a run's weights always fit, so there is nothing to report
             log.info("%s: %s.", tested.weights, report)
-    if tested.size != input_size(replace(tested.spec, height=None, width=None)):
+    if tested.size != (network.own_size or network.architecture.size):
         check_size(network, tested.spec.backbone, tested.size)
     for scale in scales:
         if scale != 1:

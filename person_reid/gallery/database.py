@@ -90,14 +90,11 @@ class Database:
         finalize(self, _close, self.connection)  # the last to close it removes the log
         with self.closed_by_errors():
             self._opened = self.place.stat()
+            # identifies the open file, whatever its path
+            self.identity = self._opened.st_dev, self._opened.st_ino
             if not self.version():
                 with self.transaction():
                     pass  # the transaction creates the tables
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        """The identity of the open file, whatever its path."""
-        return self._opened.st_dev, self._opened.st_ino
 
     def close(self) -> None:
         """Release the file."""

@@ -101,12 +101,14 @@ class ImageTable:
         If several processes do this at the same time, one of them stores all its values, and the
         others get these values.
         """
-        if any(self.recall(key) is None for key in values):
+        known = {key: self.recall(key) for key in values}
+        if None in known.values():
             with self.db.transaction():
                 for key, value in values.items():
                     row = key, self._text(value)
                     self.db.rows("INSERT OR IGNORE INTO about VALUES (?, ?)", row)
-        return {key: self.recall(key) for key in values}
+            known = {key: self.recall(key) for key in values}
+        return known
 
     def recall(self, key: str) -> Any:
         """Return the value stored under a key, or None."""
@@ -379,8 +381,8 @@ class ImageTable:
             texts = all(isinstance(each, str | None) for each in (state, *facts))
             if not (isinstance(path, bytes) and texts):
                 raise self.db.damaged(f"it says {(path, *facts)!r:.100} of an image")
-            found[number] = self.folder.path(path), self._about(facts)
-        return found
+            found[number] = path, self._about(facts)
+        return {number: (self.folder.path(path), about) for number, (path, about) in found.items()}
 
     def _about(self, facts: Sequence[str | None]) -> About:
         """Return the facts in the columns of a row."""

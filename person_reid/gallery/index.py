@@ -240,8 +240,9 @@ class SearchIndex:
         """
         check_count(k)
         queries = checked_features(queries, self.store.width(), self.path)
-        k = min(k, max(1, len(self.store)))
-        exact = exact or not faiss_is_installed() or not self._is_large()
+        count = len(self.store)
+        k = min(k, max(1, count))
+        exact = exact or count <= MOST_COMPARED or not faiss_is_installed()
         lists = None if exact else self.lists()
         # other processes may add, replace and forget images at any moment
         with self.store.db.transaction("DEFERRED"):
@@ -327,12 +328,9 @@ class SearchIndex:
 
         Without this call, the next search updates them.
         """
-        if self._is_large() and faiss_is_installed() and not self._fit(self._lists):
+        large = len(self.store) > MOST_COMPARED
+        if large and faiss_is_installed() and not self._fit(self._lists):
             self._lists = InvertedLists(self.store)
-
-    def _is_large(self) -> bool:
-        """Return whether there are more than MOST_COMPARED images."""
-        return len(self.store) > MOST_COMPARED
 
     def lists(self) -> InvertedLists | None:
         """Return up-to-date InvertedLists, or the newest ones while another thread updates them.

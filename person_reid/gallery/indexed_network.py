@@ -127,10 +127,9 @@ def open_network(
         runtime=options.runtime,
     )
     run = run_of(config)
-    known = known_network(index)
-    remembered = known and (known.kind, known.place) == ("name", run)  # if not, the options name it
     missing = run and not RunFolder(run).options_file.exists()
-    if missing and remembered:
+    known = known_network(index) if missing else None
+    if known and (known.kind, known.place) == ("name", run):  # if not, the options name it
         raise UserError(
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
             f"Go to the folder that holds model/{run}."
@@ -293,7 +292,7 @@ def check_same_network(index: Gallery, embedder: ProbedNetwork, network: Network
     belongs to another network, to other weights, or to other options.
     """
     probe = embedder.probe()
-    if len(index) and index.recall("network") is None:
+    if index.recall("network") is None and len(index):
         log.warning(
             "%s: it does not say which network indexed its %d images. Was it this one?",
             index.path,

@@ -166,7 +166,7 @@ def nearest_of_chunks(
     """
     nearest = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for ids, features in chunks:
-        found = ExactNeighbours().search(queries, features, min(k, len(features)))
+        found = ExactNeighbours().search(queries, features, min(k, len(ids)))
         nearest = merged(nearest, (found.similarities, ids[found.indices]), k)
     return nearest
 

@@ -264,8 +264,9 @@ def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int,
     thread gets the same number of them, so that no thread waits for the last chunk.
     """
     rows = max(1, min(MOST_CHUNK_ROWS, budget // (4 * max(shape[1], 1))))
-    rounds = math.ceil(shape[0] / (rows * thread_count()))
-    ends = np.linspace(0, shape[0], min(rounds * thread_count(), shape[0]) + 1).astype(int).tolist()
+    threads = thread_count()
+    rounds = math.ceil(shape[0] / (rows * threads))
+    ends = np.linspace(0, shape[0], min(rounds * threads, shape[0]) + 1).astype(int).tolist()
     return list(itertools.pairwise(ends))
 
 

@@ -167,8 +167,8 @@ class Journal:
 
         Raises NotFinite if the loss is not finite, and Stopped if the run was asked to stop.
         """
-        self.losses[self.step] = outcome.loss
-        images = torch.full_like(outcome.loss, outcome.images)
+        self.losses[self.step] = loss = outcome.loss
+        images = torch.full_like(loss, outcome.images)
         self.totals += torch.stack([*outcome.losses * images, outcome.wrong, images])
         self.step += 1
         self.bar.update()

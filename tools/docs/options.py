@@ -24,6 +24,7 @@ from person_reid.config.people import VideosConfig
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.serve import ServeConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
+from person_reid.console.parser import help_of
 from person_reid.files import write_text
 from tools.ablation import AblationConfig
 from tools.across import AcrossConfig
@@ -170,7 +171,7 @@ def row(each: DeclaredOption) -> str:
     default = "" if plain else f"`{each.default}`"
     choices = f" One of {', '.join(map(str, each.about.choices))}." if each.about.choices else ""
     limits = f" A number {each.about.range.words}." if each.about.range else ""
-    return f"| {name} | {default} | {each.about.text}.{choices}{limits} |"
+    return f"| {name} | {default} | {help_of(each.about)}.{choices}{limits} |"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from person_reid.data.images.image_files import CONVERSION, TOO_DEEP, Pixels, load_image, why_unread
+from person_reid.data.images.image_files import CONVERSION, TOO_DEEP, Pixels, attempted, load_image
 from person_reid.data.layout import some_of
 from person_reid.errors import UserError
 
@@ -52,7 +52,7 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
     """
     wrong: list[str] = []
     with ThreadPoolExecutor(THREADS) as pool:
-        for found in in_order(pool, partial(_attempt, load), sources, AHEAD):
+        for found in in_order(pool, partial(attempted, load), sources, AHEAD):
             if isinstance(found, str):
                 wrong.append(found)
             elif not wrong:
@@ -69,7 +69,7 @@ def decodable(sources: Sequence[Path]) -> list[Path]:
     """Return the images that can be decoded, for --skip_unreadable. The log lists the others."""
     with ThreadPoolExecutor(THREADS) as pool:
         look = partial(load_image, height=16, width=16)
-        looked_at = in_order(pool, partial(_attempt, look), sources, AHEAD)
+        looked_at = in_order(pool, partial(attempted, look), sources, AHEAD)
         wrong = {
             path: found
             for path, found in zip(sources, looked_at, strict=True)
@@ -82,13 +82,3 @@ def decodable(sources: Sequence[Path]) -> list[Path]:
             some_of(list(wrong.values())),
         )
     return [path for path in sources if path not in wrong]
-
-
-def _attempt(load: Load, source: Any) -> Pixels | str:
-    """Return load(source), or the reason for its failure."""
-    try:
-        return load(source)
-    except UserError as error:  # which names it
-        return str(error)
-    except Exception as error:  # decoders fail in many ways, all of which mean the same here
-        return f"{source}: {why_unread(error, source)}"

@@ -1,19 +1,19 @@
 """Image files: how to recognise them, and the pixels that a network gets."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from person_reid.config.times import stored
-from person_reid.errors import first_line
+from person_reid.errors import UserError, first_line
 from person_reid.files import regular_file
 
 # The formats that are read, by Pillow's names. Pillow knows others, some of which start another
@@ -118,6 +118,16 @@ def _check_size(image: Image.Image) -> None:
             f"{image.width}×{image.height} pixels, "
             f"more than {MOST_DECODED_PIXELS // 10**6} million: reduce it"
         )
+
+
+def attempted(load: Callable[[Any], Pixels], source: Any) -> Pixels | str:
+    """Return load(source), or the reason for its failure. source: see why_unread."""
+    try:
+        return load(source)
+    except UserError as error:  # which names it
+        return str(error)
+    except Exception as error:  # decoders fail in many ways, all of which mean the same here
+        return f"{source}: {why_unread(error, source)}"
 
 
 def why_unread(error: Exception, source: object) -> str:
