@@ -142,7 +142,7 @@ def in_words(
 def intervals_of(
     metrics: reid.Metrics, words: str, ranks: list[int], draws: int
 ) -> dict[str, Interval]:
-    """Print and return the confidence intervals of the metrics, or print why there are none."""
+    """Print and return the confidence intervals of the metrics, or log why there are none."""
     try:
         found = reid.confidence_intervals(metrics, ranks, draws)
     except reid.UserError as error:  # the other protocols may have more identities

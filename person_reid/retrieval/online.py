@@ -163,7 +163,10 @@ class OnlineLinks:
         return changes
 
     def people(self) -> list[OnlinePerson]:
-        """Return the people on remembered tracks that no user has identified, the latest first."""
+        """Return the people on the remembered tracks, the most recently seen first.
+
+        Tracks that `know` added do not count.
+        """
         found: dict[int, OnlinePerson] = {}
         for row in self.tracks.values():
             if not row.person or row.known:

@@ -57,7 +57,7 @@ def put(page: str | Path, begin: str, end: str, text: str) -> None:
 def results_table(
     recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked: bool = True
 ) -> str:
-    """Return a row for each recipe that was run, and for each set of changes to it.
+    """Return a table with a row for each recipe that was run and each set of changes to it.
 
     Records of earlier versions of a recipe are ignored. Empty columns are omitted.
     """
