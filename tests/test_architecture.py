@@ -178,6 +178,8 @@ def test_a_script_that_is_run_does_what_it_says(name):
     source = (ROOT / main.SCRIPTS[name] / f"{name}.py").read_text(encoding="utf-8")
     statements = [ast.unparse(node) for node in ast.parse(source).body]
     assert "if __name__ == '__main__':\n    run_script(main)" in statements
+    if main.SCRIPTS[name] == "tools":  # its own folder is on the path, and not the package's
+        assert "sys.path.insert(0, str(Path(__file__).resolve().parent.parent))" in statements
 
 
 def test_the_package_and_the_root_leave_the_path_alone():

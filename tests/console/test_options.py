@@ -79,6 +79,7 @@ def test_published_flags_have_the_published_defaults():
     [
         ("--batch", "batchsize", 16),
         ("--warm", "warm_epoch", 10),
+        ("--freeze", "freeze_epochs", 5),
         ("--total", "total_epoch", 7),
         ("--er", "erasing_p", 0.5),
         ("--weight", "weight_decay", 0.1),

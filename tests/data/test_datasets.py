@@ -34,6 +34,13 @@ def test_data_sets_are_recognised(download, tmp_path):
     ):
         find_data_set(duke)
     assert find_data_set(duke, "duke")[0] is DATA_SETS["duke"]
+    (tmp_path / "ltcc" / "test").mkdir(parents=True)
+    write_image(tmp_path / "ltcc" / "query" / "094_1_c9_015722.png")
+    assert find_data_set(tmp_path / "ltcc")[0] is DATA_SETS["ltcc"]
+    write_image(tmp_path / "other" / "query" / "094_9_015722.png")
+    (tmp_path / "other" / "test").mkdir()
+    with pytest.raises(UserError, match="LTCC, its file names are not"):
+        find_data_set(tmp_path / "other")
 
 
 def test_default_locations_are_named_and_searched(download, tmp_path, monkeypatch):
@@ -83,6 +90,8 @@ def test_wrong_folder_says_what_was_found(download, tmp_path):
         find_data_set(tmp_path / "out")
     with pytest.raises(UserError, match="Did you mean 'market'"):
         find_data_set(download, "markt")
+    with pytest.raises(UserError, match="images or distractors_500k"):
+        find_data_set(download, "market_500k")
 
 
 def test_an_archive_is_to_be_unpacked(tmp_path):

@@ -126,7 +126,7 @@ def test_hidden_files_and_folders_other_files_and_empty_folders_are_ignored(tmp_
 def test_a_name_that_contradicts_its_folder_is_said(tmp_path, cameras_required, caplog):
     for name in (
         "0002/0002_c1_a",
-        "0002/0005_c1_moved",
+        "0002/0005_c0_moved",
         "0005/0005_c2_b",
         "anna/0007_c1",
         "anna/0009_c2_other",
@@ -141,7 +141,7 @@ def test_a_name_that_contradicts_its_folder_is_said(tmp_path, cameras_required, 
         in lines[0]
     )
     assert lines[1:] == [
-        f"  {tmp_path / 'query' / '0002' / '0005_c1_moved.jpg'}: 5 in the name, 2 by the folder",
+        f"  {tmp_path / 'query' / '0002' / '0005_c0_moved.jpg'}: 5 in the name, 2 by the folder",
         f"  {tmp_path / 'query' / 'anna' / '0009_c2_other.jpg'}: 9 in the name, 7 by the folder",
     ]
 

@@ -68,6 +68,8 @@ def test_what_a_row_says_has_its_form():
 def test_file_names_in_the_folder_of_weights_belong_to_one_network_each():
     names = [name for entry in zoo().values() for name in entry.file_names]
     assert len(names) == len(set(names))
+    duke = ["resnet50_duke.pth.tar", "resnet50_duke_xent.pth.tar"]
+    assert zoo()["resnet50_duke"].file_names == duke
 
 
 def test_the_list_names_every_published_network_once(capsys):

@@ -84,6 +84,18 @@ def test_a_network_that_gives_one_feature_is_remarked(sets, caplog):
     assert "100 % of the other images score the same" in caplog.text
 
 
+@pytest.mark.parametrize(("tied", "remarked"), [(8, False), (15, True)])
+def test_a_few_images_may_score_the_same_as_the_nearest_match(tied, remarked, caplog):
+    query, gallery = (
+        reid.FeatureSet(np.ones((count, 4)), [1, *[2] * (count - 1)], [1, *[2] * (count - 1)])
+        for count in (1, 101)
+    )
+    scores = np.zeros((1, 101))
+    scores[0, : 1 + tied] = 1
+    reid.evaluate(query, gallery, scores=scores, ignore_cameras=True)
+    assert (f"{tied} % of the other images score the same" in caplog.text) == remarked
+
+
 def test_a_result_is_printed_in_a_line(sets):
     metrics = ranked(sets, ap="step", ignore_cameras=True)
     assert str(metrics).startswith("Metrics(30 queries, 70 gallery images, Rank@1:")

@@ -94,6 +94,17 @@ def test_the_packages_that_evaluate_names_are_enough(result, tmp_path):
     subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": path})
 
 
+def test_an_influence_of_the_camera_is_remarked_unless_cameras_are_ignored(capsys, here):
+    random = np.random.default_rng(0)
+    people, cameras = np.arange(120) % 40, np.arange(120) // 40
+    features = random.normal(size=(40, 16))[people] + 8 * random.normal(size=(3, 16))[cameras]
+    images = reid.FeatureSet(features + random.normal(size=(120, 16)), people, cameras)
+    save_result("pytorch_result.mat", images, images)
+    for words, remarked in ([], True), (["--ignore_cameras"], False):
+        evaluate.main(words)
+        assert ("in the query's own camera" in capsys.readouterr().err) == remarked
+
+
 def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, here):
     """`test.py --multi`, then test.py with another network: the published suite mixes the two."""
     query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat")

@@ -261,7 +261,9 @@ def test_a_video_gives_the_same_people(place, capsys, caplog):
     pytest.importorskip("av")
     write_video(place / "hall.mp4")
     assert "16 images added" in said(capsys, frames="hall.mp4", fps=None)
-    assert recorded_tracks(SearchIndex("people.index"))[0].fps == 10
+    (record,) = recorded_tracks(SearchIndex("people.index"))
+    assert record.fps == 10
+    assert record.times[0] == [1, 0]
     assert not remarks(caplog)
     assert all(shows(path) == int(about.track) for path, about in entries())
 

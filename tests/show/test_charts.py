@@ -107,6 +107,7 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     counts, _ = np.histogram((unit[0] @ unit[1].T)[same] + 1e-4, own.edges + 1e-6)
     assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
     assert [line.get_label() for line in roc.lines] == ["all pairs", "hardest pairs"]
+    assert (roc.get_xlabel(), roc.get_ylabel()) == ("False match rate", "True match rate")
     assert roc.lines[0].get_ydata()[0] == 1
     same, strangers = drawn[0].legends[0].get_patches()
     assert (same.get_hatch(), strangers.get_hatch()) == ("", "///")
@@ -115,6 +116,7 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     ticks = [text.get_text() for text in roc.get_xticklabels()]
     assert ticks == ["0.01%", "0.1%", "1%", "10%", "100%"]
     assert "90%" in [text.get_text() for text in roc.get_yticklabels()]
+    assert all(axes.get_axisbelow() is True for axes in drawn[0].axes)  # the grid
 
 
 def test_bars_are_as_wide_as_the_smaller_number_of_pairs_needs(tmp_path, drawn):

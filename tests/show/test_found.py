@@ -51,4 +51,11 @@ def test_a_second_line_of_tiles_begins_below_the_words_of_the_first(tmp_path, dr
     tiles = [Tile(PIXELS, below="one\ntwo\nthree")] * (TILES_OF_LINE + 1)
     draw_sheet([SheetRow(tiles)], tmp_path / "sheet.png")
     first, *_, second = drawn[0].axes
+    assert max(axes.get_position().x1 for axes in drawn[0].axes) < 1
     assert first.xaxis.label.get_window_extent().y0 > second.get_window_extent().y1
+
+
+def test_a_faint_photograph_is_paler(tmp_path, drawn):
+    draw_sheet([SheetRow([Tile(PIXELS), Tile(PIXELS, faint=True)])], tmp_path / "sheet.png")
+    clear, faint = (axes.images[0].get_alpha() for axes in drawn[0].axes)
+    assert 0 < faint < clear

@@ -11,6 +11,7 @@ from person_reid.show import report
 from person_reid.show.report import measured_rankings, thresholds_section
 from tests.retrieval.test_bound import people
 from tests.retrieval.test_thresholds import slow_pairs
+from tests.show.test_curves import HISTORY
 from tests.show.test_page import Checker
 
 
@@ -33,3 +34,7 @@ def test_the_map_of_one_person_counts_it_as_one():
     assert "The 1 person with the most images" in str(
         report.map_section(report.Tested(images, images, {}))
     )
+
+
+def test_training_curves_stay_legible_on_a_phone():
+    assert 'class="scroll wide"' in report.curves_section(HISTORY)

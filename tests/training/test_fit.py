@@ -335,6 +335,7 @@ LOADERS = {
     "no images": ((IMAGES[:0], 8), "no batch of two images"),
     "a single image": ((IMAGES[:1], 8), "no batch of two images"),
     "batches of one": ((IMAGES, 1), "no batch of two images"),
+    "identities from 1": (([(image, 1 + who) for image, who, _ in IMAGES], 8), "has 4 classes"),
     "a stream of nothing": ((NOTHING(), 4), "no batch of two images"),
 }
 
