@@ -180,7 +180,7 @@ def asked_of(place, queries, right):
 
 
 def on_disk(address):
-    """Return how many bytes a gallery's tables take, including indexes."""
+    """Return how many bytes a gallery's table of images takes, including indexes."""
     with closing(PostgresGallery(address)) as gallery:
         return gallery._rows("SELECT pg_total_relation_size('\"{name}_images\"')")[0][0]
 

@@ -190,7 +190,7 @@ class Day:
         return [json.loads(line) for line in self.reports.read_text().splitlines()]
 
     def losses(self):
-        """Return how many of the reported images and tracks are not in the gallery."""
+        """Describe how many of the reported images and tracks are not in the gallery."""
         images = {Path(image) for *_, image in self.reported()}
         with growing_gallery(self.index) as index:
             known, found = index.abouts([*images]), indexed_tracks(index)[0]

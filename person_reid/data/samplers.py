@@ -21,7 +21,7 @@ from person_reid.registration import Registry
 
 
 class BatchSampler(torch.utils.data.Sampler[list[int]]):
-    """The base of the samplers.
+    """The base class of the samplers.
 
     A sampler also serves a DataLoader as its batch_sampler: each pass is the next epoch.
     """

@@ -124,7 +124,7 @@ def lines_for(name: str, contents: Contents, path: str | Path) -> str:
 
 
 def export_for(name: str, network: Network, contents: Contents, path: Path) -> float:
-    """Write and check the file for a client, as `export` does, with the same errors."""
+    """Write and check the file for a client, as `export` does, with the same result and errors."""
     if CLIENTS[name].ending == ".xml":
         return _export_openvino(network, contents, path)
     return export(network, contents, path, "onnx")

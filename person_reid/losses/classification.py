@@ -174,7 +174,7 @@ register_loss("circle_softmax", CircleSoftmaxLoss, "of --head circle: circle, by
 
 
 class MarginSoftmax(FeatureLoss):
-    """The base of the losses that own a prototype of each class, on the sphere.
+    """The base class of the losses that own a prototype of each class, on the sphere.
 
         L = mean over i of −log softmax(s · z)[y]
         z_j = cos θ_j for the other identities,   z_y = ψ(θ_y)

@@ -26,7 +26,7 @@ from person_reid.models.heads import (
 
 
 class Network(nn.Module):
-    """The base of all networks.
+    """The base class of all networks.
 
     A call returns, in training, features (B, D) and logits (B, num_classes); with P parts and H
     classifiers they are (B, P, D) and (B, H, num_classes). In evaluation, or without classes, it

@@ -38,7 +38,7 @@ SUMMATION = 1e-9  # relative difference of sums that differ only in the order of
 
 
 class Interval(NamedTuple):
-    """The ends of a confidence interval, from 0 to 1."""
+    """The ends of a confidence interval, each from 0 to 1."""
 
     low: float
     high: float

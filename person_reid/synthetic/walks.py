@@ -181,7 +181,7 @@ def passages(identities: int, cameras: int, seed: int) -> Iterator[Passage]:
 def walk_past(
     person: int, look: Person, number: int, seed: int, rng: np.random.Generator
 ) -> Passage:
-    """Return how a person passes a camera, mostly in the camera's usual direction."""
+    """Return the Passage of a person past a camera, mostly in the camera's usual direction."""
     camera = camera_of(number, seed)
     away = np.pi if rng.random() < 0.15 else 0.0
     pose = Pose(

@@ -167,7 +167,7 @@ class AdaptationImages(TrainingImages):
 
 
 def started(config: AdaptConfig) -> AdaptConfig:
-    """Fill in the network of the run to start from, the learning rates and the precision.
+    """Return the options, with the starting network, learning rates and precision filled in.
 
     Raises UserError if no network is named, or two are, and for a network with several features per
     image.
