@@ -243,7 +243,7 @@ def flags_of(network: str) -> str:
 
 
 def features_beside(list_: Path) -> Path:
-    """Return the file of the features that a list of label errors was made from.
+    """Return the file with the features from which a list of label errors was made.
 
     Raises UserError if the list or the features are missing.
     """

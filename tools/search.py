@@ -143,7 +143,7 @@ def enroll(config: EnrollConfig) -> None:
 
 
 def record(gallery: reid.Gallery, abouts: dict[Path, reid.About], added: set[Path]) -> None:
-    """Record new facts about known images, and print which tracks get a name."""
+    """Record new facts about known images, and remember which tracks a user has named."""
     gallery.describe({path: about for path, about in abouts.items() if path not in added})
     decide(gallery, {path: about.identity for path, about in abouts.items() if about.identity})
 

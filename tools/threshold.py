@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
-    """Measure pairs of images with known identities; return them, and the file's entries."""
+    """Measure pairs of labelled images; return their similarities and the entries for SAVE.json."""
     query, gallery, notes = extracted(config) if config.test_dir else stored(config)
     if config.camera_norm:
         norm = reid.CameraNorm(gallery.features, gallery.cameras)

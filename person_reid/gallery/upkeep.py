@@ -74,7 +74,7 @@ def _token_of(place: Path) -> str | None:
 
 
 def back_up(index: SearchIndex, place: str | Path) -> None:
-    """Write a consistent copy of an index, while other processes read and write.
+    """Write a consistent copy of an index, even while other processes read and write it.
 
     Raises UserError if the target exists and is not an older copy.
     """

@@ -197,7 +197,7 @@ def with_paths(
 
 
 def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[str]:
-    """Return the paths of a FeatureSet's images, and store them in it.
+    """Return the paths of a FeatureSet's images, and store them in the FeatureSet.
 
     Result files of the published code lack them; their images are in the order in which
     torchvision's ImageFolder lists <test_dir>/<split>. Raises UserError if that folder holds other

@@ -163,7 +163,7 @@ def _covered(boxes: BoxArray, bottoms: BoxArray) -> BoxArray:
 
 
 def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], folder: Path) -> int:
-    """Write the sharpest candidate of each part as an image, and return how many were written.
+    """Write the sharpest candidate of each part of a track as an image, and return their number.
 
     candidates: in the order of their frames.
 
