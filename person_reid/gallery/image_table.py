@@ -91,7 +91,7 @@ class ImageTable:
             )
 
     def __len__(self) -> int:
-        return self.db.kept(self._count_after, 0)
+        return self.count_after(0)
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values, as JSON, under keys that the index does not hold yet.
@@ -321,7 +321,7 @@ class ImageTable:
 
     def count_after(self, number: int) -> int:
         """Return how many images have an id above `number`."""
-        return self.db.kept(self._count_after, number) if number else len(self)
+        return self.db.kept(self._count_after, number)
 
     def _count_after(self, number: int) -> int:
         where = f"WHERE id > {number:d}" if number else ""  # without it, SQLite counts by its index
