@@ -195,7 +195,7 @@ def dtype_of(options: PrecisionOptions) -> torch.dtype | None:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
     """Return torch.autocast on `device` with torch.float16 or torch.bfloat16.
 
-    None computes in float32. So does a processor without instructions for the type: see
+    It computes in float32 for None, and on a processor without instructions for the type: see
     `computed_in`.
     """
     import torch

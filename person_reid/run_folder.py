@@ -81,7 +81,7 @@ class RunFolder:
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under this name, and OSError if it is a file's.
+        """Raise UserError if another process trains under the name, or OSError if a file has it.
 
         Call it before any work. It writes nothing.
         """

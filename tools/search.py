@@ -400,7 +400,7 @@ def resemblance(
 
 
 def for_people(about: reid.About, identity: str) -> reid.About:
-    """Return an image's cells in a list, with the local time and its offset."""
+    """Return an image's facts for a list of people: the given identity, and the local time."""
     return about._replace(identity=identity, time=about.time and written(about.time))
 
 
