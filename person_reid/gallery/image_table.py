@@ -381,8 +381,8 @@ class ImageTable:
             texts = all(isinstance(each, str | None) for each in (state, *facts))
             if not (isinstance(path, bytes) and texts):
                 raise self.db.damaged(f"it says {(path, *facts)!r:.100} of an image")
-            found[number] = path, self._about(facts)
-        return {number: (self.folder.path(path), about) for number, (path, about) in found.items()}
+            found[number] = self.folder.path(path), self._about(facts)
+        return found
 
     def _about(self, facts: Sequence[str | None]) -> About:
         """Return the facts in the columns of a row."""

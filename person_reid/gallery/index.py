@@ -135,7 +135,7 @@ class SearchIndex:
         return self.store.images(which, after)
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those given paths that the index holds; no others are read."""
+        """Return {path: facts} for the given paths that the index holds, reading no others."""
         return self.store.abouts(paths)
 
     def values(self, name: str) -> list[str]:
