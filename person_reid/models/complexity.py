@@ -53,6 +53,7 @@ def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
 
     def note(name: str, sign: int, part: nn.Module, inputs: Any, output: Any = None) -> None:
         counts[name] += sign * counter.get_total_flops()
+        output = output[0] if isinstance(output, list) else output  # HRNet's have several maps
         if isinstance(output, Tensor):
             shapes.setdefault(name, tuple(output.shape[1:]))
 

@@ -60,6 +60,12 @@ def test_help_is_complete_and_ends_with_commands_that_parse(path, here, monkeypa
         assert [refused for example in examples if (refused := refusal(example))] == []
 
 
+def test_the_short_help_names_the_common_flags_alone():
+    text = parser_of("tools/serve.py").format_help()
+    assert "--tokens FILE" in text
+    assert "--audit FILE" not in text
+
+
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_every_script_can_be_completed(path):
     # argcomplete reads no more than 1,024 bytes.

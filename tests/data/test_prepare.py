@@ -300,7 +300,9 @@ def test_people_in_training_and_test_are_said(tmp_path):
     data_set = with_flags(DATA_SETS["folder"], {"pattern": pattern})
     lay_out(data_set, tmp_path, tmp_path / "out")
     said = "Of 3 identities to test on, 2 are also in train_all."
-    assert said in " ".join(describe_layout(data_set, tmp_path / "out"))
+    report = " ".join(describe_layout(data_set, tmp_path / "out"))
+    assert said in report
+    assert "single image" not in report
 
 
 def test_counts_stand_beside_those_published(download, tmp_path):

@@ -20,6 +20,7 @@ from benchmarks.support.people import draw_people
 from person_reid import Embedder, UserError
 from person_reid.config import zoo
 from person_reid.config.tested import TestConfig
+from person_reid.config.train import TrainConfig
 from person_reid.config.zoo import PACKAGED, PACKAGED_NETWORK
 from person_reid.console import parse
 from person_reid.deploy import pretrained, publish
@@ -379,6 +380,7 @@ def test_the_network_in_the_package_is_the_default_and_every_name_of_it_means_th
         named = open_embedder(parse(TestConfig, [*words, "--gpu_ids", "-1"]))
         np.testing.assert_array_equal(named(CROPS), expected)
     # Training starts from it as from any weights.
+    assert parse(TrainConfig, ["--weights", PACKAGED_NETWORK]).backbone == "osnet_x0_25"
     network = create_model("osnet_x0_25", weights=PACKAGED_NETWORK).eval()
     np.testing.assert_allclose(Embedder(network, device="cpu")(CROPS), expected, atol=1e-5)
 

@@ -170,6 +170,11 @@ def test_stages_add_up_to_the_whole(name):
     assert len({row.name for row in rows}) == len(rows) > 3
 
 
+def test_parts_in_lists_and_those_that_give_several_maps_are_stages():
+    names = {row.name for row in stages(bare("hrnet_w18"), (256, 128))}
+    assert {"transition1.0", "transition1.1", "stage2", "stage3", "stage4"} <= names
+
+
 @pytest.mark.parametrize("classes", [10, 1000])
 def test_classifiers_of_people_are_not_counted(classes):
     network = build_network(

@@ -153,6 +153,11 @@ def test_without_a_head_that_learns_the_log_has_the_rate_of_the_backbone(begun, 
     assert found.step.head_lr == found.step.optimizer.defaults["lr"] == 1e-3
 
 
+def test_the_steps_of_an_epoch_grow_with_the_root_of_the_number_of_images(begun):
+    assert len(begun().step.images) == 5  # 1.25 √16
+    assert len(begun("--steps", "3").step.images) == 3
+
+
 def test_images_are_clustered_by_one_view_of_each(begun):
     found = begun()
     with evaluation_mode(found.network):
