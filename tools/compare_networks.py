@@ -162,7 +162,7 @@ def named_here(texts: Sequence[str]) -> list[str]:
 
 
 def short_names(texts: Sequence[str]) -> list[str]:
-    """Return names for the networks in --networks, without folders, endings or flags.
+    """Return names for the networks in --networks, without folders, extensions or flags.
 
     Names that would become equal are not shortened.
     """
@@ -170,7 +170,7 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
 
 def shortened(files: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Return file names without folders or endings, or `texts` if such names repeat."""
+    """Return file names without folders or extensions, or `texts` if such names repeat."""
     endings = (*READABLE, ".pth", ".safetensors", RESULT.suffix)
     short = [with_ending(real(name).name or "root", "", *endings).name for name in files]
     return short if len(set(short)) == len(texts) else list(texts)

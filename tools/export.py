@@ -66,7 +66,7 @@ class ExportOptions(Options, title="the file"):
     )
     format: str | None = option(
         None,
-        "default: by the ending of --output, or onnx",
+        "default: by the extension of --output, or onnx",
         choices=tuple(EXPORT_FORMATS.values()),
         common=True,
     )

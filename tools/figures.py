@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw pictures for papers or slides; the ending of --save, such as .pdf, chooses the format.
+"""Draw pictures for papers or slides; the extension of --save, such as .pdf, chooses the format.
 
     python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
     python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf    # several runs in one picture

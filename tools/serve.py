@@ -124,7 +124,7 @@ def most_connections(wanted: int) -> int:
 
 
 def open_port(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises UserError if another program listens on the port."""
+    """Return a listening socket. Raises UserError if another program already uses the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=2048)

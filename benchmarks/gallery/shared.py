@@ -134,7 +134,7 @@ def add(gallery, chunk, prefix=""):
 
 
 def adding(place, names, count, dimension):
-    """Return how many images per second several processes add together, each adding its own."""
+    """Return how many images per second several processes add in total, each adding its own."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(len(names) + 1)
     each = count // len(names)

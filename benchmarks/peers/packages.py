@@ -165,7 +165,7 @@ def metrics_of_fast_reid(options):
 
 
 def for_peers(result, compiled, folder):
-    """Return features as tensors, and labels and cameras in the order of evaluate_rank."""
+    """Return features as tensors, and labels and cameras ordered as evaluate_rank expects them."""
     if not compiled:
         raise UserError(f"{folder}: its Cython module is not built. {SET_UP}")
     import torch

@@ -91,7 +91,7 @@ class PostgresServer:
         raise RuntimeError(f"the server does not answer: see {self.folder}.log")
 
     def stop(self) -> None:
-        """End the server at once; the next start recovers what the server had acknowledged."""
+        """Stop the server at once; the next start recovers what the server had acknowledged."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(60)

@@ -93,7 +93,7 @@ def output_path(text: str) -> str:
 
 
 def file_ending_in(*endings: str) -> Callable[[str], str]:
-    """Return a function that checks the ending of an output path.
+    """Return a function that checks the extension of an output path.
 
     It keeps a mistake from replacing a file of another kind.
     """
@@ -112,7 +112,7 @@ def file_ending_in(*endings: str) -> Callable[[str], str]:
 def picture_file(text: str) -> str:
     """Return the path of a picture to write.
 
-    Raises UserError, before any work, for an unknown ending.
+    Raises UserError, before any work, for an unknown extension.
     """
     path = Path(output_path(text))
     if path.suffix.lower().lstrip(".") not in PICTURE_SUFFIXES:

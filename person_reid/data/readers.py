@@ -184,7 +184,7 @@ def by_lists(
         images of TRAIN.
     camera: a regular expression for the file names, with one group, or None if they do not give
         the camera.
-    suffix: the ending that the paths in the lists lack.
+    suffix: the extension that the paths in the lists lack.
 
     Raises UserError for malformed lines, for missing images, and for names without a camera.
     """

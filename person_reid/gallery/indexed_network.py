@@ -286,7 +286,7 @@ def known_network(index: Gallery) -> NetworkRef | None:
 
 
 def check_same_network(index: Gallery, embedder: ProbedNetwork, network: NetworkRef) -> None:
-    """Check that an embedder runs an index's network, by the feature of a synthetic image.
+    """Check that an embedder runs an index's network, by its feature for a synthetic image.
 
     network: the network of the embedder; a new index remembers it. Raises UserError if the index
     belongs to another network, to other weights, or to other options.

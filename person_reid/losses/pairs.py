@@ -200,7 +200,7 @@ register_loss(
 
 
 class VerificationLoss(FeatureLoss):
-    """Verification loss: classify, by feature products, whether two images show one identity.
+    """Verification loss: decide, from feature products, whether two images show the same identity.
 
         L = ½ mean over positive pairs of −log p(same)
           + ½ mean over negative pairs of −log p(different)

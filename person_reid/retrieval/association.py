@@ -220,7 +220,7 @@ def two_people(
     travel: Travel | None = None,
     rows: slice = slice(None),
 ) -> Apart:
-    """Return which pairs of tracks must be two people, as booleans (T, T) or some `rows` of them.
+    """Return which pairs of tracks must show two people, as booleans (T, T) or `rows` of them.
 
     Two tracks of one camera are two people if they overlap in time. Tracks of two cameras are two
     people if less time passes between them than a person needs from one camera to the other, and

@@ -119,7 +119,7 @@ class Listed(NamedTuple):
 
 
 class Across(NamedTuple):
-    """The evidence of the other cameras for G groups of images, from the groups' trusted images.
+    """The evidence from other cameras for G groups of images, based on their trusted images.
 
     evidence: (G, P). person: (G,), the person of each group. sizes: (G,), the number of its trusted
     images.

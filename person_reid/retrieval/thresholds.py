@@ -157,7 +157,7 @@ def roc(genuine: Counts, impostor: Counts) -> Roc:
 
 
 def accepted_pairs(counts: Counts) -> Counts:
-    """Return how many pairs in a histogram (BINS,) each of the BINS + 1 thresholds accepts."""
+    """Return how many pairs in a histogram (BINS,) pass each of the BINS + 1 thresholds."""
     return np.append(counts[::-1].cumsum()[::-1], 0)
 
 

@@ -267,7 +267,7 @@ def write_script(path: Path, name: str, content: object) -> None:
 
 
 def is_one_file(save: str | Path) -> bool:
-    """Return whether an explorer is a single file, judging by the ending of its name."""
+    """Return whether an explorer is a single file, judging by its extension."""
     return Path(save).suffix.lower() in ONE_FILE
 
 

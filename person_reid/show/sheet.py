@@ -251,7 +251,7 @@ def _draw_tile(axes: Axes, tile: Tile, sizes: SimpleNamespace) -> None:
 
 
 def file_caption(path: Path, lines: int = 3) -> str:
-    """Return a file's name without its ending, in at most `lines` lines that fit a tile."""
+    """Return a file's name without its extension, in at most `lines` lines that fit a tile."""
     return fitted(printable(path.stem), *OF_CAPTIONS, lines=lines)
 
 

@@ -88,7 +88,7 @@ def track_video(
 
     open_detector: returns the detector, which an already tracked video does not need.
     made_of: everything that determines the tracks, such as the hash of the video and options. It is
-    stored beside the tracks, in a file with the same name and the ending .json.
+    stored beside the tracks, in a file with the same name and the extension .json.
     every: process every Nth frame. embed: returns the features of images, which are then also used
     to link boxes. among: (frames of earlier videos, frames of all videos), for the progress bar.
 

@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
 
 
 def read_people(folder: Path, camera: str) -> Boxes:
-    """Return the people in a camera's track file, in the folder from people.py."""
+    """Return the people in a camera's track file, in the folder that people.py wrote."""
     (file,) = folder.joinpath(RESULT).glob(f"{camera}-*.txt")
     boxes: Boxes = defaultdict(list)
     for frame, person, left, top, width, height, *_ in np.loadtxt(file, delimiter=","):

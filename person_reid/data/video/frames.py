@@ -205,7 +205,7 @@ class FrameFolder:
 
     @property
     def names(self) -> dict[str, int]:
-        """The frame number of each image, by image name without the ending."""
+        """The frame number of each image, by image name without the extension."""
         return {path.stem: number + 1 - self.zero for number, path in self.files.items()}
 
     def seconds(self, numbers: Sequence[int]) -> list[float]:

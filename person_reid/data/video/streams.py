@@ -222,7 +222,7 @@ class Streams:
         return []
 
     def _follow(self, camera: _Camera) -> None:
-        """Read from a camera until it ends; reopen a stream that breaks."""
+        """Read from a camera until its video ends; reopen a stream that breaks off."""
         live, pause = is_stream(camera.address), FIRST_PAUSE
         while not self._stopped.is_set():
             before, reason = camera.frames, "the stream ended"
