@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check(config: ExportConfig) -> None:
-    """Raise an error if options exclude each other, or if a test set is missing."""
+    """Raise an error if options conflict, or if a test set is missing."""
     if config.client and (decided := config.not_default(DECIDED_BY_CLIENT)):
         raise reid.UserError(f"for={config.client} decides {', '.join(decided)}: leave that out.")
     if config.fp16 and config.int8:

@@ -116,7 +116,7 @@ def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
 
 
 def attempt(run: PlannedRun, results: Path) -> str:
-    """Perform a run unless it has a record, then record it and print its metrics.
+    """Unless a run has a record, perform it, record it and print its metrics.
 
     Returns the message of the error that ended the run, or "".
     """

@@ -108,7 +108,7 @@ STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 def keep_last_resolution(
     module: nn.Module, maps: Callable[[nn.Module, Tensor], Tensor], size: tuple[int, int]
 ) -> None:
-    """`--stride 1`: undo the last halving of a convolutional network, in place.
+    """`--stride 1`: undo a convolutional network's last halving of the resolution, in place.
 
     Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined Part Pooling,
     ECCV 2018, section 3.1: the feature map is twice as large in both directions, with the same

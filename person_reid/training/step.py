@@ -89,7 +89,7 @@ def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Modu
 
 
 class _Call(nn.Module):
-    """Call a module in the autocast that is active when this object is created.
+    """Call a module under the autocast settings that are active when this object is created.
 
     The cache of weights is disabled, because the weights change.
 

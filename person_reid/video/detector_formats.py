@@ -1,4 +1,4 @@
-"""Recognise a detector's exporter by the outputs for a grey picture, and read outputs.
+"""Recognise a detector's exporter by its outputs for a grey picture, and read its outputs.
 
 Most formats are tables of boxes with scores. The shapes show how a table can be read, and the
 values show which of these readings is right.
@@ -159,9 +159,9 @@ def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> D
     return Detections(boxes, rest.max(1), rest.argmax(1))
 
 
-def _corners(middles: Values, sides: Values) -> Values:
-    """Return boxes (N, 4) as left, top, right, bottom, from their middles and sides (N, 2)."""
-    return np.hstack([middles - sides / 2, middles + sides / 2])
+def _corners(centres: Values, sizes: Values) -> Values:
+    """Return boxes (N, 4) as left, top, right, bottom, from their centres and sizes (N, 2)."""
+    return np.hstack([centres - sizes / 2, centres + sizes / 2])
 
 
 def _table(

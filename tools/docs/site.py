@@ -23,7 +23,7 @@ EXAMPLE = re.compile(r"(?:^>>> .*\n(?:^(?!$).*\n?)*)", re.M)
 
 
 def on_config(config: Any) -> Any:
-    """Name headings as GitHub does, so that links to them work on GitHub and on the site."""
+    """Name the anchors of headings as GitHub does, so that links to them work in both places."""
     config.mdx_configs["toc"]["slugify"] = slugify(case="lower")
     return config
 

@@ -25,7 +25,7 @@ COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
 
 
 def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the state dict of mmdetection's Swin Transformer timm's names and order.
+    """Convert the state dict of mmdetection's Swin Transformer to timm's names and order.
 
     Any other state dict is returned unchanged.
 
