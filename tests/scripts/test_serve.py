@@ -116,6 +116,16 @@ def test_a_camera_is_told_of_until_the_service_ends(tmp_path):
     assert {about.identity for _, about in images} == {"person 0001"}
 
 
+def test_the_detector_of_cameras_is_opened_before_the_service_begins(here, monkeypatch):
+    from person_reid.errors import UserError
+    from tools import serve
+
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **settings: None)
+    words = ["--camera", "door=0", "--detector", "nowhere.onnx", "--gpu_ids", "-1", *SMALLEST]
+    with pytest.raises(UserError, match=r"nowhere\.onnx"):
+        serve.main(["--index", "a.index", "--port", "0", *words])
+
+
 def test_a_port_that_is_taken_is_named():
     from person_reid.errors import UserError
     from tools.serve import open_port
