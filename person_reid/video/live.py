@@ -35,7 +35,7 @@ from person_reid.video.tracker import Tracker
 FIRST_GAP = 0.2  # the minimum, in seconds, between two images of a track
 GAP_SHARE = 0.25  # the gap as a fraction of a track's age, so that it grows
 IMAGES_TO_SAY = 5  # images after which an ongoing track is linked; an ended track always is
-RELINK_SECONDS = 60  # between two linkings of all tracks, if there are new ones
+RELINK_SECONDS = 60  # between two linkings of all tracks, if any has new images
 RELINK_SHARE = 0.05  # share of new tracks above which all tracks are linked earlier
 
 
@@ -136,7 +136,8 @@ class LivePeople:
         self._embed, self._options = embed, tracker or TrackerOptions()
         self.links = OnlineLinks(threshold, travel, cosines, most)
         self._cameras: dict[str, _Camera] = {}
-        self._linked, self._new = -np.inf, 0  # time of the last linking; new tracks since
+        # time of the last linking; since then, new tracks, and whether any track has new images
+        self._linked, self._new, self._grown = -np.inf, 0, False
 
     def feed(self, frame: Frame, time: float, camera: str = "camera") -> FrameResult:
         """Process the next frame of a camera.
@@ -167,7 +168,7 @@ class LivePeople:
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         found = [self._answer(name, place, np.inf, *none) for name, place in self._cameras.items()]
         self._cameras.clear()
-        if found:
+        if found and self._grown:
             found[-1].said.extend(self._linked_again(np.inf))
         return found
 
@@ -222,6 +223,7 @@ class LivePeople:
             self.links.add((camera, number), camera, each.first, each.last, feature)
             each.images, each.best = each.images + 1, None
             each.due = place.time + max(FIRST_GAP, GAP_SHARE * (place.time - each.first))
+        self._grown = self._grown or bool(due)
         said = self._said(camera, place, ended)
         images = [
             TrackImage(
@@ -256,16 +258,14 @@ class LivePeople:
             if enough and not each.person:
                 asked.append((camera, number))
         self._new += len(asked)
-        late = self._new and place.time - self._linked >= RELINK_SECONDS
+        late = self._grown and place.time - self._linked >= RELINK_SECONDS
         if late or self._new > RELINK_SHARE * len(self.links.tracks):
             return self._linked_again(place.time, asked)
         return [self._say(key, 0, self.links.person(key)) for key in asked]
 
     def _linked_again(self, now: float, asked: Sequence[tuple[str, int]] = ()) -> list[Identified]:
         """Link all tracks again, and report the people that changed or were requested."""
-        if not self._new:
-            return []
-        self._linked, self._new = now, 0
+        self._linked, self._new, self._grown = now, 0, False
         changes = self.links.relink(asked)
         return [self._say(key, before, person) for key, (before, person) in changes.items()]
 

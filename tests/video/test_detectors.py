@@ -220,6 +220,7 @@ def test_nobody_is_no_fault():
     [
         (None, "found NoneType"),
         (([PERSON], [0.5, 0.5]), r"found \(1, 4\) and \(2,\)"),
+        (([PERSON], []), r"found \(1, 4\) and \(0,\)"),
         (([PERSON[:3]], [0.5]), r"found \(1, 3\) and \(1,\)"),
         (([["left", 1, 2, 3]], [0.5]), "boxes: expected real numbers"),
     ],

@@ -267,3 +267,11 @@ def test_the_content_of_a_folder_has_another_hash_than_its_names(name, walk, tmp
     assert content_hash(tmp_path / "hall") == content_hash(walk)
     (tmp_path / "hall" / "000001.png").rename(tmp_path / "hall" / os.fsdecode(name))
     assert content_hash(tmp_path / "hall") != content_hash(walk)
+
+
+def test_two_video_files_have_two_hashes(tmp_path):
+    first, copy, second = (tmp_path / name for name in ("a.mp4", "b.mp4", "c.mp4"))
+    first.write_bytes(b"one video")
+    copy.write_bytes(b"one video")
+    second.write_bytes(b"another")
+    assert content_hash(first) == content_hash(copy) != content_hash(second)
