@@ -86,7 +86,7 @@ __all__ = [
 
 
 def weights_init_classifier(module: nn.Module) -> None:
-    """Give a linear layer a classifier's published initial values: deviation 0.001, biases 0."""
+    """Initialise a linear layer like a published classifier: standard deviation 0.001, biases 0."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.001)
         if module.bias is not None:

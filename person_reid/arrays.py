@@ -75,7 +75,7 @@ def as_array(values: Any, name: str) -> Array:
 
 
 def as_float32(values: Any, name: str) -> npt.NDArray[np.float32]:
-    """Return features of any shape as row-major float32, which arrays from .mat files are not.
+    """Return features of any shape as row-major float32; arrays from .mat files are column-major.
 
     The memory order decides how sums are rounded. Raises UserError as as_array does.
     """

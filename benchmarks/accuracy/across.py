@@ -114,14 +114,14 @@ def rows(scene):
 
 
 def linked(scene, **settings):
-    """Return the names of the tracks with features, and the person of each."""
+    """Return the names of the tracks with features, and the person that each is linked to."""
     names, features = track_features(scene.features, scene.shown)
     cameras, starts, ends = zip(*(scene.spans[name] for name in names), strict=True)
     return names, link_tracks(features, cameras, starts, ends, **settings).labels.astype(str)
 
 
 def ranges(scene, draws):
-    """Yield rows on how often a range contained the true number, for all cameras and for one."""
+    """Yield rows on how often a range held the true number of people, in all cameras and in one."""
     truth = true_people(scene)
     names, features = track_features(scene.features, scene.shown)
     who = np.array([truth[name] for name in names])
@@ -200,7 +200,7 @@ def names_given(scene):
 
 
 def idf1(scene, names, people):
-    """Return the IDF1 in per cent of tracks linked as `people`; other tracks stay unlinked."""
+    """Return the IDF1, in per cent, of tracks linked as `people`; other tracks stay unlinked."""
     who = {name: name for name in scene.spans} | dict(zip(names, people, strict=True))
     said = [who[track] for track in scene.tracks]
     return f"{100 * identity_f1(scene.people, said, scene.pairs).f1:.1f}"
@@ -253,7 +253,7 @@ def walked(options):
 
 
 def scene_of(tracks, truth, travel):
-    """Return the scene of tracks, or of their pieces."""
+    """Return the scene of `tracks`, which may be pieces of tracks."""
     names = [f"{each.record.camera} {each.name}" for each in tracks]
     every = [*zip(names, tracks, strict=True)]
     spans = {name: (each.record.camera, each.track.first, each.track.last) for name, each in every}

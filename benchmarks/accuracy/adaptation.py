@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the time and gain of adaptation to the crops of tracks, for several numbers of people.
+"""Measure how long adaptation to tracks' crops takes and what it gains, by number of people.
 
     python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch \\
       --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth --people 19 136 750
@@ -88,7 +88,7 @@ def drawn(paths, people):
 
 
 def shortened(paths):
-    """Return some images of each track, in order of time."""
+    """Return some images of each track, in chronological order."""
     tracks = defaultdict(list)
     for path in sorted(paths):
         tracks[of_name(path)[:3]].append(path)
@@ -100,7 +100,7 @@ def shortened(paths):
 
 
 def lay_out(paths, folder):
-    """Link images into a folder for each camera, with names like those of the crops of tracks."""
+    """Link images into a folder for each camera, under names like those of crops from tracks."""
     numbers: dict[tuple, int] = {}
     for path in paths:
         person, camera, sequence, frame = of_name(path)

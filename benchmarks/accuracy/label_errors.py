@@ -93,7 +93,7 @@ def cut(features, labels, cameras, share, random):
 
 
 def mixed(features, labels, cameras, share, random):
-    """Return labels in which a share of the people include images of another person.
+    """Return labels in which a share of the identities include images of another person.
 
     These images come from another camera.
     """
@@ -113,7 +113,7 @@ MISTAKES = {
 
 
 def row(kind, features, labels, cameras, changed):
-    """Return a draw's cells, and (2, N): each proposal's probability and whether it is right.
+    """Return a draw's table cells, and (2, N): each proposal's probability and correctness.
 
     Either half of an identity that was cut in two may be listed.
     """

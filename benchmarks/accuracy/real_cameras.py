@@ -96,7 +96,7 @@ def find_people(videos, words):
 
 
 class Played(Streams):
-    """Videos whose frames arrive in order of time, each as soon as it is requested."""
+    """Videos whose frames arrive in chronological order, each as soon as it is requested."""
 
     def __enter__(self):
         return self
@@ -139,7 +139,7 @@ def figures(linked, truth, fps):
 
 
 def counts_of(linked, fps):
-    """Return the number of people in all cameras and in each, with the number's range, if any."""
+    """Return the number of people in all cameras together and in each, with its range if known."""
     cells = defaultdict(lambda: "0")
     for each in count_people(linked):
         ends = [each.fewest, each.most]

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare our tracker's tracks, and Roboflow's if installed, with the true tracks.
+"""Compare the tracks of our tracker, and of Roboflow's if installed, with the true tracks.
 
     python benchmarks/accuracy/tracker.py --walks data/walks
     python benchmarks/accuracy/tracker.py --truth TUD-Campus/gt.txt --boxes TUD-Campus/det.txt \\
@@ -172,7 +172,7 @@ def tracked(boxes, fps, every, features=None):
 
 
 def tracked_by_roboflow(boxes, fps, every, name):
-    """Return the rows from one of Roboflow's trackers, or None if they are not installed."""
+    """Return the rows from one of Roboflow's trackers, or None if its packages are missing."""
     try:
         import supervision
         import trackers

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure what smaller features cost a search, with synthetic distractors in the gallery.
+"""Measure the accuracy that smaller features cost a search among synthetic distractors.
 
 Prints Rank@1, mAP and recall for each kind of code.
 
@@ -122,7 +122,7 @@ def drawn(random, scatter, count):
 
 
 def scores(query, gallery, found):
-    """Return Rank@1 and mAP in per cent for the found images (Q, DEPTH)."""
+    """Return Rank@1 and mAP in per cent for the images found (Q, DEPTH)."""
     firsts, means = [], []
     for label, camera, numbers in zip(query.labels, query.cameras, found, strict=True):
         mine, here = gallery.labels == label, gallery.cameras == camera

@@ -121,7 +121,7 @@ def new_images(features):
 
 
 def measure(file):
-    """Search an index for new images of people, one by one and exactly."""
+    """Search an index with new images of its people, one by one and exactly; print the times."""
     index = SearchIndex(file)
     queries = new_images(index.store.sample(QUERIES))
     let_go(file)
@@ -141,7 +141,7 @@ def measure(file):
 
 
 def filtered(index, queries, name, which):
-    """Return a row of the last table, without the recall."""
+    """Return a row for the last table, without its recall."""
     first = timed(lambda: index.search(queries[:1], NEIGHBOURS, among=which))
     each = [
         timed(lambda query=query: index.search(query[None], NEIGHBOURS, among=which))

@@ -158,7 +158,7 @@ def clip_resnet(folder: Path, size: tuple[int, int], layers: Any = (3, 4, 6, 3))
 
 
 def with_clip(folder: Path, size: tuple[int, int], visual: Any, cameras: int, **model: Any) -> Any:
-    """Build CLIP-ReID's network. visual: (module, height, width) → its part for images."""
+    """Build CLIP-ReID's network. visual: (CLIP's module, height, width) → the image encoder."""
     make = module_of(folder, "model.make_model")
     code = sys.modules["model.clip.model"]
     make.load_clip_to_cpu = lambda name, height, width, stride: SimpleNamespace(
@@ -210,7 +210,7 @@ def half_range(*arguments: Any) -> Any:
 
 
 def first_of_half_range(*arguments: Any) -> Any:
-    """Return SOLIDER's features; its network also returns its maps."""
+    """Return SOLIDER's features, without the feature maps that its network also returns."""
     return half_range(*arguments)[0]
 
 
@@ -221,7 +221,7 @@ def with_imagenet(*arguments: Any, **resize: Any) -> Any:
 
 
 def of_cluster_contrast(*arguments: Any) -> Any:
-    """Return the unit-length features that programs for training without labels compute."""
+    """Return unit-length features, as programs that train without labels compute them."""
     return nn.functional.normalize(with_imagenet(*arguments, interpolation=3))
 
 
@@ -270,7 +270,7 @@ class Case:
 def shrunken(
     repository: str, build: Any, backbone: str, dim: int = 48, extra: Any = (), **model: Any
 ) -> Case:
-    """Return the case of a transformer with two blocks. extra: further settings of our network."""
+    """Return the case for a transformer with two blocks. extra: further settings of our network."""
     settings = TINY | dict(extra)
     changes = {"settings": settings, "dim": dim, "channels": 48}
     return Case(repository, build, backbone, model, (64, 32), changes)
@@ -405,7 +405,7 @@ CASES = {
 
 
 def record(sources: Path, name: str) -> dict[str, Any]:
-    """Return the record of a case: what was built, and how far our features deviate."""
+    """Return the record of a case: what was built, and how far our features deviate from theirs."""
     case = CASES[name]
     torch.manual_seed(0)
     with redirect_stdout(StringIO()):

@@ -246,7 +246,7 @@ def training_of_torchreid(options):
 
 @contextlib.contextmanager
 def import_from(folder):
-    """Let a block import a peer from its checkout. Raises UserError if a module is missing."""
+    """Let a `with` block import a peer from a checkout. Raises UserError if a module is missing."""
     sys.path.insert(0, str(folder.resolve()))
     collections.Mapping = collections.abc.Mapping  # type: ignore[attr-defined]
     warnings.simplefilter("ignore")

@@ -240,7 +240,7 @@ def make_cut(file):
 
 
 def kill_changes(workspace, kills, make, change, check, acts):
-    """Kill and repeat a change to an index, in a new folder each time, and return how often.
+    """Interrupt and redo changes to an index, each in a new folder; return the number of kills.
 
     make, change: called with the index's path. check: called with the path and whether the change
     must be complete. acts: roughly how many times the change writes.

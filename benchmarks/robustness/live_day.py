@@ -118,7 +118,7 @@ class Day:
         return BEGIN + self.now - 3600 * (self.now >= SET_BACK * self.seconds)
 
     def read(self, camera, _):
-        """Yield a camera's frames, each as soon as all cameras' earlier frames are used."""
+        """Yield a camera's frames, each as soon as all cameras' earlier frames have been used."""
         pulled = PULLED * self.seconds if camera == CABLE else np.inf
         self.done[camera] = self.now
         while not pulled <= self.now < pulled + AWAY:

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill tools/people.py repeatedly, and compare its output with that of an undisturbed call.
+"""Kill tools/people.py repeatedly, and compare its output with that of an undisturbed run.
 
     python benchmarks/robustness/people_kills.py              # 30 kills
     python benchmarks/robustness/people_kills.py --kills 5 --seed 1

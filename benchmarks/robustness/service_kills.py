@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill the service while clients add, merge and forget, and compare the gallery with its answers.
+"""Kill the service while clients change its gallery, and check its answers against the gallery.
 
     python benchmarks/robustness/service_kills.py             # 60 kills
     python benchmarks/robustness/service_kills.py --kills 5 --seed 1

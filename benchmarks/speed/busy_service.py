@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the service while idle, and while cameras add images and old images are forgotten.
+"""Measure the service while it is idle, and while cameras add images and old ones are forgotten.
 
     python benchmarks/speed/busy_service.py
     python benchmarks/speed/busy_service.py --images 20000 --minutes 0.2          # a short try
@@ -123,7 +123,7 @@ def percentiles(seconds):
 
 
 async def watch(pid, seconds):
-    """Return the memory of a process in megabytes, measured once a second."""
+    """Return measurements of a process's memory in megabytes, one per second."""
     end, memory = time.perf_counter() + seconds, []
     while time.perf_counter() < end:
         memory.append(resident(pid))

@@ -53,7 +53,7 @@ def main(argv=None):
 
 
 def write_street(path, frames, count):
-    """Write the first frames of a folder as a video of size SIZE."""
+    """Write the first frames in a folder as a video of size SIZE."""
     import av
 
     folder = FrameFolder(frames)

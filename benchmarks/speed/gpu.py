@@ -121,7 +121,7 @@ def training(loops, options, device):
 
 
 def epochs(options, device):
-    """Train for two epochs with each precision, and print their times."""
+    """Train for two epochs with each precision, and print the time of each epoch."""
     print("| | first epoch | second |\n| --- | --- | --- |")
     name, (height, width, batch) = next(iter(options.networks.items()))
     for precision, flags in {"TF32": [], "bfloat16": ["--bf16"]}.items():
@@ -134,7 +134,7 @@ def epochs(options, device):
 
 
 def extraction(options, device):
-    """Print the images per second of extraction with mirrored images, from a bank in memory."""
+    """Print the speed (images/s) of extraction from a bank in memory, mirrored images included."""
     images, batch = (16, 8) if options.dry_run else (23_100, 256)
     print(f"{images:,} images, two views\n\n| network | | images/s |\n| --- | --- | --- |")
     for name, (height, width, _) in options.networks.items():

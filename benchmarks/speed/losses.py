@@ -40,7 +40,7 @@ HEADER = ["batch", "loss", "ms", "library, ms", "faster", "MB", "library, MB"]
 
 
 def library_losses():
-    """Return {name: loss(features, labels)} of pytorch-metric-learning with the same settings."""
+    """Return {name: loss(features, labels)} from pytorch-metric-learning with the same settings."""
     miner, hardest = miners.MultiSimilarityMiner(epsilon=0.1), miners.BatchHardMiner()
     triplet = library.TripletMarginLoss(margin=0.3)
     multi_similarity = library.MultiSimilarityLoss(2, 50, 0.5)
@@ -53,7 +53,7 @@ def library_losses():
 
 
 def make_batch(count, spread):
-    """Return features (count, DIM) that need a gradient, and labels (count,)."""
+    """Return features (count, DIM) that require a gradient, and labels (count,)."""
     labels = torch.arange(count) // IMAGES_PER_IDENTITY
     directions = torch.randn(count, DIM)[labels]
     return (directions + spread * torch.randn(count, DIM)).requires_grad_(), labels

@@ -59,7 +59,7 @@ def main(argv=None):
 
 
 class ChannelsFirst(torch.nn.Module):
-    """An embedding of images (B, 3, H, W), whatever their order in memory."""
+    """An embedding network for images (B, 3, H, W), whatever their order in memory."""
 
     def __init__(self, embedding):
         super().__init__()

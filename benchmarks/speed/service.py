@@ -73,7 +73,7 @@ def fill(folder, count):
 
 @contextmanager
 def serving(folder, flags, program=(ROOT / "tools/serve.py",)):
-    """Yield the address and the process of a service. program: Python's arguments to start it."""
+    """Yield the address and the process of a service. program: Python arguments that start it."""
     limits = ["--per_minute", "100000000", "--port", "0", "--tokens", "tokens"]
     command = [*program, "--index", "people.index", *NETWORK, *limits, *flags]
     with subprocess.Popen(
@@ -96,7 +96,7 @@ def crop(seed=0):
 
 
 async def measure(name, address, query, options):
-    """Print the rows for a service. query: the feature to search for."""
+    """Print the rows for a service. query: the feature to search with."""
     questions = {
         "embed a crop": ("embed", crop()),
         "search": ("search", {"json": {"features": query}}),

@@ -160,7 +160,7 @@ def synchronise(device):
 
 
 def peak_of(device):
-    """Return the peak gigabytes of a GPU, or of this process without a loader's workers."""
+    """Return the peak gigabytes of a GPU, or of this process, not counting a loader's workers."""
     if device.type == "cuda":
         import torch
 

@@ -63,7 +63,7 @@ class UsualTraining:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
 
     def step(self, batch):
-        """Train on a batch, wait, and return its loss and the number of right classes."""
+        """Train on a batch, wait, and return its loss and the number of correct predictions."""
         images, labels = (tensor.to(self.device) for tensor in batch)
         self.optimizer.zero_grad()
         _, logits = self.network(images)

@@ -57,7 +57,7 @@ def _one_query(ranks, ap):
 
 
 def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
-    """Return the (Q, G) distance of k-reciprocal re-ranking, on (N, N) matrices.
+    """Return the (Q, G) distances of k-reciprocal re-ranking, computed on (N, N) matrices.
 
     Zhong et al., Re-ranking with k-reciprocal Encoding, CVPR 2017.
 
@@ -108,7 +108,7 @@ def _reciprocal(neighbours, i, k):
 
 
 def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
-    """Return the (Q, G) score of graph re-ranking, in float64 on (N, N) matrices.
+    """Return the (Q, G) scores of graph re-ranking, computed in float64 on (N, N) matrices.
 
     Zhang et al., Understanding Image Retrieval Re-Ranking, 2020.
     """

@@ -9,7 +9,7 @@ COLOURS = {7: (220, 60, 40), 12: (40, 90, 220)}
 
 
 def sides(person, frame):
-    """Return a person's left, top, right and bottom, in pixels from 1; people never meet."""
+    """Return a person's left, top, right and bottom, in pixels from 0; people never meet."""
     left, top = (2 * frame, 4) if person == 7 else (90 - 2 * frame, 36)
     return left, top, left + 10, top + 24
 

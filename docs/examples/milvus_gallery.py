@@ -101,7 +101,7 @@ class MilvusGallery(Gallery):
         return next(int(f["params"]["dim"]) for f in fields if f["name"] == "feature")
 
     def _of(self, paths, columns):
-        """Return {key: row} for those of the images that are in the gallery."""
+        """Return {key: row} for the images at `paths` that are in the gallery."""
         keys = [key_of(path) for path in paths]
         parts = [keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)]
         rows = [r for some in parts for r in self._rows(f"path in {json.dumps(some)}", columns)]
@@ -232,7 +232,7 @@ class MilvusGallery(Gallery):
 
 
 def key_of(path):
-    """Return a path as Milvus stores it: percent-encoded, since a path may be any bytes."""
+    """Return a path as Milvus stores it: percent-encoded, since a path may hold any bytes."""
     return quote_from_bytes(os.fsencode(Path(path)))
 
 

@@ -1,4 +1,4 @@
-"""Declare each script option once: a field of a frozen dataclass with help, choices and default.
+"""Declare each script option once, as a field of a frozen dataclass with help, choices and default.
 
 The name of the field is the flag, the key in opts.yaml and the attribute. There are two exceptions.
 `--batchsize` of train.py counts the images of all GPUs of --gpu_ids, and opts.yaml stores the share

@@ -45,7 +45,7 @@ class ClusterOptions(Options, title="clusters"):
 
 
 class UnlabelledOptions(Options, title="images without labels"):
-    """The unlabelled images, where their cameras are found, and the starting network."""
+    """The unlabelled images, the source of their cameras, and the starting network."""
 
     cameras: str = option(
         "names", "where the camera of an image is read from", choices=CAMERA_SOURCES, common=True

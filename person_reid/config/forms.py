@@ -24,7 +24,7 @@ Sizes = tuple[tuple[int, tuple[int, int]], ...]
 
 
 def listed_numbers(text: str, kind: type[Number], separator: str | None = ",") -> list[Number]:
-    """Return the numbers in a text, split at `separator` as by str.split.
+    """Return the numbers in a text, split at `separator` as str.split does.
 
     Returns an empty list if any part is not a number of this kind.
     """

@@ -44,7 +44,7 @@ class PaperLook(Options, title="look"):
 
     @property
     def look(self) -> Look:
-        """The same settings, under the names of the other scripts' flags."""
+        """The same settings as a Look, under the names of the other scripts' flags."""
         return Look(
             width=self.paper_width, no_title=self.no_title, labels=self.labels, dark=self.dark
         )
@@ -86,7 +86,7 @@ class TableForm(Options, title="table"):
 
 
 def own_or(names: Sequence[str], labels: str | None) -> list[str]:
-    """Return the texts in --labels or, if there are none, the names.
+    """Return the texts in --labels or, if there are none, `names`.
 
     Raises UserError if there are more or fewer texts than names.
     """

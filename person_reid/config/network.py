@@ -55,7 +55,7 @@ class NetworkOptions(Options, title="network"):
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "NetworkOptions":
-        """Return the network options in a mapping that may hold more, such as an opts.yaml.
+        """Return the network options in a mapping that may hold others too, such as an opts.yaml.
 
         A value of None means the default.
         """

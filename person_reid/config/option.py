@@ -292,7 +292,7 @@ class Options:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __post_init__(self) -> None:
-        """Check values passed from Python, and that they are compatible."""
+        """Check that values passed from Python are valid and compatible."""
         for name, each in self.declared().items():
             value = getattr(self, name)
             try:
@@ -398,14 +398,14 @@ def unfit(name: str, value: Any, reason: ValueError) -> UserError:
 
 
 def named(name: str, value: Any = True) -> str:
-    """Return an option and its value as a message shows them, or only the name of a set flag."""
+    """Return an option and its value as a message shows them, or only the name of a given flag."""
     return name if value is True else f"{name}={value}"
 
 
 def resolve(
     kind: type[Config], values: Mapping[str, Any], given: Collection[str] | None = None
 ) -> Config:
-    """Return a configuration with `values`, and with the values that they imply for others.
+    """Return a configuration with `values` and the values that they imply for other options.
 
     Only this function decides which options are compatible, from what they declare. An option may
     imply others that are not set: `--weights osnet_x0_25_msmt17` implies the backbone of that

@@ -98,7 +98,7 @@ class TrackOptions(Options, title="tracked videos (--dataset mot)"):
 
 
 class DrawingOptions(Options, title="synthetic people"):
-    """The numbers of people to draw, and of images of each."""
+    """The number of people to draw, and of images per person."""
 
     synthetic: bool = option(False, "draw a data set instead of reading a download")
     walks: bool = option(

@@ -76,7 +76,7 @@ class PeriodOptions(GalleryOptions, title="only some images"):
 
 
 class FilterOptions(PeriodOptions, title="only some images"):
-    """The images in the index to use; they must match all options."""
+    """The images to use from the index: those that match all options."""
 
     identity: str | None = _only("identity")
     camera: str | None = _only("camera")

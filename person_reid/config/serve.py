@@ -21,7 +21,7 @@ def path_of_address(text: str) -> str:
 
 
 class AddressOptions(Options, title="address"):
-    """The address at which the service listens, and the access to it."""
+    """The address at which the service listens, and how access to it is controlled."""
 
     host: str = option("127.0.0.1", "address to listen on; by default, for this machine only")
     port: int = option(8000, "port to listen on; 0 takes a free one", range=PORT, common=True)

@@ -16,7 +16,7 @@ LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks
 
 
 def parsed(text: str) -> datetime:
-    """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30+01:00, in UTC.
+    """Parse a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30+01:00, into UTC.
 
     Raises UserError if the text is not one.
     """

@@ -108,7 +108,7 @@ class Published:
 
     @property
     def shared(self) -> Family:
-        """Return what all networks from its program have in common."""
+        """Return what all networks from this network's program have in common."""
         return FAMILIES_OF_ZOO[self.family]
 
     @property

@@ -152,7 +152,7 @@ def parse_command(
 
 
 def _keep_file(path: str, config: Any) -> None:
-    """Raise UserError if a run's opts.yaml would replace the file of --config."""
+    """Raise UserError if a run's opts.yaml would replace the file that --config names."""
     run = RunFolder(config.name)
     # A run with weights is set aside.
     if not run.holds_weights() and real(path) == real(run.options_file):

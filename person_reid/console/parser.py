@@ -89,7 +89,7 @@ def _device(text: str) -> str:
 
 
 def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
-    """Return a space and advice about words that a parser with these flags does not know.
+    """Return advice, after a space, about words that a parser with these flags does not know.
 
     The text is empty if there is no suggestion.
     """
@@ -182,7 +182,7 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
-        """Return what an abbreviation may stand for.
+        """Return the options that an abbreviation may stand for.
 
         That is argparse's answer, or only the flag in `first_meant` if exactly one matches.
         """

@@ -180,7 +180,7 @@ def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[
 
 
 def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]:
-    """Read train_all, or else train, of each root but the first, as read_training_splits does.
+    """Read train_all, or else train, from each root but the first, as read_training_splits does.
 
     Raises UserError if a root is given twice, and in the cases of read_split.
     """

@@ -64,7 +64,7 @@ def find_leakage(layout: str | Path) -> Leakage:
 
 
 def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return pairs of a training image and the first test image with an identical file."""
+    """Return pairs of a training image and the first test image whose file is identical."""
     contents: dict[bytes, Path] = {}
     for path in test:
         contents.setdefault(blake2b(content_of(path)).digest(), path)

@@ -33,7 +33,7 @@ def open_hdf5(*files: Path) -> Any:
 
 
 def read_hdf5(file: Path, names: list[str]) -> dict[str, Any]:
-    """Return variables in a version 7.3 file: matrices, and cells of strings as lists."""
+    """Return variables from a version 7.3 file: matrices, and cells of strings as lists."""
     with open_hdf5(file) as content:  # in which matrices are transposed
         found = {name: content[name][()].T for name in names if name in content}
         for name, values in found.items():

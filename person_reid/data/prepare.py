@@ -334,7 +334,7 @@ def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path
 
 
 def read_record(save_dir: Path) -> dict[str, Any]:
-    """Return an earlier run's record without foreign paths, or {} if it is missing or damaged."""
+    """Return an earlier run's record without paths outside the layout; {} if missing or damaged."""
     try:
         record = parse_json(content_of(save_dir / PREPARED_RECORD))
         files = [

@@ -349,7 +349,7 @@ def is_nobody(identity: str) -> bool:
 
 
 def described_nobody(pictures: Iterable[Picture]) -> str:
-    """Describe how many pictures are junk and distractors."""
+    """Describe how many pictures are junk, and how many are distractors."""
     counts = Counter(picture.identity for picture in pictures)
     meanings = {JUNK_FOLDER: "junk (-1)", UNKNOWN_WORD: "nobody who is known (distractors)"}
     return " and ".join(

@@ -185,7 +185,7 @@ class PKSampler(BatchSampler):
     def _choose_identities(
         self, hands_left: npt.NDArray[Any], steps_left: int, random: np.random.Generator
     ) -> npt.NDArray[Any]:
-        """Draw P identities, each with probability proportional to its remaining hands.
+        """Draw P identities, each with probability proportional to how many hands it has left.
 
         The draw is a Gumbel top-k. An identity with as many hands left as there are steps must be
         in every step, and one with no hands left only fills up a step that would be too small.

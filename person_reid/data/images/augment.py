@@ -96,7 +96,7 @@ def draw_boxes(
     generator: torch.Generator,
     device: torch.device | str,
 ) -> RandomBoxes:
-    """Draw a box for each of `batch` images, in whole pixels.
+    """Choose a random box, in whole pixels, for each of `batch` images.
 
     Returns (tops, lefts, heights, widths), each (B, 1).
 
@@ -130,7 +130,7 @@ def draw_squares(
     generator: torch.Generator,
     device: torch.device | str,
 ) -> RandomBoxes:
-    """Draw Cutout's square for each of `batch` images, as draw_boxes draws boxes.
+    """Choose Cutout's square for each of `batch` images, as draw_boxes chooses boxes.
 
     Its side is half the shorter side of the image. Its centre is anywhere in the image, so part of
     the square may lie outside (tops and lefts may be negative). DeVries and Taylor, Improved

@@ -112,7 +112,7 @@ def _one_large(image: Image.Image) -> AbstractContextManager[object]:
 
 
 def _check_size(image: Image.Image) -> None:
-    """Raise ValueError for an image that would fill the memory."""
+    """Raise ValueError for an image that would take too much memory."""
     if image.width * image.height > MOST_DECODED_PIXELS:
         raise ValueError(
             f"{image.width}×{image.height} pixels, "

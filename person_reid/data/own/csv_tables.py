@@ -77,7 +77,7 @@ def read_table(
 
 
 def _lines(file: Path, known: Sequence[str]) -> Iterator[TableRow]:
-    """Yield the number and the cells of each non-empty line; cells are stripped of blanks."""
+    """Yield the number and the cells of each non-empty line, without spaces around the cells."""
     text = _text(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
 
@@ -97,7 +97,7 @@ def _lines(file: Path, known: Sequence[str]) -> Iterator[TableRow]:
 
 
 def _plain(name: str) -> str:
-    """Return a column name in lower case and without blanks."""
+    """Return a column name in lower case and without spaces."""
     return "".join(name.split()).casefold()
 
 

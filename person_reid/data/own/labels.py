@@ -1,4 +1,4 @@
-"""Labels of the user's images: identity, camera and split of each, and the words for numbers.
+"""The labels of the user's images (identity, camera, split), and the words that numbers replace.
 
 Identities, cameras, tracks and clothes may be words. Names of images contain numbers instead, which
 names.csv, beside the layout, maps to the words:
@@ -54,7 +54,7 @@ class Words:
     table: Table = field(default_factory=dict)
 
     def identity(self, number: int) -> str:
-        """Return the word for an identity, or else its number in four digits."""
+        """Return the word for an identity, or else its number with four digits."""
         return self.table.get("identity", {}).get(number, f"{number:04d}")
 
     def camera(self, number: int) -> str:
@@ -173,7 +173,7 @@ def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesByS
 
 
 def validated(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
-    """Return the splits with the images of val also in TRAIN, which is train and val together.
+    """Return the splits with val's images added to TRAIN, which is train and val together.
 
     People who are only in val are not trained on; the log lists them.
     """
@@ -221,7 +221,7 @@ def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
 
 
 def _contradictions(same: Sequence[tuple[str, Picture]]) -> Iterator[str]:
-    """Yield a line for each label of a file that the list contradicts.
+    """Yield a line for each kind of label on which the entries for a file contradict one another.
 
     same: the file's entries, as pairs of split and picture.
     """

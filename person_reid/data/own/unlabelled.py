@@ -1,4 +1,4 @@
-"""Read a folder of images of people without identities, with or without cameras."""
+"""Read a folder of images of unlabelled people, with or without known cameras."""
 
 import logging
 from hashlib import blake2b
