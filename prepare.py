@@ -86,7 +86,7 @@ def choose(config: PrepareConfig) -> tuple[KnownDataSet, Path, Path]:
 
 
 def draw(config: PrepareConfig) -> str:
-    """Draw people, and return the folder of their pictures."""
+    """Draw synthetic people, and return the folder of their pictures."""
     folder = config.data_dir or DATA_SETS["synthetic"].locations[0]
     drawn = reid.draw_data_set(folder, **config.drawing)
     if drawn:
@@ -97,7 +97,7 @@ def draw(config: PrepareConfig) -> str:
 
 
 def draw_videos(config: PrepareConfig) -> None:
-    """Draw people who walk through cameras' views."""
+    """Draw synthetic people who walk through cameras' views."""
     folder, given = config.data_dir or "data/walks", config.drawing
     if "train_identities" in given:
         given["identities"] = given.pop("train_identities")

@@ -75,7 +75,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Return pairs of a new name and one that differs only in case, spaces, accents or width.
+    """Return pairs of a new name and another that differs only in case, spaces, accents or width.
 
     The second name is in `known`, or is also new.
     """

@@ -155,7 +155,7 @@ def test(run: str, data: str, *flags: str) -> tuple[Record, str]:
 
 
 def summary(records: Sequence[Record], rows: Mapping[str, str]) -> list[list[str]]:
-    """Return the rows of the table: means over the seeds in %, ± their sample deviation."""
+    """Return the table's rows: means over the seeds in %, ± their sample standard deviation."""
     lines = []
     for name, flags in rows.items():
         if runs := [record for record in records if is_of(record, name, flags)]:

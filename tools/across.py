@@ -121,7 +121,7 @@ def check_places(config: AcrossConfig) -> None:
 
 
 def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None:
-    """Print the scores of the links, of the tracks before linking, and for each camera."""
+    """Print the scores after linking, with each track as a separate person, and for each camera."""
     people = linked.found.labels.tolist()
     both = people, range(len(linked.tracks))
     f1, alone = (score_people(linked.tracks, each, truth).f1 for each in both)

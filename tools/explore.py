@@ -220,7 +220,7 @@ def indexed_name(identity: str | None) -> str:
 
 
 def search_commands(config: ExploreConfig, source: Path, images: ExplorerImages) -> list[str]:
-    """Return the commands that search these images with another picture."""
+    """Return the commands for searching these images with another picture as the query."""
     index = quoted(config.index or source.parent / f"{source.resolve().stem or 'images'}.index")
     query = f"{as_command('tools/search.py')} query PICTURE.jpg --index {index} --save found.png"
     if config.index:

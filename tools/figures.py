@@ -147,7 +147,7 @@ def table(config: TableConfig) -> str:
 
 
 def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]:
-    """Return {name of a run: its metrics}, or with --seeds, lists with the metrics of each seed.
+    """Return {name of a run: its metrics}, or, with --seeds, lists with the metrics of each seed.
 
     ap: the average precision, as in evaluate.
     Raises UserError if the results have different images, or if --seeds combines none of them.

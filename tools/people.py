@@ -161,7 +161,7 @@ def named_videos(config: VideosConfig) -> list[tuple[str, str]]:
 
 
 def list_shots(config: VideosConfig) -> list[Shot]:
-    """Return the videos that the options name. Raises UserError if they contradict each other."""
+    """Return the videos that the options name. Raises UserError if the options conflict."""
     named = named_videos(config)
     videos = [video for _, video in named]
     if len({real(video) for video in videos}) < len(videos):
@@ -334,7 +334,7 @@ def look_and_draw(
 
 @contextmanager
 def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
-    """Have Ctrl-C or SIGTERM end the streams after the current frame; a second ends the program."""
+    """On Ctrl-C or SIGTERM, end streams after the current frame; a second one ends the program."""
 
     def end(number: int, _: object) -> None:
         signal.signal(number, before[signal.Signals(number)])

@@ -130,7 +130,7 @@ def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str)
 
 
 def known_recipes(further: Iterable[Path]) -> list[Recipe]:
-    """Return this repository's recipes and those in `further`, each once, by source and name."""
+    """Return the suite's recipes and those in `further`, each once, sorted by source and name."""
     paths = {real(path) for path in [*RECIPES.glob("*/*.yaml"), *further]}
     return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))
 

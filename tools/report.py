@@ -93,7 +93,7 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
 
 
 def described(run: reid.RunFolder) -> dict[str, Any]:
-    """Return the options of a run. Raises UserError if an option needs a plugin."""
+    """Return the options of a run. Raises UserError if they need a plugin that is not loaded."""
     config = run.config()
     try:
         reid.check_training(config)

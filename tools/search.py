@@ -94,7 +94,7 @@ FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command: index images, search for them, or for the people in them."""
+    """Run a command: index images, or search for images or for the people in them."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in GALLERY_COMMANDS:
         command = f"{as_command('tools/gallery.py')} {words[0]} …"
@@ -158,7 +158,7 @@ def print_added(gallery: reid.Gallery, count: int, known: int) -> None:
 
 
 def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
-    """Raise UserError if the index has nearly the same name, unless --another is given."""
+    """Raise UserError if the index has a nearly identical name, unless --another is given."""
     for name, other in near_names([config.person], index.values("identity")):
         if not config.another:
             raise reid.UserError(
@@ -229,7 +229,7 @@ def query(config: QueryConfig) -> None:
 def remark_own_camera(
     queries: list[Path], answers: list[list[Found]], known: dict[Path, reid.About]
 ) -> None:
-    """Print a line if most first answers come from the query's own camera.
+    """Print a line if most of the first answers come from the query's own camera.
 
     Images of the query's own track or identity do not count.
     """
@@ -255,7 +255,7 @@ def remark_own_camera(
 def compared(
     index: reid.Gallery, queries: list[Path], features: Features, config: AnswerOptions
 ) -> tuple[ReadGallery, Features]:
-    """Return the gallery and the queries' features (Q, D) in the form to be compared."""
+    """Return the gallery and the queries' features (Q, D) in the form in which to compare them."""
     if not config.normalized:
         return index, features
     shown, known = NormalizedGallery(index), index.abouts(queries)
@@ -305,7 +305,7 @@ def identify(config: IdentifyConfig) -> None:
 
 
 def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, list[Path]]]:
-    """Return (name, images) for each track, and all other images as one person."""
+    """Return (name, images) for each track, and for all other images, taken as one person."""
     tracks = one_person_each(queries, index.abouts(queries))
     if len(tracks) > 1:
         others = ", and other images of one person" if "" in tracks else ""
@@ -474,7 +474,7 @@ def filter_of(config: FilterOptions) -> reid.Filter:
 
 
 def check_not_indexed(index: reid.Gallery, config: FilterOptions, name: str) -> None:
-    """Raise UserError if an option's picture would replace an image in the index."""
+    """Raise UserError if the picture of the option `name` would replace an image in the index."""
     picture = Path(getattr(config, name) or "")
     if not picture.is_file():
         return

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Serve a gallery over HTTP: embed, search, identify, add, name and forget.
+"""Serve a gallery over HTTP: embed, search, identify, add, name and forget images.
 
     python tools/serve.py --index people.index                         # prints the page's address
     python tools/serve.py --index people.index --name ft_ResNet50      # a new index
@@ -104,7 +104,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -> "LiveCameras":
-    """Open the cameras in the options, and a detector. Raises UserError if they cannot work."""
+    """Open the cameras that the options name, and a detector.
+
+    Raises UserError if they cannot work.
+    """
     if not find_spec("torch"):
         raise reid.UserError("Live cameras need PyTorch: python -m pip install torch")
     from person_reid.serve.cameras import LiveCameras

@@ -98,7 +98,7 @@ class ThresholdOptions(Options, title="threshold"):
 
 
 class BoundOptions(Options, title="a threshold with a bound"):
-    """The rate at which strangers may be accepted, and the confidence of this bound."""
+    """The rate at which strangers may be accepted, and the confidence in this bound."""
 
     false_match_rate: float | None = option(
         None, "largest share of strangers accepted", range=SHARE, metavar="RATE"
@@ -246,7 +246,7 @@ def protocol(config: ThresholdConfig) -> str:
 def bounds(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> dict[str, Any]:
-    """Print the bound and, for pairs, one per pair of cameras; return what the file stores."""
+    """Print the bound and, for pairs, one for each pair of cameras; return the file's entries."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or len(people_of(query, gallery)[1])

@@ -336,7 +336,7 @@ def _draw_panel(
 
 
 def _mark_cut_off(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
-    """Mark, at the top of the axes, each epoch whose validation loss is above their range."""
+    """Mark, at the top of the axes, each epoch whose validation loss is above the axes' range."""
     top = axes.get_ylim()[1]
     above = [record["epoch"] for record in history if record.get("val_loss", 0) > top]
     if above:

@@ -81,7 +81,7 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
 
 
 def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
-    """Project any number of features (N, D) to the plane in about the time of `most` features.
+    """Project any number of features (N, D) to the plane, in about the time that `most` take.
 
     The method is as in `project`. A random sample of `most` images is projected. Every other image
     lies between the NEAREST images of the sample that are most similar to it.

@@ -170,7 +170,7 @@ def describe_result(
     rankings: Sequence[RankedGallery],
     ignore_cameras: bool = False,
 ) -> dict[str, Any]:
-    """Return the content of a page about a result, except for images.
+    """Return the content of a page about a result, except for the images.
 
     rankings: the rankings of these images, first the plain ranking by these features, whose cosines
     are compared with the threshold.
@@ -228,7 +228,7 @@ def quantise(features: Features) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.f
 
 
 def write_features(features: Features, folder: Path) -> int:
-    """Write features (N, D) as scripts with PIECE rows each, and return how many there are."""
+    """Write features (N, D) as scripts with PIECE rows each, and return the number of scripts."""
     values, scales = quantise(features)
     starts = range(0, len(features), PIECE)
     for number, start in enumerate(starts):
@@ -258,7 +258,7 @@ def packed_array(values: npt.NDArray[Any]) -> dict[str, str]:
 
 
 def write_script(path: Path, name: str, content: object) -> None:
-    """Write a script with the call `receive("name", …);`.
+    """Write a script that makes the call `receive("name", …);`.
 
     The content cannot end the script or a comment in it, because < is escaped.
     """
@@ -277,7 +277,7 @@ def one_file_size(images: int, dimension: int) -> float:
 
 
 def check_page_size(save: str | Path, images: int, dimension: int) -> None:
-    """Raise UserError if images with features of this dimension are too many for one file."""
+    """Raise UserError if images with features of this dimension are too numerous for one file."""
     size = one_file_size(images, dimension)
     if size > MOST_PAGE_BYTES:
         raise UserError(

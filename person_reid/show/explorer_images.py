@@ -53,7 +53,7 @@ class ExplorerImages:
 
     @property
     def short_paths(self) -> list[str]:
-        """Return split/identity/name of each image."""
+        """Return `split/identity/name` for each image."""
         return ["/".join(PurePosixPath(path).parts[-3:]) for path in self.paths]
 
 
@@ -78,7 +78,7 @@ def images_of(
 
 
 def person_name(identity: int | str | None, words: Words = NUMBERS) -> str:
-    """Return an identity's name: its word, else "0012" for 12 or "12", and JUNK_NAME for -1.
+    """Return an identity's name: its name in `words`, else "0012" for 12 or "12"; JUNK_NAME for -1.
 
     Any other text is its own name.
     """

@@ -192,7 +192,7 @@ def describe_stays(
     command: str = "",
     names: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the tracks for the page, which saves a list of checked people's images.
+    """Return the tracks for the page, which saves a list of the images of people who were checked.
 
     file: the name of the list. columns: the names of the cells in the rows of stays; the page fills
     in `identity`. highest: the highest number of a person; new people get higher numbers.

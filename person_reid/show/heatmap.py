@@ -78,7 +78,7 @@ def activations(
     device: torch.device | str = "cpu",
     batchsize: int = MAPPED_AT_ONCE,
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Return heat maps of a bank of images as {branch: (N, H, W)}, each from 0 to 1.
+    """Return heat maps for a bank of images as {branch: (N, H, W)}, each from 0 to 1.
 
     bank: uint8 (N, H, W, 3).
 
@@ -107,7 +107,7 @@ def activations(
 
 
 def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
-    """Stretch maps (N, H, W) to 0..1, each of `parts` horizontal stripes separately.
+    """Stretch maps (N, H, W) to the range 0..1, separately in each of `parts` horizontal stripes.
 
     Flat stripes become 0.
     """
@@ -177,7 +177,7 @@ def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
 
 
 def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return the last layer output with several positions in an opaque network.
+    """Return the last of an opaque network's layer outputs that have several positions.
 
     The output consists of maps (B, C, h, w) or tokens.
     """

@@ -41,7 +41,7 @@ def draw_found(
     threshold: float = -1.0,
     look: Look = SCREEN,
 ) -> None:
-    """Draw the first MOST_ON_SHEET queries and their answers in an image file, one per row.
+    """Draw the first MOST_ON_SHEET queries and their answers in an image file, one query per row.
 
     The answers are lists of Found.
 
@@ -88,7 +88,7 @@ def draw_doubtful(
     save: str | Path,
     look: Look = SCREEN,
 ) -> None:
-    """Draw the images at the positions `shown` in an image file, each in its own row.
+    """Write an image file with a row for each of the images at the positions `shown`.
 
     paths, features, labels, cameras: of N images. found: their LabelErrors. Red frames mark the
     nearest images with the label, and green frames the nearest images with the proposed identity.

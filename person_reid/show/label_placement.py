@@ -44,7 +44,7 @@ def label_points(
     lines: Points = NOWHERE,
     weight: str = "normal",
 ) -> None:
-    """Place labels near their points, where they cover least. Call it after all other drawing.
+    """Place labels near their points, where they cover least. Call this after all other drawing.
 
     dots: (N, 2), in the axes' own coordinates. lines: (L, 2), points on lines, which matter less
     than dots.

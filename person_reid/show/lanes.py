@@ -71,7 +71,7 @@ def draw_lanes(
     look: Look = SCREEN,
     faces: Mapping[int, tuple[Path, str]] | None = None,
 ) -> None:
-    """Draw stays in an image file. begin: the time at which they start, if known.
+    """Draw stays in an image file. begin: the time from which their seconds count, if known.
 
     Several dates are drawn one below the other, aligned by time of day. Cameras are in the order of
     the stays. People with a single stay are grey, so that colours mean links. Numbers of people
@@ -236,7 +236,7 @@ def packed_rows(stays: Sequence[Stay]) -> list[list[Stay]]:
 
 
 def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float, after: float) -> None:
-    """Draw a bar with the number of its person inside it or beside it, wherever it fits.
+    """Draw a bar, with the number of its person inside or beside it, wherever there is room.
 
     inch: how many seconds an inch shows. after: when the next bar begins.
     """

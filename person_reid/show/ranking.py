@@ -241,7 +241,7 @@ def _place(path: str | Path, test_dir: Folder) -> Path:
 
 
 def find_image(path: str | Path, test_dir: Folder = None) -> Path:
-    """Return the current path of an image in a result file: below `test_dir`, or the old path.
+    """Return the current path of an image that a result file names: below `test_dir`, or unchanged.
 
     path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if the image is
     missing.
@@ -301,7 +301,7 @@ def _be(count: int) -> str:
 def ranking_row(
     query_path: str | Path, matches: Sequence[Match], title: str, subtitle: str = ""
 ) -> SheetRow:
-    """Return a row of a sheet: the query, then its matches, which need paths."""
+    """Return a row of a sheet: the query, then its matches, which must have paths."""
     return SheetRow(_tiles(matches), title, subtitle, Tile(query_path, ASKED, "query"))
 
 
@@ -312,7 +312,7 @@ def missed_row(missed: Sequence[Match], total: int) -> SheetRow:
 
 
 def _tiles(matches: Sequence[Match]) -> list[Tile]:
-    """Return the tiles of matches, which need paths."""
+    """Return the tiles of matches, which must have paths."""
     return [
         Tile(
             match.path,

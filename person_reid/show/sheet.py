@@ -80,7 +80,7 @@ class SheetRow:
         return above, sizes.caption * lines + sizes.pad * (lines > 0)
 
     def height(self, columns: int, sizes: SimpleNamespace) -> float:
-        """Return the height of titles and tiles in inches."""
+        """Return the height of the titles and tiles, in inches."""
         titles = sizes.title * bool(self.title) + sizes.subtitle * len(self.subtitle.splitlines())
         lines = max(1, -(-len(self.tiles) // columns))
         return (

@@ -249,7 +249,7 @@ def share_legend(figure: Figure) -> None:
 
 
 def panel(axes: Axes, title: str, x: str, y: str = "", look: Look = SCREEN) -> Axes:
-    """Give axes a title and the names of x and y, and return the axes.
+    """Give axes a title and names for x and y, and return the axes.
 
     If titles are off, an axis without a name gets the title as its name.
     """
@@ -258,7 +258,7 @@ def panel(axes: Axes, title: str, x: str, y: str = "", look: Look = SCREEN) -> A
 
 
 def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
-    """Return a colour mixed with the ink's, so that pale colours are legible in text."""
+    """Return `colour` mixed with `ink`, so that pale colours are legible as text."""
     return tuple(share * np.array(to_rgb(ink)) + (1 - share) * np.array(to_rgb(colour)))
 
 
@@ -351,7 +351,7 @@ def _width(letter: str, weight: str) -> float:
 
 
 def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
-    """Give each text fonts that have its letters. A warning lists letters that no font has."""
+    """Choose fonts that have each text's letters. A warning lists letters that no font has."""
     lacking = ""
     for text in texts:
         families = {letter: _family(letter) or "" for letter in text.get_text() if letter != "\n"}

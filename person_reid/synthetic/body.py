@@ -1,4 +1,4 @@
-"""Build a synthetic person's body in a pose from solids: limbs, torso, head, hair and bag.
+"""Build a synthetic person's body, in a given pose, from solids: limbs, torso, head, hair, bag.
 
 Coordinates: x to the person's left, y up, z forward, in body heights. figure.py chooses the person
 and paints the solids. `nearer` puts clothes in front of limbs where the depth of their centres

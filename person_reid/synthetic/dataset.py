@@ -1,4 +1,4 @@
-"""Draw a data set of synthetic people in the layout and naming of Market-1501.
+"""Draw a data set of synthetic people with the layout and file names of Market-1501.
 
 Nothing is downloaded, and no real person is shown.
 
@@ -256,7 +256,7 @@ def draw_chunk(task: tuple[str, list[Drawing], int]) -> int:
 
 
 def write_drawn(path: Path, content: bytes) -> None:
-    """Write a picture, completely or not at all; a single process draws it."""
+    """Write a picture, completely or not at all, given that no other process draws it."""
     temporary = path.with_suffix(".partial")
     try:
         temporary.write_bytes(content)

@@ -191,7 +191,7 @@ class Solid:
 def draw_solids(
     canvas: Array, solids: Sequence[Solid], pose: Pose, feet: tuple[float, float], scale: float
 ) -> None:
-    """Paint a figure into `canvas` in place, with its lowest point on the ground.
+    """Paint a figure onto `canvas` in place, with its lowest point on the ground.
 
     canvas: (H, W, 3) float32, 0 to 255. feet: (x, y) in pixels of the ground below the body's
     middle, perhaps outside the canvas. scale: pixels per unit of the solids' coordinates.

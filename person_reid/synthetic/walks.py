@@ -88,7 +88,7 @@ class Passage:
 
 
 class Sight(NamedTuple):
-    """The appearance of a passage in a frame.
+    """A passage as it appears in one frame.
 
     step: which of its POSES. scale: pixels per body height in the scene. sides: left, top, right
     and bottom of the figure in the scene, perhaps outside of it. visible: the share of the figure
@@ -103,7 +103,7 @@ class Sight(NamedTuple):
 
     @property
     def box(self) -> Array:
-        """The sides of the figure's part within the frame: left, top, right, bottom, in pixels."""
+        """The box around the figure's part within the frame: left, top, right, bottom in pixels."""
         return np.clip(self.sides, 0, SCENE * 2) / 2
 
 
@@ -291,7 +291,7 @@ def tracked(
 
 
 def write_clocks(root: Path, cameras: int) -> None:
-    """Write when each camera starts, and how long people take between cameras."""
+    """Write when each camera starts, and the minimum time that people need between cameras."""
     numbers = range(1, cameras + 1)
     starts = [(BEGIN + timedelta(seconds=start_of(number))).isoformat() for number in numbers]
     clocks = [(f"cam{number}", FPS, start) for number, start in zip(numbers, starts, strict=True)]
@@ -329,7 +329,7 @@ def paste_figure(scene: Image.Image, each: Sight) -> None:
 
 @lru_cache(maxsize=10_000)
 def figure_extent(look: Person, pose: Pose, step: int) -> Array:
-    """Return the left, top, right and bottom of a figure around its feet, in body heights."""
+    """Return a figure's left, top, right and bottom relative to its feet, in body heights."""
     pose = replace(pose, phase=2 * np.pi * step / POSES)
     return look.height * extent(solids_of(look, pose), pose)
 

@@ -386,7 +386,7 @@ class Adaptation:
 
 
 def _settled(history: Sequence[dict[str, float]]) -> bool:
-    """Return whether each of the last two epochs agreed with the clusters of the one before."""
+    """Return whether the last two epochs' clusters each agreed with those of the epoch before."""
     last = [each.get("agreement", 0) for each in history[-2:]]
     return len(last) == 2 and min(last) >= SETTLED
 

@@ -45,7 +45,7 @@ class Evaluation:
         return (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.total_epoch
 
     def __call__(self, network: Network, device: torch.device, world: World) -> dict[str, float]:
-        """Return {"rank1", "mAP"}, each from 0 to 1 and the same on every process in the world.
+        """Return {"rank1", "mAP"}, each from 0 to 1 and the same in every process.
 
         Each process extracts and ranks a share. The network does not change, nor do the modes of
         its modules.

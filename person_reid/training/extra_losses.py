@@ -98,7 +98,7 @@ ADVERSARIAL_WEIGHT = 0.1  # as in the published training
 
 
 class Generalisation:
-    """`--DG`: add ADVERSARIAL_WEIGHT · the divergence of student and teacher on unlabelled images.
+    """`--DG`: add ADVERSARIAL_WEIGHT · the student-teacher divergence on unlabelled images.
 
     The network in training is the student; the average of its weights is the teacher. Shown two
     augmentations of an image, both should predict the same identities. Zheng and Yang, Unsupervised
@@ -196,7 +196,7 @@ class Distillation:
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
-    """Return a teacher's features (N, E) for the images in splits.
+    """Return a teacher's features (N, E) for the images in `splits`.
 
     An earlier call may have computed them.
 

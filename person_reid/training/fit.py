@@ -146,7 +146,7 @@ def _images(
     sampler: MakeSampler | None,
     teacher: Embedder | None,
 ) -> Batches:
-    """Return the batches from any kind of data set.
+    """Return the batches of `dataset`, which is of any kind that `fit` takes.
 
     Raises UserError if the network cannot learn these identities, and for arguments that would be
     ignored.
@@ -172,7 +172,7 @@ def _images(
 
 
 def _check_classes(network: Network, expected: int | None = None) -> None:
-    """Raise UserError if the network has no classes, or not as many as the data set."""
+    """Raise UserError if the network has no classes, or not as many as the data set has."""
     if not network.num_classes or expected not in (None, network.num_classes):
         raise UserError(
             f"The network has {network.num_classes or 0} classes, "

@@ -101,7 +101,7 @@ def _decayed(
 
 
 class Update(NamedTuple):
-    """The position of an update, passed to a schedule.
+    """The position of an update in a run, as passed to a schedule.
 
     step: its number in the run, from 0. steps_per_epoch: the number of updates in an epoch.
     floor: the factor at which the learning rate of its group is --lr / 100.

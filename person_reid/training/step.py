@@ -340,7 +340,7 @@ class TrainingStep:
         return float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state that `load_state_dict` continues from after the last update.
+        """Return the state after the last update, from which `load_state_dict` continues.
 
         The run then continues as if it had never been interrupted.
         """
@@ -372,7 +372,7 @@ class TrainingStep:
 
 
 def train_one_epoch(step: TrainingStep, batches: Iterable[Batch]) -> float:
-    """Update the weights for every batch, and return the mean loss of the images.
+    """Update the weights for every batch, and return the mean loss per image.
 
     >>> for epoch in range(20):
     ...     print(train_one_epoch(step, images.epoch(epoch)))

@@ -222,7 +222,7 @@ class TrainingImages(Batches):
         return sampler
 
     def _warn_of_few_pairs(self) -> None:
-        """Log a hint if shuffled batches contain hardly any pairs for the losses."""
+        """Log a hint if shuffled batches contain hardly any pairs for the losses that need them."""
         batch = self.options.batchsize * self.world.size
         pairs = expected_pairs(self.split.targets, batch)
         losses = pair_losses(self.options)

@@ -218,7 +218,7 @@ class Journal:
                 log.warning("Nothing was learned in this epoch: the loss of every batch was 0.")
 
     def _read(self, together: bool = False) -> tuple[dict[str, float], float, float]:
-        """Return {name: mean loss}, and the error and images so far, in this or all processes.
+        """Return {name: mean loss}, error and number of images so far, in this or all processes.
 
         Raises NotFinite if a loss is not finite.
         """

@@ -16,7 +16,7 @@ from person_reid.training.step import TrainingStep
 
 
 def validate(step: TrainingStep) -> dict[str, float]:
-    """Return "val_loss", the classifier's without margin or smoothing, and top-1 "val_error".
+    """Return "val_loss", the classifier's loss without margin or smoothing, and top-1 "val_error".
 
     The modules keep their modes. Without images in `val`, the result is empty. The images are not
     augmented, and have the size of the epoch, because a network trained at 128×64 first fails at

@@ -82,7 +82,7 @@ class DetectorFile:
         log.info("%s: a detector of the form %s; class %d is a person.", path, name, self.person)
 
     def _form_of(self, outputs: dict[str, Values], size: Size) -> str:
-        """Return the name of the format of the outputs for a grey picture."""
+        """Return the name of the format that the outputs for a grey picture have."""
         fitting = [
             name
             for name, form in FORMATS_OF_DETECTORS.items()
@@ -112,7 +112,7 @@ class DetectorFile:
         )
 
     def _takes_bytes(self) -> bool:
-        """Return whether the input is integers, which the detector scales itself."""
+        """Return whether the input takes integers, which the detector scales itself."""
         return bool(np.issubdtype(self.opened.dtype, np.integer))
 
     def __call__(self, frame: Frame, /) -> tuple[Values, Values]:
@@ -129,7 +129,7 @@ class DetectorFile:
         return boxes, scores
 
     def _order(self) -> bool:
-        """Return whether the last input dimension is colour. Raises UserError for other layouts."""
+        """Return whether colour is last in the input, not second. Raises UserError if neither."""
         sides = self.opened.sides
         if len(sides) == 4 and sides[0] in (1, None) and 3 in (sides[1], sides[3]):
             return sides[3] == 3
@@ -160,7 +160,7 @@ class DetectorFile:
         return picture, np.full(2, scale), np.array([left, top])
 
     def _prepared(self, picture: Values) -> Values:
-        """Return a picture with its values converted to the values that the format expects."""
+        """Return a picture with its values converted to those that the format expects."""
         values = picture[..., ::-1] if self.form.bgr else picture
         if self.form.scale == 1 or self._takes_bytes():
             return values

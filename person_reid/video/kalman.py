@@ -121,7 +121,7 @@ class Motion:
 
 
 def measured(boxes: Array) -> Array:
-    """Return the centre, aspect and height (N, 4) of boxes (N, 4)."""
+    """Return the centre, aspect ratio and height (N, 4) of boxes (N, 4)."""
     boxes = np.asarray(boxes, np.float64)
     sides = boxes[:, 2:] - boxes[:, :2]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -249,7 +249,7 @@ class LivePeople:
         )
 
     def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Identified]:
-        """Report corrections, and the people on tracks that have ended or have enough images."""
+        """Report corrections, and the person of each track that has ended or has enough images."""
         asked = []
         for number, each in place.running.items():
             if each.images:
@@ -264,7 +264,7 @@ class LivePeople:
         return [self._say(key, 0, self.links.person(key)) for key in asked]
 
     def _linked_again(self, now: float, asked: Sequence[tuple[str, int]] = ()) -> list[Identified]:
-        """Link all tracks again, and report the people that changed or were requested."""
+        """Link all tracks again, and report each track that is in `asked` or has a new person."""
         self._linked, self._new, self._grown = now, 0, False
         changes = self.links.relink(asked)
         return [self._say(key, before, person) for key, (before, person) in changes.items()]

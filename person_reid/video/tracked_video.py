@@ -106,7 +106,7 @@ def track_video(
 
 
 def check_replaced(place: Path, path: Path) -> None:
-    """Raise UserError if a video has changed since it was tracked into the folder of `path`."""
+    """Raise UserError if a video changed after its tracks were written to the folder of `path`."""
     for file in sorted(path.parent.glob("*.json")):
         record = _record(file)
         if record["place"] == str(real(place)) and file != path.with_suffix(".json"):
@@ -127,7 +127,10 @@ def content_hash(place: Path) -> str:
 
 
 def _known(path: Path, made_of: Mapping[str, Any]) -> TrackedVideo | None:
-    """Return the earlier result if a track file was made from the same inputs, else None."""
+    """Return the earlier result of a track file, or None if there is none.
+
+    Raises UserError if the tracks were made from other inputs, or have been changed since.
+    """
     beside = path.with_suffix(".json")
     if not path.exists() or not beside.exists():
         return None
@@ -223,7 +226,7 @@ def _write(
     boxes: FoundBoxes,
     scores: BoxScores,
 ) -> int:
-    """Write the boxes in a frame that belong to confirmed tracks, and return how many."""
+    """Write a frame's boxes that belong to confirmed tracks, and return their number."""
     lines = [
         line_of_track(frame, identities[track], box, score)
         for track, box, score in zip(tracks.tolist(), boxes, scores, strict=True)
@@ -236,7 +239,7 @@ def _write(
 def features_of_boxes(
     embed: EmbedCrops, frame: Frame, boxes: FoundBoxes, scores: BoxScores, tracker: Tracker
 ) -> Features | None:
-    """Return features (N, D) of boxes, with zeros for low scores, or None if all are low."""
+    """Return features (N, D) of boxes, with zeros for low scores, or None if all scores are low."""
     some = np.flatnonzero(scores >= min(tracker.options.track_score, tracker.options.new_score))
     if not len(some):
         return None

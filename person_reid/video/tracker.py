@@ -186,7 +186,7 @@ class Tracker:
             self._cosines[kind] += found.sum(), len(found)
 
     def _has_scale(self) -> bool:
-        """Return whether there are enough pairs, with a lower mean cosine for strangers."""
+        """Return whether there are enough pairs, and strangers have a clearly lower mean cosine."""
         enough = bool((self._cosines[:, 1] >= LEAST_PAIRS).all())
         return enough and np.diff(self._cosines[:, 0] / self._cosines[:, 1]).item() > LEAST_APART
 
@@ -234,7 +234,7 @@ def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Ar
 
 
 def _features_of(boxes: Array, features: npt.ArrayLike | None, known: Array) -> Array:
-    """Return the features (N, D) of boxes (N, 4) with norm 1, or zeros for None.
+    """Return the unit-length features (N, D) of boxes (N, 4), or zeros if `features` is None.
 
     Raises UserError for another number of them, NaN or infinity.
     """
@@ -248,7 +248,7 @@ def _features_of(boxes: Array, features: npt.ArrayLike | None, known: Array) -> 
 
 
 def _checked(boxes: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return boxes (N, 4) and scores (N,) as float64. Raises UserError if they do not fit."""
+    """Return boxes (N, 4) and scores (N,) as float64. Raises UserError if they are invalid."""
     sides = as_array(boxes, "boxes").astype(np.float64)
     likely = in_a_row(as_array(scores, "scores").astype(np.float64), "scores")
     sides = sides.reshape(-1, 4) if not sides.size else sides

@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
 
 @torch.inference_mode()
 def seen_by(front: nn.Module, data_dir: str, options: Namespace) -> Images:
-    """Return maps (N, C, h, w) float16, the teacher's features (N, D), and identities (N,)."""
+    """Return float16 maps (N, C, h, w), the teacher's features (N, D), and identities (N,)."""
     split = read_split(data_dir, "train_all")
     people = [np.flatnonzero(split.labels == who) for who in np.unique(split.labels)]
     rows = np.concatenate([spread(images, options.per_person) for images in people])

@@ -101,7 +101,7 @@ class Default:
 
 
 def examples() -> list[tuple[str, set[str]]]:
-    """Return a link to each section in the guides, with the words in the section's code.
+    """Return a link to each section of the guides, with the words in the section's code.
 
     Sections that use a name in blocks of Python precede sections that mention it in their text.
     """

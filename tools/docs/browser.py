@@ -30,7 +30,7 @@ def chromium() -> str | None:
 
 
 class Browser:
-    """A browser with one page, which is Playwright's object `page`."""
+    """A browser with one page; `page` is Playwright's object for it."""
 
     def __init__(self, width: int = 1360, height: int = 900, dark: bool = False) -> None:
         from playwright.sync_api import sync_playwright
@@ -106,7 +106,7 @@ class Browser:
         return self.page.locator(selector).all_text_contents()
 
     def saved(self, selector: str, folder: Path) -> Path:
-        """Click on an element, and return the file that it downloads into a folder."""
+        """Click an element, save the file that it downloads in `folder`, and return its path."""
         with self.page.expect_download() as download:
             self.click(selector)
         path = folder / download.value.suggested_filename

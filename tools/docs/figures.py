@@ -1,4 +1,4 @@
-"""Numbers in the pages' prose: a mark names each number, which the results supply.
+"""Numbers in the pages' prose: each is named by a mark, and supplied by the results.
 
     <!-- = networks -->49<!-- / -->
         the number of networks that python model.py lists
@@ -52,7 +52,7 @@ ALIKE = ("flags", "test", "rerank", "changes")
 
 
 def fill(text: str, records: list[dict[str, Any]]) -> str:
-    """Fill in a page's marked numbers from the records. Raises UserError if one is unknown."""
+    """Fill in a page's marked numbers from the records. Raises UserError for an unknown mark."""
     return MARKED_FIGURES.sub(lambda match: match[1] + value(match[2], records) + match[4], text)
 
 
@@ -90,7 +90,7 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
 
 
 def differences() -> list[float]:
-    """Return, for each of the authors' networks, how far its features differ from ours."""
+    """Return, for each of the authors' networks, how much its features differ from ours."""
     records = json.loads(FAMILIES.read_text(encoding="utf-8"))
     return [record["difference"] for record in records.values()]
 

@@ -150,7 +150,7 @@ def in_words(scripts: list[str]) -> str:
 
 
 def table(options: list[DeclaredOption]) -> list[str]:
-    """Return the lines of a table of options, with each group's options below a row for it."""
+    """Return the lines of a table of options, with a title row for each of several groups."""
     groups: dict[str, list[DeclaredOption]] = {}
     for each in options:
         groups.setdefault(each.group, []).append(each)

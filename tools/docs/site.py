@@ -52,7 +52,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def with_docstrings(markdown: str) -> str:
-    """Return the list of public names with places for their docstrings, filled by mkdocstrings.
+    """Return the list of public names, with places where mkdocstrings inserts their docstrings.
 
     The docstrings of a chapter follow its table.
     """
