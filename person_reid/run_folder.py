@@ -81,7 +81,7 @@ class RunFolder:
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under the name, or OSError if a file has it.
+        """Raise UserError if another process trains under the name, or OSError if it names a file.
 
         Call it before any work. It writes nothing.
         """
@@ -123,7 +123,7 @@ class RunFolder:
         save_tensors(state_dict, self.path / f"net_{_label(label)}.pth")
 
     def keep_latest(self, count: int) -> None:
-        """Delete all but the latest `count` numbered checkpoints."""
+        """Delete all numbered checkpoints but the latest `count`."""
         found = [
             path for path in self.path.glob("net_*.pth") if re.fullmatch("net_[0-9]{3,}", path.stem)
         ]
@@ -420,14 +420,14 @@ class PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """Return a mapping whose names all differ."""
+        """Return a mapping. Raises YAMLError if a name occurs twice in it."""
         names = Counter(name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode))
         if twice := [name for name, times in names.items() if times > 1]:
             raise yaml.YAMLError(f"{twice[0]!r} is there twice; remove one of them")
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: Any) -> Any:
-        """Return the number that a person reads in the file.
+        """Return a number as a person would read it in the file.
 
         If only YAML would read the text as a number, it stays text.
         """
@@ -442,7 +442,7 @@ for kind in ("int", "float"):
 
 
 def check_run_name(name: str) -> None:
-    """Raise UserError for a folder name that some system rejects, or that looks like a flag."""
+    """Raise UserError for a name that some operating system rejects, or that looks like a flag."""
     here = RunFolder(name).path.exists()  # made by an earlier version, or not meant for Windows
     forbidden = set("/\\") if here else set('/\\<>:"|?*')
     if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":

@@ -20,7 +20,7 @@ ITERATIONS = 10  # of k-means
 
 
 class ContrastiveLoss(FeatureLoss):
-    """Contrastive loss: pull images of one identity together, and push others away.
+    """Contrastive loss: pull images of one identity together, and push different identities apart.
 
         L = mean [ d(i, p) − m₊ ]₊ + mean [ m₋ − d(i, n) ]₊,  means over the pairs not yet satisfied
 
@@ -85,7 +85,7 @@ register_loss("lifted", LiftedLoss, "generalised lifted structure (Song 2016, He
 
 
 class MultiSimilarityLoss(FeatureLoss):
-    """Multi-similarity loss: weight each pair by its own similarity and the anchor's other pairs.
+    """Multi-similarity loss: weight a pair by its similarity relative to the anchor's other pairs.
 
         L = mean over i of 1/α log(1 + Σₚ exp(−α (s(i, p) − λ)))
                          + 1/β log(1 + Σₙ exp(β (s(i, n) − λ)))
@@ -120,7 +120,7 @@ class MultiSimilarityLoss(FeatureLoss):
 
 
 def one_plus_sum(exponents: Tensor, mask: Tensor) -> Tensor:
-    """Return log(1 + Σ exp(exponents)) for each row under `mask`: (N, N) → (N,)."""
+    """Return log(1 + Σ exp(exponents)) for each row, summed where `mask` is True: (N, N) → (N,)."""
     return F.pad(exponents.masked_fill(~mask, -1e4), (1, 0)).logsumexp(1)
 
 
@@ -130,7 +130,7 @@ register_loss(
 
 
 class CircleLoss(FeatureLoss):
-    """Circle loss: pull every similarity towards its optimum, the harder the farther away it is.
+    """Circle loss: pull every similarity towards its optimum; the farther away it is, the harder.
 
         L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
         αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair counts once
@@ -298,7 +298,7 @@ class RankedListLoss(FeatureLoss):
 
 
 class ClusteredRankedListLoss(RankedListLoss):
-    """Compute the "cranked_loss" of Qian, Ranked_Person_ReID.
+    """Compute the "cranked_loss" from Qian's Ranked_Person_ReID.
 
     It is the sum of a mean per identity and a mean per cluster:
 
@@ -340,7 +340,7 @@ class ClusteredRankedListLoss(RankedListLoss):
 
 
 def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """Average the positive entries of `violation` (N, N) under `mask`.
+    """Take a weighted average of the entries of `violation` (N, N) that are positive and in `mask`.
 
     The weights are exp(temperature · violation). Returns the mean of each row, (N,), which is zero
     for a row without such entries.

@@ -1,4 +1,4 @@
-"""The losses that a training run minimises, decided as data before the network exists.
+"""The losses that a training run minimises, described as data before the network exists.
 
 Criterion builds the modules.
 """
@@ -30,7 +30,7 @@ class LossSpec:
 
     @property
     def kind(self) -> type[FeatureLoss]:
-        """Return the class of the loss, whose attributes state what it needs."""
+        """Return the loss's class, whose attributes state what the loss needs."""
         return REGISTRY[self.name].loss
 
 
@@ -107,7 +107,7 @@ def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
 
 
 def learns(plan: LossPlan) -> bool:
-    """Return whether a loss has trained weights, such as prototypes."""
+    """Return whether any loss in a plan has weights to train, such as prototypes."""
     modules = [create_loss(spec.name, 2, 2, 2) for spec in (*plan.added, *plan.taught)]
     return any(list(module.parameters()) for module in modules)
 
@@ -124,7 +124,7 @@ def pair_losses(options: LossOptions) -> list[str]:
 
 
 def _check_head(name: str, listed: str | None, head: str) -> None:
-    """Raise UserError for a listed loss that cannot be added to the loss of the head.
+    """Raise UserError if the listed loss `name` cannot be added to the loss of the head.
 
     Such a loss takes class scores, and belongs to a classifier or does not fit the head.
     """

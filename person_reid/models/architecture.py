@@ -121,7 +121,7 @@ class Architecture:
         return module
 
     def make(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        """Make the library's module for images of `size`, from ImageNet or random weights.
+        """Make the library's module for images of `size`, with ImageNet weights or random ones.
 
         A network without stochastic depth ignores drop_path.
         """
@@ -135,7 +135,7 @@ class Architecture:
         return module.forward_features(images)
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
-        """Apply the layers between pooling and feature: (B, channels) → (B, dim)."""
+        """Apply the layers between the pooling and the feature: (B, channels) → (B, dim)."""
         return pooled
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
@@ -149,14 +149,14 @@ class Architecture:
         return state_dict
 
     def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
-        """Give a module shapes that only its weight file defines, such as a number of cameras."""
+        """Adapt a module to sizes that only its weight file gives, such as a number of cameras."""
 
     def converted(self, module: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return a file's tensors in the module's form, if its library can convert them."""
+        """Convert a file's tensors to the module's form, if the module's library can do so."""
         return state_dict
 
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Architecture:
-        """Return the plan, completed with facts that only the module shows; by default, none."""
+        """Return the plan, with facts added that only the module reveals; by default, unchanged."""
         return self
 
     def not_pooled(self) -> UserError:

@@ -133,7 +133,7 @@ ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def parse_attention(text: str) -> list[tuple[str, str]]:
-    """Return (kind, stage) pairs, in the order of the text.
+    """Parse `text` into (kind, stage) pairs, in the same order.
 
     `cbam:layer3,layer4;se:layer2` is [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")].
     Raises UserError for an unknown kind, a kind without a stage, and the same kind twice in one
@@ -157,7 +157,7 @@ def parse_attention(text: str) -> list[tuple[str, str]]:
 
 
 def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
-    """Append the attention modules of `--attention` to stages of a backbone, in place.
+    """Append the attention modules named in `text` to stages of a backbone, in place.
 
     run: calls the backbone with images of its size, to find the stages and their channels.
     Raises UserError for an unknown stage; the message lists the known ones.

@@ -324,7 +324,7 @@ def own_settings(options: NetworkOptions) -> dict[str, Any]:
 
 
 def check_network(options: NetworkOptions) -> None:
-    """Raise UserError if options exclude each other or have no effect on the network."""
+    """Raise UserError if options conflict or have no effect on the network."""
     kind = network_kind(options)
     if options.attention:
         parse_attention(options.attention)

@@ -229,7 +229,7 @@ def _channels(architecture: TimmArchitecture, module: nn.Module, images: Tensor)
 
 
 def is_timm(name: str) -> bool:
-    """Return whether timm has a network with that name.
+    """Return whether timm has a network called `name`.
 
     The name may end in a tag of weights (`resnet50.a1_in1k`), or be on the hub
     (`hf-hub:OWNER/NAME`).
@@ -277,7 +277,7 @@ def _create(name: str, **settings: Any) -> Any:
 
 
 def _is_fixed(name: str) -> bool:
-    """Return whether a network's image size is fixed, and timm cannot resample its weights."""
+    """Return whether a network's image size is fixed and timm cannot resample its weights."""
     fixed = bool(getattr(_config(name), "fixed_input_size", False))
     return fixed and not name.startswith(RESAMPLES)
 

@@ -140,7 +140,7 @@ def _leave_out_classifier(module: nn.Module) -> int:
 
 
 class EfficientNetArchitecture(Architecture):
-    """EfficientNet-b4 of efficientnet_pytorch, as published.
+    """EfficientNet-b4 from efficientnet_pytorch, as published.
 
     Its drop_connect_rate is the stochastic depth.
     """
@@ -172,7 +172,7 @@ class EfficientNetArchitecture(Architecture):
 
 
 class NASNetArchitecture(Architecture):
-    """NASNet-A-Large of pretrainedmodels, as published."""
+    """NASNet-A-Large from pretrainedmodels, as published."""
 
     terms = "Apache-2.0"
 

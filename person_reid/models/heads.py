@@ -25,7 +25,7 @@ class MaxPool(nn.Module):
 
 
 class AverageMaxPool(nn.Module):
-    """Add half the mean and half the largest value over all positions."""
+    """Take half the sum of the mean and the largest value over all positions."""
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = maps.float()
@@ -65,7 +65,7 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_pooling(name: str) -> nn.Module:
-    """Build the pooling of `--pool`, a module (B, C, h, w) → (B, C)."""
+    """Build the pooling called `name` (`--pool`), a module (B, C, h, w) → (B, C)."""
     return POOLINGS[name]()
 
 
@@ -83,7 +83,7 @@ def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) 
 
 
 class LossFeature(NamedTuple):
-    """The choice of the feature of a Head that the losses use.
+    """Which feature of a Head the losses use.
 
     dropped: whether it is the output of the neck's dropout, as published, or its input.
     normed: whether it is the output of `bnneck`, as in tests, or its input, as published.

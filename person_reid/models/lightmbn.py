@@ -36,7 +36,7 @@ STAGES = {r"backbone\.0": "conv1", r"backbone\.2": "conv2", r"backbone\.3": "con
 
 
 class LightMBN(BranchedNetwork):
-    """Seven features of width 512 from three branches, each with its own BNNeck.
+    """A network with seven features of width 512, each with its own BNNeck, from three branches.
 
     - global branch: its average, and its maximum after the strongest third of the rows was dropped
     (TopDrop);

@@ -80,7 +80,7 @@ class Gate(nn.Module):
         return sum(others, first)
 
     def weights(self, averages: Tensor) -> Tensor:
-        """Return the weights of T streams' channels, given their averages: both (T, B, C)."""
+        """Return the weights of T streams' channels, given the channels' means: both (T, B, C)."""
         x = averages
         for layer, activate in ((self.fc1, functional.relu), (self.fc2, torch.sigmoid)):
             x = activate(functional.linear(x, layer.weight.flatten(1), layer.bias))
@@ -109,7 +109,7 @@ class OmniScaleBlock(nn.Module):
         self.IN = norm(outputs)
 
     def add_streams(self, channels: int) -> None:
-        """Add the four streams, F_1, F_2, F_3 and F_4."""
+        """Create the layers of the four streams, F_1 to F_4."""
         self.conv2a = LiteConv3x3(channels)
         self.conv2b, self.conv2c, self.conv2d = (_stack(channels, depth) for depth in (2, 3, 4))
 

@@ -64,7 +64,7 @@ def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
 
 
 def traced(layers: Mapping[str, nn.Module], run: Callable[[], Any]) -> list[tuple[str, Any, Any]]:
-    """Call `run`, and return the name, inputs and output of each layer in order of the calls.
+    """Call `run`, and return each layer's name, inputs and output, in the order of the calls.
 
     layers: {name: layer}. A layer that is called twice is listed twice.
     """
@@ -80,7 +80,7 @@ def traced(layers: Mapping[str, nn.Module], run: Callable[[], Any]) -> list[tupl
 
 
 def layers_named(network: nn.Module, text: str | None) -> list[nn.Module | nn.Parameter]:
-    """Return the modules and weights of a network that a comma-separated list names.
+    """Return the modules and weights of a network that are named in a comma-separated list.
 
     Their names are those in the state dict, without `.weight` and the like; `model.`, the backbone,
     may be omitted. Raises UserError for a name that the network does not have.

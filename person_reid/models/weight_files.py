@@ -70,7 +70,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
-    """Return the largest group of named tensors in a file's content, at its top or under any key.
+    """Return the largest group of named tensors in a file's content, at top level or under any key.
 
     Files of other programs also contain other objects, or a module that was saved whole. An object
     may contain itself.
@@ -205,7 +205,7 @@ def foreign_objects(path: str | Path) -> list[str]:
 
 
 def _objects(path: str | Path) -> list[str]:
-    """Return the kinds of objects in a file that PyTorch refuses to read as data.
+    """Return the kinds of objects that PyTorch refuses to read as data from a file.
 
     Files from PyTorch before 1.6 do not list them.
     """

@@ -29,7 +29,7 @@ CLASSIFIER = re.compile(
 
 @dataclass
 class LoadReport:
-    """The result of loading a weight file, in lists of tensor names.
+    """The result of loading a weight file, as lists of tensor names.
 
     loaded: into the network. unknown: not in the network. mismatched: of another shape. missing:
     not in the file.

@@ -91,7 +91,7 @@ def pairs_by_similarity(rows: Any, columns: Any, cosines: Floats) -> Integers:
 def search_all_pairs(
     features: Features, k: int, budget: int, farthest: bool = False
 ) -> tuple[Integers, Floats, Floats | None]:
-    """Return the k nearest neighbours of every image and, on request, its lowest similarity.
+    """Return every image's k nearest neighbours and, on request, its lowest similarity.
 
     features: (N, D) float32, rows of norm 1, all different.
     k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are

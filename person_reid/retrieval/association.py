@@ -220,7 +220,7 @@ def two_people(
     travel: Travel | None = None,
     rows: slice = slice(None),
 ) -> Apart:
-    """Return which pairs of tracks must show two people, as booleans (T, T) or `rows` of them.
+    """Return which pairs of tracks must show different people, as booleans (T, T) or their `rows`.
 
     Two tracks of one camera are two people if they overlap in time. Tracks of two cameras are two
     people if less time passes between them than a person needs from one camera to the other, and
@@ -244,7 +244,7 @@ def two_people(
 
 
 def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], float]:
-    """Read the minimum seconds between cameras from a table with the columns from, to, seconds.
+    """Read the minimum seconds between cameras from a table with columns `from`, `to`, `seconds`.
 
     A line applies in both directions. Lines about other cameras are skipped and logged. Raises
     UserError if no line is left, or for an invalid line, which it names.
@@ -298,14 +298,14 @@ def _merges(cosines: Floats, apart: Apart) -> Iterator[Merge]:
 
 
 def _linked(count: int, merges: Sequence[Merge]) -> Labels:
-    """Return the groups (T,) of `count` tracks, numbered by their first track."""
+    """Return the groups (T,) of `count` tracks, numbered in the order of their first tracks."""
     pairs = np.array([pair for _, *pair in merges], np.int64).reshape(-1, 2)
     graph = sparse.coo_array((np.ones(len(pairs)), pairs.T), (count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def _means(similar: Floats, labels: Labels) -> tuple[Floats, Floats]:
-    """Return each image's mean similarity to the rest of its group and to the other groups.
+    """Return each image's mean similarity to the rest of its group and to each of the other groups.
 
     The first is (N,), NaN in a group of one image. The second is (N, C), -∞ for the image's own
     group.

@@ -66,7 +66,7 @@ class Belief:
         return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
 
     def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:
-        """Return the probability (N,) that the label of each image is wrong, 0 without evidence.
+        """Return the probability (N,) that each image's label is wrong; it is 0 without evidence.
 
         rivals: (N,), people. If given, return the probability that the image shows its rival
         instead.
@@ -89,7 +89,7 @@ class Belief:
         return np.asarray(np.where(known, np.minimum(self._mean(one), SUREST), 0), np.float32)
 
     def _mean(self, one: Callable[[float, Shares], Floats]) -> Floats:
-        """Return the mean over the values of β, weighted by the likelihood of the labels."""
+        """Return the mean of `one` over the values of β, weighted by the labels' likelihood."""
         total = sum(weight for *_, weight in self._fits)
         return np.asarray(sum(weight / total * one(b, w) for b, w, weight in self._fits))
 
@@ -114,7 +114,7 @@ def _count(p: Floats) -> npt.NDArray[np.int64]:
 
 
 def _ways(p: Floats, labels: Labels) -> Shares:
-    """Return the probability (N, 3) of each label under the three origins.
+    """Return the probability (N, 3) of each label under each of its three possible origins.
 
     The origins are, in this order: right, anybody, look-alike.
     """
@@ -125,7 +125,7 @@ def _ways(p: Floats, labels: Labels) -> Shares:
 
 
 def _shares(ways: Shares) -> Shares:
-    """Return the shares w (3,) of origins under which the labels are most likely.
+    """Return the shares w (3,) of the origins that make the labels most likely.
 
     w₁ and w₂ are at most MOST_CONFUSED.
     """

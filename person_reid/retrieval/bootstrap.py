@@ -103,7 +103,7 @@ def paired_differences(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Return second minus first for each metric: {"rank1": Difference(value, low, high, p), ...}.
+    """Return differences, second minus first: {"rank1": Difference(value, low, high, p), ...}.
 
     Both rankings have the same queries in the same order, such as the rankings of two networks. The
     interval is as in confidence_intervals, with the same draws for both. The p-value comes from a
@@ -139,7 +139,7 @@ def paired_differences(
 def _by_identity(
     figures: dict[str, npt.NDArray[np.float64]], identities: Integers
 ) -> tuple[IdentitySums, Integers]:
-    """Return each identity's sums of metrics (K, F), and its number of queries (K,).
+    """Return the sum of each metric over each identity's queries (K, F), and their number (K,).
 
     Raises UserError for fewer than two identities.
     """
@@ -157,7 +157,7 @@ def _by_identity(
 def _intervals(
     sums: IdentitySums, sizes: Integers, draws: int, confidence: float, seed: int
 ) -> list[list[float]]:
-    """Return [low, high] for the mean of each metric, given its sums (K, F) and the sizes (K,)."""
+    """Return [low, high] for each metric's mean, from each identity's sums (K, F) and size (K,)."""
     if not 0 < real_number(confidence, "confidence") < 1:
         raise UserError(f"confidence: expected a number between 0 and 1, found {confidence}.")
     columns = np.column_stack([sums, sizes])

@@ -123,7 +123,7 @@ def camera_proxies(labels: Labels, cameras: Labels) -> tuple[Labels, Labels, Lab
 
 
 def cluster_means(features: Features, labels: Labels) -> Features:
-    """Return the mean feature (C, D) of each cluster at unit length; outliers are in no cluster."""
+    """Return the clusters' mean features (C, D), at unit length; outliers are in no cluster."""
     members = np.flatnonzero(labels >= 0)
     ones = np.ones(len(members), np.float32)
     sums = (

@@ -60,7 +60,7 @@ class Propagation:
         self.product = sparse.vstack(parts, format="csr")
 
     def apply(self, rows: Any) -> Floats:
-        """Return B rowsᵀ, dense (N, q), for rows (q, N) CSR."""
+        """Return B rowsᵀ, dense (N, q), for CSR rows (q, N)."""
         some = present(rows)
         values = np.ascontiguousarray(rows.toarray()[:, some].T)
         # B has fewer entries here than one of its factors

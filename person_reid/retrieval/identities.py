@@ -131,7 +131,7 @@ def assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
 def _contingency(
     people: npt.ArrayLike, found: npt.ArrayLike, pairs: Integers | None = None
 ) -> tuple[Integers, Integers, Integers]:
-    """Count the pairs of every person with every identity, and the boxes of both."""
+    """Count the boxes that each person shares with each identity, and all boxes of each."""
     _, true, sizes = np.unique(people, return_inverse=True, return_counts=True)
     _, computed, others = np.unique(found, return_inverse=True, return_counts=True)
     if pairs is not None:
@@ -142,7 +142,7 @@ def _contingency(
 
 
 def _score(right: int, found: int, wanted: int) -> Score:
-    """Return the score for `right` correct answers among `found`, where `wanted` exist."""
+    """Return the score of `found` answers, `right` of which are correct, where `wanted` exist."""
     return Score(2 * right / max(found + wanted, 1), right / max(found, 1), right / max(wanted, 1))
 
 

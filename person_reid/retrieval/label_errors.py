@@ -102,7 +102,7 @@ class Proposal(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The people in N images, according to their labels.
+    """The people in N images, according to the images' labels.
 
     names: (P,), the identities. people: (N,) in 0..P-1, NOBODY for a distractor. groups: (N,), see
     _evidence.
@@ -114,12 +114,12 @@ class Listed(NamedTuple):
 
     @property
     def known(self) -> Labels:
-        """The images that show a known person."""
+        """The indices of the images that show a known person."""
         return np.flatnonzero(self.people != NOBODY)
 
 
 class Across(NamedTuple):
-    """The evidence from other cameras for G groups of images, based on their trusted images.
+    """The evidence from other cameras for G groups of images, based on the groups' trusted images.
 
     evidence: (G, P). person: (G,), the person of each group. sizes: (G,), the number of its trusted
     images.
@@ -235,7 +235,7 @@ def _somebody(listed: Listed, evidence: Floats, own: Floats, belief: Belief) -> 
 
 
 def _across(listed: Listed, others: Floats, trusted: Labels, random: np.random.Generator) -> Across:
-    """Return how the groups look to the other cameras, judging by their trusted images.
+    """Return the evidence from other cameras for each group, based on the group's trusted images.
 
     others: (n, P), the evidence of the other cameras for the trusted images (n,).
     """
@@ -347,7 +347,7 @@ def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
 def _rivals(
     evidence: Floats, own: Labels, random: np.random.Generator
 ) -> tuple[Floats, Floats, Labels, Floats]:
-    """Return, for each row of evidence (N, P), its evidence for its own person and two rivals.
+    """Return, from each row of evidence (N, P), the entries of its own person and of two rivals.
 
     Returns four arrays (N,): the evidence in the row's own column, the evidence in the best other
     column, that column, and the evidence in another column drawn at random.

@@ -51,7 +51,7 @@ def written_table(
 def figure_rows(
     runs: Mapping[str, Metrics | Seeds], ranks: Sequence[int] = RANKS
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the header of a table of rankings, and a row for each ranking, in %.
+    """Return the header of a table of rankings, and a row with each ranking's metrics in %.
 
     An unusual protocol follows the name.
     runs: {name: the Metrics of a ranking, or of each of its seeds}. ranks: the k of each Rank@k.
@@ -69,7 +69,7 @@ def figure_rows(
 
 
 def interval_rows(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) -> list[list[str]]:
-    """Return rows with the ends of confidence intervals, in %, to follow figure_rows' rows."""
+    """Return rows with the ends of confidence intervals, in %, to follow those of figure_rows."""
     return [
         [
             f"{name}, {100 * CONFIDENCE:g} % {end}",
@@ -81,7 +81,7 @@ def interval_rows(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) ->
 
 
 def by_seed(runs: Mapping[str, Measured]) -> dict[str, list[Measured]]:
-    """Group each network's seeds under their common name.
+    """Group each network's runs with different seeds under their common name.
 
     A name contains the seed, as in net_seed7, or the number of the run, counted from 0 or 1, as in
     net_0, net_1 and net_2. Other numbers belong to the network: resnet50 and resnet101 are not
@@ -128,7 +128,7 @@ def mean_and_deviation(values: Any) -> tuple[Any, Any]:
 
 
 def with_deviation(values: Sequence[float], digits: int = 2) -> str:
-    """Return the mean and deviation of values, such as `88.70 ± 0.15`; a single value has none."""
+    """Return the mean ± standard deviation of values, such as `88.70 ± 0.15`, or the only value."""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.{digits}f}" + (f"{PLUS_MINUS}{deviation:.{digits}f}" if len(values) > 1 else "")
 
@@ -161,7 +161,7 @@ def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
 
 
 def _as_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return comma-separated values; deviations get their own columns."""
+    """Return a table as comma-separated values; deviations get their own columns."""
     columns = []
     for name, *cells in zip(head, *rows, strict=True):
         means, _, deviations = zip(*(cell.partition(PLUS_MINUS) for cell in cells), strict=True)

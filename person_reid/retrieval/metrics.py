@@ -392,7 +392,7 @@ def find_pairs(
 def are_strangers(
     query: FeatureSet, gallery: FeatureSet, start: int, stop: int, ignore_cameras: bool = False
 ) -> npt.NDArray[np.bool_]:
-    """Return which pairs show two people in different cameras, as booleans (stop - start, G).
+    """Return which pairs show different people in different cameras, as booleans (stop - start, G).
 
     Junk has no identity; a distractor is another person. start, stop: the range of queries.
     ignore_cameras: also include pairs from one camera.
@@ -535,7 +535,7 @@ def count_ahead_torch(scores: torch.Tensor, rows: Integers, columns: Integers) -
 
 
 def trapezoidal_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.float64]:
-    """Return the mean of the precision at each match and the precision just before it.
+    """Return, for each match, the mean of the precision at it and just before it.
 
     The precision before rank 0 is 1. Zheng et al., Scalable Person Re-identification: A Benchmark,
     ICCV 2015, evaluation code.
@@ -593,14 +593,14 @@ def summarize(
 
 
 def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bool_]:
-    """Return whether `multi_query` has an image of each query's identity and camera, (Q,)."""
+    """Return which queries have an image of their identity and camera in `multi_query`, (Q,)."""
     there = set(zip(multi_query.labels.tolist(), multi_query.cameras.tolist(), strict=True))
     asked = zip(query.labels.tolist(), query.cameras.tolist(), strict=True)
     return np.array([pair in there for pair in asked], bool)
 
 
 def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
-    """Return the queries with the mean feature of their identity in their camera.
+    """Return the queries, each with the mean feature of its identity in its camera.
 
     The mean is taken over the images of `multi_query`. A query without such images keeps its own
     feature. Raises UserError if the features differ in dimension.

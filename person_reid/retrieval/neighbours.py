@@ -238,7 +238,7 @@ def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:
 
 
 class FaissNeighbours:
-    """A search like ExactNeighbours, but through a FAISS index; it logs the recall reached.
+    """A search like ExactNeighbours, but through a FAISS index; it logs its recall.
 
     kind: "ivf" (inverted lists) or "hnsw" (a navigable graph). Johnson, Douze, Jégou, Billion-scale
     Similarity Search with GPUs, 2019; Malkov, Yashunin, Efficient and Robust Approximate Nearest

@@ -134,7 +134,7 @@ class Whitening:
 def _of_cameras(
     features: npt.ArrayLike, cameras: npt.ArrayLike
 ) -> tuple[Features, npt.NDArray[Any]]:
-    """Return features (N, D) and cameras (N,). Raises UserError if their numbers differ."""
+    """Return features (N, D) and cameras (N,) as arrays. Raises UserError if lengths differ."""
     found, seen_by = as_features(features, "features"), names_or_numbers(cameras, "cameras")
     check_lengths(features=found, cameras=seen_by)
     return found, seen_by

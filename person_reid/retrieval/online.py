@@ -102,7 +102,7 @@ class OnlineLinks:
     def add(
         self, track: Hashable, camera: str, start: float, end: float, feature: Features
     ) -> OnlineTrack:
-        """Remember another image of a track by its feature, (D,) of unit length; link nothing."""
+        """Add an image's feature, (D,) of unit length, to a track, without linking the track."""
         if (found := self.tracks.get(track)) is None:
             found = self.tracks[track] = OnlineTrack(camera, start, end, [])
             self._forget()
@@ -226,7 +226,7 @@ class OnlineLinks:
 
 
 def _known_pairs(rows: list[OnlineTrack]) -> tuple[TrackPairs, TrackPairs]:
-    """Return pairs of tracks, by index, that show one known person, and pairs that show two."""
+    """Return the pairs of tracks, by index, that show one known person, and those that show two."""
     first: dict[int, int] = {}
     same = [
         (first.setdefault(row.person, place), place) for place, row in enumerate(rows) if row.known

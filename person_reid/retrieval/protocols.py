@@ -59,7 +59,7 @@ ScoreFunction = Callable[[int, int], Any]
 
 
 def ranking_options(config: EvaluationOptions) -> RankingOptions:
-    """Return the options for ranking a gallery, with defaults for a re-ranked gallery."""
+    """Return the options for ranking a gallery; for a re-ranked gallery, they are the defaults."""
     return config if isinstance(config, RankingOptions) else RankingOptions()
 
 

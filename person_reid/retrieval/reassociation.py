@@ -99,7 +99,7 @@ def _frames_apart(
 
 
 def _once(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
-    """Return the images of both sets, with one image per name."""
+    """Return the images of both sets, one for each file name."""
     paths = [*names_in(query.paths), *names_in(gallery.paths)]
     features, labels, cameras = (
         np.concatenate([getattr(query, name), getattr(gallery, name)])

@@ -208,7 +208,7 @@ def _settings(options: RerankOptions) -> dict[str, Any]:
 
 
 def plan_memory(options: RerankOptions, num_images: int, bytes_per_image: float) -> int:
-    """Return the size in bytes of a chunk of scores within the memory limit, and log the total.
+    """Return how many bytes a chunk of scores may take, given the memory limit; log the total.
 
     Raises UserError if not even one row of scores fits.
     """

@@ -210,13 +210,13 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_notes(path: str | Path, *keys: str) -> list[str]:
-    """Return, as text, a file's entries of NOTES, or "" for entries that the file lacks."""
+    """Return, as text, the notes `keys` (see NOTES) in a file, or "" for a note that it lacks."""
     found = _read(Path(path), list(keys))
     return [str(np.ravel(found[key])[0]).rstrip(" ") if key in found else "" for key in keys]
 
 
 def read_note(path: str | Path, key: str) -> str:
-    """Return one entry of NOTES, as read_notes does."""
+    """Return a single note in a file, as read_notes does."""
     return read_notes(path, key)[0]
 
 
@@ -260,7 +260,7 @@ def _write_arrays(file: IO[bytes], values: Mapping[str, Any]) -> None:
 
 
 def _mapped(path: Path, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """Return an array of an .npz file that is read from the disk when it is used."""
+    """Return an array from an .npz file; it is read from the disk only when it is used."""
     with path.open("rb") as file:
         file.seek(entry.header_offset + ZIP_HEADER - 4)
         file.seek(sum(struct.unpack("<HH", file.read(4))), io.SEEK_CUR)

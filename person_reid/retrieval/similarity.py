@@ -271,7 +271,7 @@ def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int,
 
 
 def on_cpu(values: Any) -> npt.NDArray[Any]:
-    """Return an array, or a tensor on any device, as an array."""
+    """Return an array, or a tensor on any device, as a NumPy array."""
     return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 

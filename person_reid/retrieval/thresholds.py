@@ -100,7 +100,7 @@ def pair_similarities(
 
 
 def histogram(similarities: npt.NDArray[Any]) -> Counts:
-    """Return the counts (BINS,) of cosines in an array of any shape, rounded as they are printed.
+    """Return the counts (BINS,) of the cosines, rounded as printed, in an array of any shape.
 
     -infinity is skipped.
     """
@@ -164,7 +164,7 @@ def accepted_pairs(counts: Counts) -> Counts:
 def error_rates(
     pairs: PairSimilarities, false_positive_rates: Mapping[str, float] = FALSE_POSITIVE_RATES
 ) -> dict[str, dict[str, Any]]:
-    """Return rates and thresholds for all pairs and for the hardest pairs.
+    """Return error rates and thresholds for all pairs and for the hardest pairs.
 
     They are plain numbers for a JSON file.
     false_positive_rates: {name: rate} of thresholds to return besides the threshold with equal
@@ -279,7 +279,7 @@ def holds_threshold(path: str | Path) -> bool:
 
 
 def measured_flags(text: str | Path) -> str:
-    """Return the flags of test.py for the features that a threshold was measured on.
+    """Return the flags with which test.py computed the features that a threshold was measured on.
 
     Returns "" if they are unknown.
     """
@@ -288,7 +288,7 @@ def measured_flags(text: str | Path) -> str:
 
 
 def load_bound(text: str | Path | None) -> Bound | None:
-    """Read the bound of a threshold that load_threshold reads.
+    """Read the bound of the threshold that load_threshold reads from `text`.
 
     Returns None if there is no bound, or if the bound belongs to another threshold. Raises
     UserError for a malformed bound.

@@ -103,7 +103,7 @@ class TrackCosines(NamedTuple):
         return cls(strangers, same)
 
     def corrected(self, features: Features) -> "TrackCosines":
-        """Return the cosines, corrected for the scene of these T tracks, (T, D) of unit length.
+        """Return the cosines, corrected for the scene of T tracks with unit-length features (T, D).
 
         The mean of the strangers moves down towards the median cosine of all pairs, by T / (T + 50)
         of the distance. It never moves up, because with few people, many pairs show one person.

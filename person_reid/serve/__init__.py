@@ -1,1 +1,1 @@
-"""An HTTP service that embeds, searches, identifies, adds, names and forgets."""
+"""An HTTP service to embed, search, identify, add, name and forget images."""

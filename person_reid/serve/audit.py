@@ -1,4 +1,4 @@
-"""The audit file of a service, with a JSON line for each change of names and each forgetting."""
+"""A service's audit file: a JSON line for each change of names and each deletion of images."""
 
 import json
 import os

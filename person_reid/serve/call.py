@@ -46,7 +46,7 @@ class Call:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     async def images(self, keep: bool = False) -> list[SentImage]:
-        """Return the images in the request. keep: also return the files to store them in."""
+        """Return the images in the request. keep: also return their files, to be stored."""
         body = await body_of(self.request, self.service.limits.most_megabytes * MEGABYTE)
         contents = await sent_images(self.request, body, self.service.limits.most_images)
         return await self.service.decode(contents, keep)

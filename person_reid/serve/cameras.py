@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Trouble(NamedTuple):
-    """The reason why a camera's frames cannot be processed, and the time to try again."""
+    """The reason why a camera's frames cannot be processed, and when to try again."""
 
     reason: str
     pause: float
@@ -75,7 +75,7 @@ class LiveCameras:
         self._streams.try_again(camera)
 
     async def run(self) -> None:
-        """Process the frames until the streams end. An error ends the cameras, not the service."""
+        """Process the frames until the streams end. An error stops the cameras, not the service."""
         self._loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, "cameras") as thread:
             try:

@@ -173,7 +173,7 @@ async def show_picture(call: Call) -> Answer:
     answers="Answer",
 )
 async def similar_images(call: Call) -> Answer:
-    """Return the images most similar to an image in the gallery, except that image."""
+    """Return the images most similar to an image in the gallery, excluding that image."""
     (path, _), which = await listed(call), call.which()
     k, threshold = call.parameters.get("k", 10), call.parameters.get("threshold")
 

@@ -31,7 +31,7 @@ class Connection(H11Protocol):
         return not self.cycle or bool(self.cycle.response_complete)
 
     def connection_made(self, transport: Any) -> None:
-        """Close the connection that has been idle the longest if there are too many."""
+        """If there are too many connections, close the one that has been idle the longest."""
         super().connection_made(transport)
         self._wait_for_head()
         there: list[Any] = [each for each in self.connections if not each.transport.is_closing()]

@@ -117,7 +117,7 @@ class Service:
         return await self.batches(await self.compute(lambda: [*map(self._fit, crops)]))
 
     async def forget(self, who: str, which: Filter, words: str, **details: Any) -> int:
-        """Delete images, and their names from the audit file, and return the number of images.
+        """Delete images, remove their names from the audit file, and return the number of images.
 
         words: the reason, for the gallery. details: the details of the line in the audit file.
         """

@@ -45,7 +45,7 @@ MOST_TRACKS = 5000  # the most tracks to link at once
 
 
 def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
-    """Return the ids of a few images among many."""
+    """Return the ids of a few of the images at `paths`."""
     return [ids.of(paths[place]) for place in some_places(len(paths))]
 
 
@@ -153,7 +153,7 @@ async def link_tracks(call: Call) -> Answer:
 
 @operation("PUT /v1/across", role="write", takes=LINKING, answers="LinkedTracks")
 async def record_links(call: Call) -> Answer:
-    """Link the tracks into people, and record the person in each image, as --apply does."""
+    """Link the tracks into people and record who is in each image, as across.py --apply does."""
 
     def record(gallery: Gallery) -> Response:
         with call.service.audit.line(call.who, "across") as line:

@@ -65,7 +65,7 @@ HIGHEST_ERROR = 1e30  # numbers that are higher or not finite are not drawn: no 
 def draw_cmc(
     runs: Mapping[str, Metrics | Seeds], save: str | Path, ranks: int = 50, look: Look = SCREEN
 ) -> None:
-    """Draw each run's CMC curve up to rank `ranks`, best Rank@1 first, in an image file.
+    """Draw in an image file each run's CMC curve up to rank `ranks`, best Rank@1 first.
 
     runs: {name: the Metrics of a run, or a list with the Metrics of its seeds}. Seeds are drawn as
     their mean, with a band that shows their deviation.
@@ -99,7 +99,7 @@ def draw_cmc(
 
 
 def _shortest(names: Sequence[str]) -> dict[str, str]:
-    """Return {name: short name}, at most MOST_NAME_LETTERS long unless two would be equal."""
+    """Return {name: short name}, each at most MOST_NAME_LETTERS long unless two would be equal."""
     longest = max([MOST_NAME_LETTERS, *map(len, names)])
     return next(
         short
@@ -126,7 +126,7 @@ def _label(name: str, seeds: Seeds, look: Look) -> str:
 
 
 def run_names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name the runs of result files, {name: path}.
+    """Return {name: path}, with a name for the run of each result file.
 
     A name is the file name without .mat, or the path if names repeat. Common parent folders are
     omitted if possible. Raises UserError if a file is given twice.
@@ -304,7 +304,7 @@ def draw_curves(
 
 
 def panels_of(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return the panels of PANELS that have something to draw."""
+    """Return the panels of PANELS for which there is something to draw."""
     names = dict.fromkeys(name for record in history for name in record)
     losses = {name: name.removeprefix(SUMMAND) for name in names if name.startswith(SUMMAND)}
     title, *others = PANELS.items()

@@ -120,7 +120,7 @@ def solider(kind: str, width: int, depths: tuple[int, ...]) -> Architecture:
 
 
 def without_labels(architecture: Architecture) -> Architecture:
-    """Return a transformer in the form that programs for training without labels test.
+    """Return a transformer in the form tested by programs that train without labels.
 
     It has ImageNet's pixel statistics, bicubic resizing, and the feature after the norm.
     """

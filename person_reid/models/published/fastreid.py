@@ -46,7 +46,7 @@ class HalfRange(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """Add the common part of all positions: y_i = x_i + norm(W θ_i Σ_j φ_j g_j / N).
+    """Add to every position what all have in common: y_i = x_i + norm(W θ_i Σ_j φ_j g_j / N).
 
     θ, φ and g have one channel, so all positions j weigh alike for any i. Wang, Girshick, Gupta,
     He: Non-local Neural Networks, CVPR 2018, equation 4 with the dot product, as in fast-reid.

@@ -1,4 +1,4 @@
-"""Backbones that this suite builds in the same way as their authors' code.
+"""Backbones that this suite builds as their authors' code does.
 
 They are IBN-Net, OSNet, the transformers of TransReID and SOLIDER, and the ResNets of CLIP-ReID and
 fast-reid.
@@ -219,7 +219,7 @@ class FastReIDArchitecture(FamilyArchitecture):
 
 @dataclass(frozen=True)
 class SoliderArchitecture(FamilyArchitecture):
-    """A Swin Transformer from SOLIDER. settings: for timm's transformer."""
+    """A Swin Transformer from SOLIDER. settings: arguments for timm's transformer."""
 
     _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)

@@ -20,7 +20,7 @@ HUB_PATIENCE = 3  # seconds
 
 @contextmanager
 def quick_to_fail() -> Iterator[None]:
-    """Have the hub's client use only its cache if the hub does not answer within seconds.
+    """Make the hub's client use only its cache if the hub does not answer within a few seconds.
 
     The client itself keeps trying for most of a minute. Raises ConnectionError if the cache lacks
     the file.

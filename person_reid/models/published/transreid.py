@@ -86,7 +86,7 @@ def _stem(channels: int) -> nn.Sequential:
 
 
 class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
-    """A transformer with the feature (B, dim) that its authors test.
+    """A transformer that computes the feature (B, dim) that its authors use in tests.
 
     feature: `token`: the class token (B, D).
         `jigsaw`: the class token of the whole image, and a quarter of the class tokens of four
@@ -174,7 +174,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
 
 
 def _branch_out(network: Any) -> None:
-    """Replace a transformer's last block and norm with two copies, `b1` and `b2`, for jigsaw."""
+    """Replace a transformer's last block and norm with two copies, `b1` and `b2`, for `jigsaw`."""
     *before, last = network.blocks
     branch = nn.Sequential(last, network.norm)
     network.b1, network.b2 = branch, copy.deepcopy(branch)
@@ -182,7 +182,7 @@ def _branch_out(network: Any) -> None:
 
 
 def _shuffled(patches: Tensor) -> Tensor:
-    """Shift N patches (B, N, D) in a circle, and take patches from the two halves alternately.
+    """Shift N patches (B, N, D) cyclically, and take patches from the two halves alternately.
 
     If N is odd, the last but one patch is repeated, as in the authors' code.
     """
