@@ -117,7 +117,7 @@ def _tracklets(splits: Mapping[str, Split]) -> list[str]:
 
 
 def describe_unlabelled(data_set: KnownDataSet, folder: str | Path) -> list[str]:
-    """Return lines of text about a data set without identities, which needs no layout."""
+    """Return lines of text about a data set without identities, which is not laid out."""
     images = len(read_unlabelled(folder))
     return [
         f"{images:,} images without identities: there is nothing to lay out.",
@@ -136,7 +136,7 @@ def _compare(found: SplitCounts, data_set: KnownDataSet, split: str) -> str:
 
 
 def _warning(found: SplitCounts, data_set: KnownDataSet, split: str) -> list[str]:
-    """Return a list that holds a warning if the counts differ from the published ones."""
+    """Return a list, which holds a warning if the counts differ from the published ones."""
     published = data_set.published.get(split, found)
     if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
         return []
@@ -151,7 +151,7 @@ def _counts(numbers: SplitCounts) -> str:
 
 
 def _strangers(save_dir: str | Path, splits: Mapping[str, Split]) -> list[str]:
-    """Return lines about the images in `save_dir` that prepare.py did not make but keeps."""
+    """Return lines about the images in `save_dir` that prepare.py did not make and leaves alone."""
     own = set(read_record(Path(save_dir))["files"])
     found = ["/".join(path.parts[-3:]) for split in splits.values() for path in split.paths]
     strangers = [target for target in found if target not in own]

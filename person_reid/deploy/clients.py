@@ -1,4 +1,4 @@
-"""Write a network to a file that a tracking program loads unchanged.
+"""Write a network to a file that an unmodified tracking program can load.
 
     contents = contents_for("ultralytics", (256, 128), network, "osnet_x0_25")
     export_for("ultralytics", network, contents, "osnet_x0_25_ultralytics.onnx")
@@ -30,7 +30,7 @@ from person_reid.retrieval.features import fused_embedding
 
 
 class Client(NamedTuple):
-    """A tracker: how it prepares images of people for a network, and the settings for it.
+    """A tracker: how it prepares images of people for a network, and the settings to give it.
 
     place: where the lines belong.
     lines: the settings; {path}, {dim}, {height} and {width} are replaced by the file's values.

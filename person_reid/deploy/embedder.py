@@ -265,7 +265,7 @@ class Embedder:
 
 
 def _checked(features: Features) -> Features:
-    """Return the features. Raises UserError if a feature has NaN or infinity, or is all zero."""
+    """Return the features. Raises UserError if one contains NaN or infinity, or is all zero."""
     if found := flaw(features):
         advice = (
             "Either the weights are NaN, because the training diverged: use other weights. Or "

@@ -142,7 +142,7 @@ def check_deviation(path: str | Path, how: str, found: float, limit: float, advi
 
 
 def check_onnx() -> None:
-    """Raise UserError, with the command to install it, if a library for ONNX is missing."""
+    """Raise UserError, with the command that installs it, if a library for ONNX is missing."""
     import_runtime("onnxruntime")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
@@ -299,7 +299,7 @@ def int8(content: bytes, images: torch.Tensor | None = None) -> bytes:
 
 
 def _quantise(plain: Path, quantised: Path, batches: "_Batches") -> None:
-    """Write a network in int8, with activation ranges measured on batches."""
+    """Write a network in int8, with activation ranges measured on `batches`."""
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -342,7 +342,7 @@ class _Batches:
 
 
 def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the images for activation ranges, and held-out images for measuring the result.
+    """Return images for measuring activation ranges, and held-out images for measuring the result.
 
     If there are few images, the ranges are measured on all of them.
     """
@@ -351,7 +351,7 @@ def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndar
 
 
 def _features(file: Path, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the unit-length features (N, D) of N images, computed by a file."""
+    """Return the unit-length features (N, D) that the network in a file computes for N images."""
     session = onnx_session(file, available_cores())
     found = [session.run(None, {"images": batch})[0] for batch in _Batches(images).batches]
     return unit_rows_or_zeros(np.concatenate(found))

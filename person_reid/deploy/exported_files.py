@@ -73,7 +73,7 @@ LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
 
 
 def weight_files(path: Path, content: bytes) -> list[Path]:
-    """Return the files beside a network that hold its weights.
+    """Return the weight files beside the file of a network.
 
     They are OpenVINO's net.bin, or the files that an ONNX file names: PyTorch 2.9 and newer write
     net.onnx.data. Files in other folders are left to the library that reads them.
@@ -87,7 +87,7 @@ def weight_files(path: Path, content: bytes) -> list[Path]:
 
 
 def file_size(path: Path) -> int:
-    """Return the size in bytes of an exported network and the files that hold its weights."""
+    """Return the size in bytes of an exported network, including the files with its weights."""
     content = content_of(path, TENSORS)
     beside = weight_files(path, content) if path.suffix.lower() in (".onnx", ".xml") else []
     return len(content) + sum(file.stat().st_size for file in beside if file.exists())
@@ -163,7 +163,7 @@ class Contents:
 
     @classmethod
     def from_json(cls, text: str) -> Contents:
-        """Read the JSON in a file, and ignore entries from later versions.
+        """Read the description from a file's JSON, ignoring entries from later versions.
 
         Raises ValueError or TypeError for a missing or impossible entry.
         """

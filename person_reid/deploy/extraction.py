@@ -130,7 +130,7 @@ def _extraction(
     name: str,
     settings: FeatureSettings,
 ) -> Extraction:
-    """Load a network for images of size (height, width), or export it to the requested runtime."""
+    """Load a network for images of size (height, width), or export it for the requested runtime."""
     device, dtype = settings.device, settings.dtype
     flip = architecture.flips if settings.flip is None else settings.flip
     runtime = settings.runtime or "torch"
@@ -157,7 +157,7 @@ def _network(
     which_epoch: str | int,
     size: tuple[int | None, int | None],
 ) -> NetworkToTest:
-    """Return the network that a source, and weights if given, describe."""
+    """Return the network that `source` describes, together with `weights` if given."""
     if isinstance(source, NetworkToTest):
         _refuse_ignored("the source", _of_name(weights, which_epoch))
         return source.resized(size)
@@ -186,7 +186,7 @@ def _of_name(weights: str | Path | None, which_epoch: str | int) -> dict[str, bo
 
 
 def _refuse_ignored(decides: object, given: dict[str, bool]) -> None:
-    """Raise UserError if arguments were given that `decides` already determines."""
+    """Raise UserError if arguments were given although `decides` determines their values."""
     if names := [name for name, is_given in given.items() if is_given]:
         raise UserError(
             f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out."

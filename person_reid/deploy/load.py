@@ -48,7 +48,7 @@ class NetworkToTest:
 
     @property
     def from_file(self) -> bool:
-        """Return whether the weights are from a file, which must be complete for the feature."""
+        """Return whether the weights are from a file, which must hold all that a feature needs."""
         return str(self.weights) not in ("imagenet", "none")
 
     @property
@@ -106,7 +106,7 @@ def network_of_name(name: str) -> NetworkToTest:
 def network_of_weights(
     name: str, weights: str | Path, size: tuple[int | None, int | None] = (None, None)
 ) -> NetworkToTest:
-    """Describe a network named in list_models() with weights from a file, or "none"."""
+    """Describe a network from list_models(), with weights from a file or, for "none", untrained."""
     chosen = options_of(name)
     classes = PUBLISHED_CLASSES if "neck" in chosen else None  # no feature depends on their number
     layers = NetworkOptions(**chosen, height=size[0], width=size[1])

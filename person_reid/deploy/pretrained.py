@@ -71,7 +71,7 @@ def find_folder(source: str | Path) -> Path:
 
 @cache
 def _tell_terms(folder: Path) -> None:
-    """Log, once per process, what a network in this package was trained on."""
+    """Log, once per process, the terms of the images that a packaged network was trained on."""
     log.info(
         "%s: a network in this package. Its training images are for research only: %s",
         folder.name,

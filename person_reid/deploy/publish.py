@@ -186,7 +186,7 @@ def save_pretrained(
 
 
 def milliseconds(embedder: Embedder) -> float:
-    """Return the milliseconds that an embedder takes per image, without decoding."""
+    """Return the milliseconds that an embedder takes per image, not counting decoding."""
     images = torch.zeros(TIMED_IMAGES, *embedder.size, 3, dtype=torch.uint8)
     embedder.features(images)
     began = time.perf_counter()

@@ -55,7 +55,7 @@ def fast_engine(
     scales: Sequence[float] = (1.0,),
     level: int = logging.INFO,
 ) -> Engine | None:
-    """Return an Engine for the features of a network on the CPU, or None for PyTorch.
+    """Return an Engine that computes a network's features on the CPU, or None to use PyTorch.
 
     load: returns the network, to which the Engine keeps no reference.
     source: a description of its name and weights.
@@ -104,7 +104,7 @@ def present_extractor(
     runtime: str = "torch",
     dtype: torch.dtype | None = None,
 ) -> Callable[..., Features]:
-    """Return extract_features for a network's current weights, in evaluation mode.
+    """Return a function like extract_features for a network's current weights, in evaluation mode.
 
     runtime: as in fast_engine; the network is exported anew, and the file is deleted afterwards.
     dtype: see extract_features; runtimes other than PyTorch compute in float32.

@@ -1,1 +1,1 @@
-"""Layers in C that train on a processor with fewer passes over memory than PyTorch's."""
+"""Layers in C for training on a CPU with fewer passes over memory than PyTorch's layers need."""

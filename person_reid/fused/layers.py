@@ -72,7 +72,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def structure(name: str, **fields: str) -> type[ctypes.Structure]:
-    """Return the counterpart of a C struct. fields: {type: its names}, in the struct's order."""
+    """Return the counterpart of a C struct. fields: {type: field names}, in the struct's order."""
     types = {"long": ctypes.c_long, "float": ctypes.c_float, "pointer": POINTER}
     pairs = [(field, types[kind]) for kind, names in fields.items() for field in names.split()]
     return type(name, (ctypes.Structure,), {"_fields_": pairs})
@@ -175,7 +175,7 @@ def _is_small_pointwise(convolution: nn.Conv2d) -> bool:
 
 
 def _follows_batches(norm: nn.Module) -> bool:
-    """Return whether a layer is a batch norm that uses batch statistics and averages them."""
+    """Return whether a layer is a batch norm that uses, and keeps averages of, batch statistics."""
     if not (isinstance(norm, nn.BatchNorm2d) and norm.training and norm.affine):
         return False
     return bool(norm.track_running_stats) and norm.momentum is not None

@@ -70,7 +70,7 @@ def checked_paths(paths: Iterable[str | Path], place: str | Path) -> list[str | 
 
 
 def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[About]:
-    """Return the facts about each image in stored form.
+    """Return the facts about each image, in stored form.
 
     abouts: {path: facts} for some of the images; a path is a string or a Path.
     """

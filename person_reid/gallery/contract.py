@@ -117,11 +117,11 @@ class Gallery(ReadGallery, Protocol):
         """
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return the keys (see forgetting.py) that belong to forgotten images or tracks."""
+        """Return the `keys` (see forgetting.py) that belong to forgotten images or tracks."""
         return set()
 
     def allow(self, keys: Sequence[bytes]) -> None:
-        """Allow forgotten images to return."""
+        """Allow forgotten images to be added again."""
         return
 
     def prepare(self) -> None:

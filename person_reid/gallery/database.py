@@ -241,7 +241,7 @@ class Database:
             self._state = None
 
     def _check_place(self) -> None:
-        """Raise StoreError if the open file is not at its path.
+        """Raise StoreError if the open file is no longer at its path.
 
         Anything added to the open file would then be lost.
         """

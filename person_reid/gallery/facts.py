@@ -22,7 +22,7 @@ APART = 60  # seconds between images of a person who was away in the meantime
 
 
 def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, About]:
-    """Return {path: facts} from a list for the images in a gallery; see listed_again."""
+    """Return, as {path: facts}, what `listed` says about images in a gallery; see listed_again."""
     known = gallery.abouts([*listed])
     for source in sorted({about.source for about in listed.values() if about.source}):
         for images in gallery.images(Filter(source=source)):
@@ -33,7 +33,7 @@ def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, 
 def listed_again(
     listed: Mapping[Path, About], images: Iterable[tuple[Path, About]]
 ) -> dict[Path, About]:
-    """Return {path: facts} from a list for the images in a gallery.
+    """Return, as {path: facts}, what `listed` says about the images in a gallery.
 
     Images may have moved since the list was written. An unknown path then means the image with the
     same source and file name, if there is exactly one.

@@ -57,17 +57,17 @@ class FeatureBlocks:
 
 
 def counted(blocks: list[Block]) -> int:
-    """Return the number of images in blocks."""
+    """Return the number of images in `blocks`."""
     return sum(len(ids) for ids, _ in blocks)
 
 
 def last_of(blocks: list[Block], otherwise: int = 0) -> int:
-    """Return the last id in blocks, or `otherwise` if they are empty."""
+    """Return the last id in `blocks`, or `otherwise` if they are empty."""
     return int(blocks[-1][0][-1]) if blocks else otherwise
 
 
 def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
-    """Return the images of a block whose ids are in `there`, as a list of at most one block."""
+    """Keep those images in a block that have ids in `there`; return a list of at most one block."""
     ids, gallery = block
     inside = np.isin(ids, there)
     if inside.all():
@@ -76,7 +76,7 @@ def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
 
 
 def joined(blocks: list[Block]) -> list[Block]:
-    """Merge a block with the next unless it is twice as large, so that few blocks remain."""
+    """Merge each block with the previous one unless that is twice as large, so that few remain."""
     found: list[Block] = []
     for block in blocks:
         found.append(block)

@@ -137,7 +137,7 @@ def _note_crops(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> N
 
 
 def _delete_noted_crops(store: ImageTable) -> None:
-    """Delete the noted crops, also from interrupted calls, unless they have been added again."""
+    """Delete the noted crops, also those of interrupted calls, unless they were added again."""
     noted = {bytes.fromhex(path): source for path, source in store.notes(CROPS).items()}
     if not noted:
         return
@@ -216,7 +216,7 @@ def forgotten(store: ImageTable, keys: Sequence[bytes]) -> set[bytes]:
 
 
 def allow(store: ImageTable, keys: Iterable[bytes]) -> None:
-    """Allow forgotten images to return."""
+    """Allow forgotten images to be added again."""
     with store.db.transaction():
         store.db.connection.executemany(
             "DELETE FROM barred WHERE hash = ?", ((hash_of_key(key, store.token),) for key in keys)
@@ -260,7 +260,7 @@ def _left(
     kind: str,
     name: Callable[[Thing], str],
 ) -> list[Thing]:
-    """Return the items whose keys were not forgotten, or all items if allowed."""
+    """Return the items whose keys were not forgotten, or all items if `allowed`."""
     known = index.forgotten(sorted({*keys}))
     if known and allowed:
         index.allow([*known])

@@ -111,7 +111,7 @@ def _tracks(people: Iterable[npt.ArrayLike], name: str) -> list[Features]:
 def _identification(
     names: Sequence[str], scores: Sequence[float], threshold: float | None
 ) -> Identification:
-    """Return the Identification of a person, from that person's scores with all known people."""
+    """Return the Identification of a person from that person's scores against all known people."""
     best, *others = sorted(zip(scores, names, strict=True), key=lambda each: -each[0])[:2]
     score, nearest = best
     known = None if threshold is None else accepts(threshold, score)
@@ -151,7 +151,7 @@ def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
 def best_and_mean(
     tracks: Sequence[Features], images: Iterable[Named]
 ) -> tuple[list[str], Floats, Floats]:
-    """Return the sorted names of P people, and two cosines (T, P) for each track and person.
+    """Return the sorted names of P people, and two arrays of cosines (T, P), by track and person.
 
     The first compares their most similar images, max q·g; the second, their means, q̄·ḡ.
 

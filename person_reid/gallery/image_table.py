@@ -140,7 +140,7 @@ class ImageTable:
         return json.dumps(self.folder.stored_value(value))
 
     def check_features(self) -> None:
-        """Raise StoreError if the network of the features has changed since the file was opened."""
+        """Raise StoreError if the index was reindexed with another network after it was opened."""
         if self.recall(REINDEXED) != self.features_token:
             raise StoreError(
                 f"{self.path}: reindexed with another network since it was opened. Run this again."
@@ -258,7 +258,7 @@ class ImageTable:
                 raise self.db.damaged(f"{listed} images are listed, and {found} found")
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
-        """Return {path: facts} for those given paths that the index holds; no others are read."""
+        """Return {path: facts} for the given paths that the index holds, reading no others."""
         rows = self.where("path", [*map(self.folder.stored, paths)], f"id, {ROW_FACTS}")
         return dict(self._known([row[1:] for row in rows]).values())
 
@@ -303,7 +303,7 @@ class ImageTable:
         return self._matrix(found)
 
     def cosines(self, queries: Features, ids: npt.NDArray[np.int64]) -> Floats:
-        """Return the cosines (Q, k) of queries (Q, D) and the images with these ids (Q, k).
+        """Return the cosines (Q, k) between queries (Q, D) and the images with these ids (Q, k).
 
         A cosine is NaN where no image has the id.
         """
@@ -458,7 +458,7 @@ class ImageTable:
         return self._features([feature for _, feature in rows], lambda i: rows[i][0])
 
     def _features(self, values: Sequence[bytes], id_of: Callable[[int], int] = int) -> Features:
-        """Return n stored features as an array (n, D) of unit length.
+        """Return n stored features as an array (n, D), each of unit length.
 
         id_of: returns the id of row i, for a message. Raises UserError for values that are not
         finite, and for features of another length.

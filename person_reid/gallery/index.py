@@ -182,11 +182,11 @@ class SearchIndex:
         return forgetting.settled(self.store.db)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return the keys (see forgetting.py) that belong to forgotten images or tracks."""
+        """Return the `keys` (see forgetting.py) that belong to forgotten images or tracks."""
         return forgetting.forgotten(self.store, keys)
 
     def allow(self, keys: Sequence[bytes]) -> None:
-        """Allow forgotten images to return."""
+        """Allow forgotten images to be added again."""
         forgetting.allow(self.store, keys)
 
     def close(self) -> None:

@@ -80,7 +80,7 @@ class NetworkRef:
         return {self.kind: self.place, **dict(self.options)}
 
     def config(self) -> TestConfig:
-        """Return the options of test.py; unknown options are skipped."""
+        """Return the network as options of test.py; unknown options are skipped."""
         values = self.to_json()
         values["from_run"] = values.pop("from", None)
         known = {name: value for name, value in values.items() if name in TestConfig.declared()}
@@ -140,7 +140,7 @@ def open_network(
 
 
 def open_onnx_network(index: Gallery, options: NetworkOfIndex) -> "OnnxEmbedder":
-    """Return the network that an index remembers or the options name, without PyTorch.
+    """Return, without PyTorch, the network that an index remembers or that the options name.
 
     Raises UserError as open_network does, and unless the network is an ONNX file for onnxruntime.
     """
@@ -246,7 +246,7 @@ def measured_on(index: Gallery) -> tuple[str, str]:
 
 
 def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
-    """Return the network that an index remembers, or, for a new index, that the options name.
+    """Return the network that an index remembers or, for a new index, the one the options name.
 
     Raises UserError if the options contradict what the index remembers.
     """
@@ -328,5 +328,5 @@ def _again(index: Gallery) -> str:
 
 
 def _value(value: Any) -> str:
-    """Return an option's value for a message."""
+    """Return an option's value as text for a message."""
     return "off" if value is None or value is False else "on" if value is True else str(value)

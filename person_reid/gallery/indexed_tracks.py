@@ -205,7 +205,7 @@ def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
 
 
 def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]:
-    """Return (camera, identity, track) for the ground truth of the cameras that have tracks.
+    """Return the ground truth of the cameras that have tracks, as (camera, identity, track).
 
     folder: holds the ground truth, in CAMERA/gt/gt.txt; an identity is the same person in all
     cameras. The log lists the cameras in it that have no tracks, and those whose boxes hardly ever

@@ -220,7 +220,7 @@ def tokens_of_files(source: ImageTable) -> list[str]:
 
 
 def _files(source: ImageTable) -> Iterator[tuple[Path, int]]:
-    """Yield each lists file beside an index, with its last id, or 0 for a file of another state."""
+    """Yield each lists file beside an index, with its last id, or 0 if it is for another state."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
     for file in source.path.parent.glob(pattern):
         yield file, source.reached(_token(file))
@@ -269,7 +269,7 @@ def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
 
 
 def _told_apart(index: Any, source: ImageTable, after: int) -> float:
-    """Return the share of nearest images, among those with ids above `after`, that codes find.
+    """Return the share of the nearest images that codes find, among images with ids above `after`.
 
     The share is 1 for codes that are not learned from images.
     """
@@ -291,7 +291,7 @@ def _told_apart(index: Any, source: ImageTable, after: int) -> float:
 
 
 def _tune(index: Any, source: ImageTable, until: int) -> str:
-    """Find how few lists contain RECALL of the nearest images, without the query itself.
+    """Find how few lists contain the share RECALL of the nearest images, except the query itself.
 
     Returns a report for the log.
     """

@@ -180,7 +180,7 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
 def _with_photographs(
     said: Corrections, names: list[str], tracks: int
 ) -> tuple[TrackPairs, TrackPairs]:
-    """Return pairs that show one person and pairs that show two; photographs follow tracks.
+    """Return the pairs that show one person, and those that show two; photographs follow tracks.
 
     names: the name of the person in each photograph.
     """
@@ -203,7 +203,7 @@ def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
 def _said_of_images(
     index: Gallery, tracks: list[IndexedTrack], options: LinkOptions
 ) -> tuple[dict[Path, str], str]:
-    """Return the identities that a user gave to images on tracks, and where they are stored.
+    """Return the identities that a user gave to images on tracks, and their sources as text.
 
     A list takes precedence over the index.
     """

@@ -85,7 +85,7 @@ def open_live(
     options: VideosConfig | CameraOptions,
     addresses: Mapping[str, str],
 ) -> "LiveGallery":
-    """Return the LiveGallery of cameras {name: address}, for the gallery's network.
+    """Return a LiveGallery for cameras {name: address}, set up for the gallery's network.
 
     Raises UserError for a threshold measured on another network, or a travel file for other
     cameras.

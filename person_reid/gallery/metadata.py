@@ -170,7 +170,7 @@ class Filter:
             raise UserError(f"from {first} on and before {last}: no time is both; exchange them.")
 
     def comparisons(self) -> list[tuple[str, str, Any]]:
-        """Return the comparisons as (column, operator, value), in SQL.
+        """Return the filter's comparisons as (column, SQL operator, value).
 
         An image whose value is unknown matches no comparison.
         """
@@ -218,7 +218,7 @@ class Filter:
 
 
 def filters_of(paths: Sequence[str | os.PathLike[str]], at_once: int) -> Iterator[Filter]:
-    """Yield filters that together admit these images; each admits at most `at_once`."""
+    """Yield filters that together admit these images, each at most `at_once` of them."""
     for start in range(0, len(paths), at_once):
         yield Filter(images=tuple(paths[start : start + at_once]))
 
@@ -242,7 +242,7 @@ def about_images(
     dated: Container[Path] | None = None,
     folders: Sequence[Path] = (),
 ) -> dict[Path, About]:
-    """Find the facts about images in a CSV file, in file names, in EXIF, or in file times.
+    """Find the facts about images: in a CSV file, in file names, in EXIF or in file times.
 
     csv: has the column path (relative to the file), columns of About, and further columns. pattern:
     a regular expression with some of the groups id, camera, track and source. It is searched in a

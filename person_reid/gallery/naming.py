@@ -56,7 +56,7 @@ def number_people(
     said: Corrections,
     taken: Collection[str] = (),
 ) -> list[int]:
-    """Return the numbers, from 1, of the people 0, 1, … that tracks show.
+    """Return a number, 1 or higher, for each of the people 0, 1, … that tracks show.
 
     A person keeps the number that a user gave, or that most of the person's images have in the
     index. All others get free numbers.

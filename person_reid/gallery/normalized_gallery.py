@@ -66,7 +66,7 @@ class NormalizedGallery(ReadGallery):
         return self.gallery.values(name)
 
     def normalized(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:
-        """Return features (N, D) normalised as in this gallery; an unknown camera is None."""
+        """Return features (N, D) normalised as in this gallery; None means an unknown camera."""
         features = checked_features(features, self.width(), self.path)
         return self.norm(features, [camera or "" for camera in cameras])
 

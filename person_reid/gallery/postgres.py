@@ -173,7 +173,7 @@ class PostgresGallery(Gallery):
     # --- the server
 
     def _connect(self) -> Any:
-        """Return a new connection. Raises UserError for versions that are too old."""
+        """Return a new connection. Raises UserError if the server's pgvector is too old."""
         given = SETTINGS | self.psycopg.conninfo.conninfo_to_dict(self.place)
         connection = self.psycopg.connect(**given, autocommit=True, prepare_threshold=None)
         known = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
@@ -382,13 +382,13 @@ class PostgresGallery(Gallery):
         return {hash_of_key(key, token).hex(): key for key in keys}
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return the keys (see forgetting.py) that belong to forgotten images or tracks."""
+        """Return the `keys` (see forgetting.py) that belong to forgotten images or tracks."""
         hashes = self._hashes(keys)
         words = 'SELECT name FROM "{name}_notes" WHERE kind = %s AND name = ANY(%s)'
         return {hashes[name] for (name,) in self._rows(words, BARRED, [*hashes])}
 
     def allow(self, keys: Sequence[bytes]) -> None:
-        """Allow forgotten images to return."""
+        """Allow forgotten images to be added again."""
         self._drop(BARRED, self._hashes(keys))
 
     def _drop(self, kind: str, names: Iterable[str]) -> None:

@@ -78,7 +78,7 @@ def threshold_among(features: Features, names: Sequence[str]) -> float | None:
 
 
 def _people(images: FeatureSet) -> FeatureSet:
-    """Return the images without junk and distractors, with features of unit length."""
+    """Return the images that are neither junk nor distractors, with features of unit length."""
     people = images.select(np.flatnonzero(images.labels > 0))
     return replace(people, features=unit_rows(people.features))
 

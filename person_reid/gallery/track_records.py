@@ -117,7 +117,7 @@ class TrackRecord:
         )
 
     def seconds(self, frames: Sequence[int]) -> list[float]:
-        """Return the times of frames in seconds, as in `first` and `last` of Track."""
+        """Return the times of frames in seconds, counted like `first` and `last` of Track."""
         begun = (parsed(self.start) - EPOCH).total_seconds() if self.start else 0
         return (seconds_of(frames, self.fps, self.times or ()) + begun).tolist()
 

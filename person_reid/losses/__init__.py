@@ -86,7 +86,7 @@ def published_loss(
 
 
 def check_setting(name: str, setting: str, known: Collection[str]) -> None:
-    """Raise UserError if the loss called `name` has no such setting."""
+    """Raise UserError if the loss called `name` has no setting called `setting`."""
     if setting not in known:
         expected = ", ".join(sorted(known)) or "none"
         raise UserError(

@@ -41,7 +41,7 @@ class CenterLoss(FeatureLoss):
         return apart.square().sum(1).mean() / 2
 
     def update(self, apart: Tensor, labels: Tensor) -> None:
-        """Move the centers of a batch. apart: (N, D), the offset of each image from its center."""
+        """Move the centers of `labels`. apart: (N, D), the offset of each image from its center."""
         same = (labels[:, None] == labels[None, :]).float()
         moves = self.rate * (same @ apart) / (1 + same.sum(1, keepdim=True))
         # A GPU would add the terms of a scattered sum in any order. Instead, all images of a class

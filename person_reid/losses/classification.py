@@ -1,4 +1,4 @@
-"""Losses over classes: of the classifier's scores, or of prototypes that a loss owns.
+"""Classification losses: on the classifier's scores, or on prototypes that a loss owns.
 
     cross entropy  L = −Σⱼ qⱼ log pⱼ,  q_y = 1 − ε + ε/C,  qⱼ = ε/C
                    Szegedy et al., CVPR 2016, section 7
@@ -174,7 +174,7 @@ register_loss("circle_softmax", CircleSoftmaxLoss, "of --head circle: circle, by
 
 
 class MarginSoftmax(FeatureLoss):
-    """The base class of the losses that own a prototype of each class, on the sphere.
+    """The base class of the losses that own a prototype for each class, on the unit sphere.
 
         L = mean over i of −log softmax(s · z)[y]
         z_j = cos θ_j for the other identities,   z_y = ψ(θ_y)

@@ -33,7 +33,7 @@ HARDEST = 50  # as in the paper
 
 
 class ClusterMemory(FeatureLoss):
-    """Compare features with the memory of C clusters; in training, move the memory afterwards.
+    """Compare features with the memory of C clusters; in training, update the memory afterwards.
 
     momentum: m, in [0, 1]. temperature: τ, above 0. centers: (C, D), each of unit length. They are
     not a buffer, because C changes whenever the images are clustered again; they are in the state

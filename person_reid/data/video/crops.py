@@ -129,7 +129,7 @@ def choose_boxes(
 
 
 def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[BoxArray]:
-    """Return for each track how much of the person each of its B boxes shows, as (B,).
+    """Return, for each track, how much of the person each of its B boxes shows, as (B,).
 
     It is the square root of the area within the frame, in pixels, times the shares of the box that
     are within the frame and not covered. A person who stands lower in the image is nearer, and
@@ -163,7 +163,7 @@ def _covered(boxes: BoxArray, bottoms: BoxArray) -> BoxArray:
 
 
 def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], folder: Path) -> int:
-    """Write the sharpest candidate of each part of a track as an image, and return their number.
+    """Write the sharpest candidate from each part of a track as an image; return the image count.
 
     candidates: in the order of their frames.
 
@@ -220,7 +220,7 @@ class CropTracks(NamedTuple):
 
 
 def tracks_of_crops(paths: Sequence[Path]) -> CropTracks | None:
-    """Return the tracks in images' names, or None unless cut_boxes named all images."""
+    """Return the tracks that image names give, or None unless cut_boxes named all the images."""
     if not all(CROP_NAME.fullmatch(path.name) for path in paths):
         return None
     folders = {
@@ -244,7 +244,7 @@ def cut_images(folder: Path, tracks: Iterable[Track]) -> list[Path]:
 
 
 def cut_box(frame: Frame, box: Sequence[float]) -> Image.Image:
-    """Return the part of a frame inside a box, which is rounded and clipped."""
+    """Return the part of a frame inside a box, after rounding and clipping the box."""
     left, top, right, bottom = (round(side) for side in box)
     return Image.fromarray(frame[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)])
 

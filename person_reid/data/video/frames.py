@@ -59,7 +59,7 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
 
 
 def usual_step(fps: float) -> int:
-    """Return N, where every Nth frame at `fps` frames per second is processed by default."""
+    """Return the default N for processing every Nth frame, given `fps` frames per second."""
     return max(1, round(fps / LOOKED_AT))
 
 
@@ -78,14 +78,14 @@ def rate_of(frames: "FrameFolder | Video", place: object) -> float:
 
 
 def name_of_frames(place: Path) -> str:
-    """Return the name of a video or folder; MOTChallenge calls every folder of frames img1."""
+    """Return the name of a video or folder, but its parent's for MOTChallenge's folder img1."""
     return place.parent.name if place.name == "img1" else place.stem
 
 
 def first_number(
     frames: "FrameFolder | Video", numbers: Iterable[int], given: int | None = None
 ) -> int:
-    """Return the number that frame 1 has in a track file: 0 if the program counts from 0.
+    """Return the number that a track file gives to frame 1: 0 if its program counts from 0.
 
     numbers: the frames that have a box there. The numbers in the names of images are used unless
     boxes lie outside their range. Then, and for videos, the first frame has the number 1 or, if a
@@ -126,7 +126,7 @@ def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
 
 
 def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, float | None]:
-    """Return N and the rate of a tracker that used every Nth frame."""
+    """Return N if a tracker used every Nth frame, and the rate of those frames."""
     if not own or not seen:
         return 1, own or seen
     step = max(round(own / seen), 1)
@@ -230,7 +230,7 @@ class FrameFolder:
 
 
 def _numbers_in(files: Sequence[Path]) -> list[int] | None:
-    """Return the numbers that end the image names, or None if they are not frame numbers.
+    """Return the numbers at the ends of image names, or None if they are not frame numbers.
 
     Names such as cam_20261101_080000123 contain a time, as do numbers beyond LATEST.
     """
@@ -242,7 +242,7 @@ def _numbers_in(files: Sequence[Path]) -> list[int] | None:
 
 
 def _noted_rate(folder: Path) -> float | None:
-    """Return the rate in seqinfo.ini, in a folder of frames or the folder above, or None."""
+    """Return the frame rate from seqinfo.ini in a folder of frames or the folder above, or None."""
     found = ConfigParser()
     files = (place / "seqinfo.ini" for place in (folder, folder.parent))
     texts = [

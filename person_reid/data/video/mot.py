@@ -70,7 +70,7 @@ def read_sequences(
     test_fraction: float | None = None,
     seed: int | None = None,
 ) -> PicturesBySplit:
-    """Read the people in all sequences below a folder: tracks are identities, frames are cameras.
+    """Read the people in all sequences below a folder; a track is an identity, a frame a camera.
 
     A query therefore finds its person in every other frame. Tracks of different sequences are
     different people. A sequence is named after its folder; if two share a name, all names include

@@ -69,7 +69,7 @@ def is_stream(place: str) -> bool:
 
 
 def check_address(place: str) -> None:
-    """Raise UserError if a stream's address lacks a host, or one bracket of a pair."""
+    """Raise UserError if a stream's address lacks a host or has an unpaired bracket."""
     try:
         malformed = _scheme(place) in STREAM_SCHEMES and not urlsplit(place).hostname
     except ValueError:  # whose message may contain a password
@@ -264,7 +264,7 @@ class Streams:
         self._wait(pause)
 
     def _clock(self) -> float:
-        """Return the seconds since 1970, which never fall, even if the clock is set back."""
+        """Return the seconds since 1970; they never decrease, even if the clock is set back."""
         with self._changed:
             now = self._now() + self._ahead
             if now < self._latest - MOST_AHEAD:
@@ -296,7 +296,7 @@ class Streams:
             self._changed.notify_all()
 
     def _remark(self, camera: _Camera) -> None:
-        """Log from time to time how many frames are dropped."""
+        """Log from time to time how many frames have been dropped."""
         camera.remarked = camera.remarked or camera.last
         if camera.last - camera.remarked >= REMARK_SECONDS:
             camera.remarked = camera.last
@@ -380,7 +380,7 @@ def _advice(address: str) -> str:
 
 
 def _webcam(address: str) -> tuple[str, str]:
-    """Return the format and the name of a webcam on this system."""
+    """Return the input format for a webcam on this system, and the webcam's name in that format."""
     if (form := WEBCAMS.get(platform.system())) is None:
         raise UserError(
             f"{address}: webcams are read on Linux and macOS. Elsewhere, send the camera's "

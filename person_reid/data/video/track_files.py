@@ -217,7 +217,7 @@ def register_track_format(
 
 
 def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None) -> list[Format]:
-    """Return each file's format, given by name or recognised from one file for all of them.
+    """Return each file's format: the one called `name`, or one recognised from all files together.
 
     Only world coordinates and CVAT's list of classes may differ from file to file.
     Raises UserError if a folder has a file's format, or vice versa.
@@ -243,7 +243,7 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
 
 
 def _with_labels(path: Path, form: Format) -> Format:
-    """Return the format of a CVAT file, whose classes are line numbers in labels.txt, from 1."""
+    """Return the format of a CVAT file, whose classes are line numbers, from 1, in labels.txt."""
     labels = path.with_name("labels.txt")
     if path.name != "gt.txt" or not labels.exists():
         return form
@@ -323,7 +323,7 @@ def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tup
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return the lines of a file with their endings; joined and in UTF-8, they equal the file.
+    """Return a file's lines with their endings; joined and encoded as UTF-8, they equal the file.
 
     Bytes that are not UTF-8 are preserved; see PEP 383.
     """
@@ -331,7 +331,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def _filled(path: Path) -> Iterable[tuple[int, str]]:
-    """Return (number, line) for each line of a file that is not blank."""
+    """Return (number, line) for each line of a file, except blank lines."""
     lines = enumerate(lines_of(path), 1)
     return ((number, line) for number, line in lines if line.strip("\ufeff").strip())
 
@@ -339,7 +339,7 @@ def _filled(path: Path) -> Iterable[tuple[int, str]]:
 def _values(
     path: Path, number: int, line: str, separator: str | None, count: range, expected: str
 ) -> list[float]:
-    """Return the numbers in a line, each at most LARGEST_SETTING."""
+    """Return the numbers in a line. Raises UserError for a wrong count or too large a number."""
     text = line.strip("\ufeff")  # which begins some files from Windows
     values = listed_numbers(text, float, separator)
     if len(values) not in count or not all(abs(value) <= LARGEST_SETTING for value in values):

@@ -103,7 +103,7 @@ def tracks_among(
 
 
 def _by_track(path: Path, boxes: Iterable[Box]) -> dict[float, dict[float, Box]]:
-    """Return {track: {frame: box}}. The log counts skipped boxes."""
+    """Return {track: {frame: box}}, and log how many boxes are skipped."""
     tracks: dict[float, dict[float, Box]] = defaultdict(dict)
     left_out: Counter[str] = Counter()
     for box in boxes:
@@ -145,7 +145,7 @@ def frames_at_ends(boxes: Iterable[Box]) -> list[int]:
 def shared_area(
     boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return the areas (...) in which boxes and others overlap; both are (..., 4) and broadcast."""
+    """Return the areas (...) in which `boxes` overlap `others`; both are (..., 4) and broadcast."""
     corner = np.maximum(boxes[..., :2], others[..., :2])
     opposite = np.minimum(boxes[..., 2:], others[..., 2:])
     sides = np.maximum(opposite - corner, 0)
@@ -160,7 +160,7 @@ def contained(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.flo
 
 
 def doubled(tracks: Sequence[Track]) -> list[tuple[int, int]]:
-    """Return the pairs, by index, among T tracks of one camera that show the same person.
+    """Return the pairs of tracks, by index, that show the same person, among T from one camera.
 
     In the frames that both have, DOUBLED of the smaller box lies in the larger, on average. Such
     tracks come from a detector that finds both a body and half of it.

@@ -94,7 +94,7 @@ class VideoFile:
                 self._remark_on_lost(early, len(failed) - early)
 
     def trust(self) -> None:
-        """Count each packet as a frame, as in a file that is known to be whole."""
+        """Count each packet as a frame, which is correct for a file that is known to be whole."""
         if self.regular and not self._counted:
             self._counted = self.sent, self._times_of(sorted(self._sent))
 
@@ -105,7 +105,7 @@ class VideoFile:
 
     @property
     def times(self) -> Times:
-        """The times of the frames (N,), ascending, in seconds, or (0,) for a bare stream."""
+        """The times of the frames (N,), ascending, in seconds, or (0,) if they have no times."""
         return self._decoded()[1]
 
     def _decoded(self) -> tuple[int, Times]:
@@ -197,7 +197,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
 
 
 def videos_of(container: Any) -> list[Any]:
-    """Return a container's video streams, except covers; the one FFmpeg would play comes first."""
+    """Return a container's video streams, without cover art; the one FFmpeg would play is first."""
     best = container.streams.best("video")
     found = [each for each in container.streams.video if not each.disposition.value & COVER]
     return sorted(found, key=lambda each: best is not None and each.index != best.index)
@@ -222,7 +222,7 @@ def shown_times(stamps: Times) -> Times:
 
 
 def _rate(times: Times, noted: float | None) -> float | None:
-    """Return the frames per second of a stream, in the parts without a gap.
+    """Return a stream's frames per second, measured in the parts without a gap.
 
     times: the frames' times in seconds, ascending. noted: the rate in the file, which is exact if
     it agrees with them.
