@@ -115,7 +115,7 @@ def extract(
 
 
 def measure(queries: reid.FeatureSet, gallery: reid.FeatureSet, distance: str) -> reid.Metrics:
-    """Return the metrics of the ranking by a distance."""
+    """Return the metrics of the ranking that a distance gives."""
     scores = DISTANCES[distance](queries.features, gallery.features)
     return reid.evaluate(queries, gallery, scores=scores)
 

@@ -220,7 +220,7 @@ def megabytes(network: TestConfig) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = None) -> str:
-    """Return a table with Rank@1 and the trapezoidal mAP in one cell.
+    """Return the table; except in LaTeX and CSV, Rank@1 and the trapezoidal mAP share a cell.
 
     labels: see metric_tables.written_table.
     """

@@ -441,7 +441,7 @@ def apply(config: ApplyConfig) -> None:
 
 
 def forget(config: ForgetConfig) -> None:
-    """Delete the images that match all options."""
+    """Remove the images that match all the options from the index."""
     names = ("image", *FILTERS, "where", "expire")
     if not (given := [name for name in names if getattr(config, name)]):
         flags = ", ".join(f"--{name}" for name in names[:-1])

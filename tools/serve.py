@@ -127,7 +127,7 @@ def most_connections(wanted: int) -> int:
 
 
 def open_port(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises UserError if another program already uses the port."""
+    """Return a listening socket. Raises UserError if the port cannot be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=2048)

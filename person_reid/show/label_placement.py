@@ -113,6 +113,6 @@ def _faults(axes: Axes, boxes: Points, dots: Points, lines: Points, point: float
 
 
 def _overlap(box: Points, boxes: Points) -> npt.NDArray[np.bool_]:
-    """Return which of the boxes (K, 4) share a pixel with one box (4,)."""
+    """Return which of the boxes (K, 4) share a pixel with `box` (4,)."""
     apart = (boxes[:, :2] >= box[2:]) | (boxes[:, 2:] <= box[:2])
     return ~np.logical_or.reduce(apart, axis=1)

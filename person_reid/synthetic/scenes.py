@@ -105,7 +105,7 @@ def ground(
     near: Sequence[int],
     lines: tuple[int, ...] | None = None,
 ) -> None:
-    """Draw the floor, from the far colour at the horizon to the near colour.
+    """Draw the floor, shaded from `far` at the horizon to `near` at the lower edge.
 
     lines: colour of lines that run into the distance.
     """
@@ -292,7 +292,7 @@ def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> No
 
 
 def photograph_scene(scene: Image.Image, camera: Camera, rng: np.random.Generator) -> bytes:
-    """Return the JPEG that a camera takes of a scene, an RGB image, at half the scene's size."""
+    """Return a camera's JPEG of a scene (an RGB image), at half the scene's size."""
     image = scene.reduce(2)
     if camera.blur:
         image = image.filter(ImageFilter.GaussianBlur(camera.blur * rng.uniform(0.6, 1.3)))

@@ -195,7 +195,7 @@ def walk_past(
 
 
 def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
-    """Return the people in view `time` seconds after BEGIN, from the farthest to the nearest."""
+    """Return the people who are in view `time` seconds after BEGIN, the farthest first."""
     present = (
         sight(passage, time) for passage in passing if passage.enter <= time <= passage.leave
     )
