@@ -73,7 +73,7 @@ def make(file, options):
 
 
 def let_go(file):
-    """Ask the system to drop a file from its cache."""
+    """Ask the operating system to drop a file from its cache."""
     descriptor = os.open(file, os.O_RDONLY)
     os.fsync(descriptor)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

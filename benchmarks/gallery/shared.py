@@ -122,7 +122,7 @@ def made_of(place, count, dimension):
 
 
 def add(gallery, chunk, prefix=""):
-    """Add images, and return how many seconds it took."""
+    """Add images, and return how many seconds that took."""
     paths, features, abouts = chunk
     paths = [f"{prefix}{path}" for path in paths]
     began = time.perf_counter()

@@ -120,7 +120,7 @@ def agreement(features, reference):
 
 
 def script(name, options, old=False):
-    """Time our script `name` or, if `old`, the baseline's, which reads the current folder."""
+    """Time our script `name` or, if `old`, the baseline's, which reads from the current folder."""
     if old:
         folder, baseline = str(options.result.parent), str(options.baseline.resolve())
         code = OLD_SCRIPT.format(folder=folder, baseline=baseline, name=Path(name).stem)
@@ -142,7 +142,7 @@ def metrics(options):
 
 
 def metrics_of_torchreid(options):
-    """Time torchreid's metrics, compiled by Cython, as its Engine computes them from features."""
+    """Time torchreid's metrics, compiled with Cython, as its Engine computes them from features."""
     with import_from(options.torchreid):
         from torchreid import metrics
         from torchreid.metrics.rank import IS_CYTHON_AVAI
@@ -154,7 +154,7 @@ def metrics_of_torchreid(options):
 
 
 def metrics_of_fast_reid(options):
-    """Time fast-reid's metrics, compiled by Cython, as its ReidEvaluator computes them."""
+    """Time fast-reid's metrics, compiled with Cython, as its ReidEvaluator computes them."""
     with import_from(options.fast_reid):
         from fastreid.evaluation.rank import IS_CYTHON_AVAI, evaluate_rank
         from fastreid.utils.compute_dist import build_dist

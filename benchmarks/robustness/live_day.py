@@ -149,7 +149,7 @@ class Day:
         return looked
 
     def frame(self, second, camera):
-        """Return the frame of a camera, with the people in view."""
+        """Return a camera's frame, with the people in view."""
         pixels = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
         first, last = (bisect(self.visits, (each,)) for each in (second - STAY, second + 1))
         for _, where, place, person in self.visits[first:last]:
@@ -178,7 +178,7 @@ class Day:
         return self._unit(moved).astype(np.float32)
 
     def row(self, hour):
-        """Return the table's row for everything reported until `hour`."""
+        """Return the table's row for everything reported up to `hour`."""
         reports = self.reported()
         said, people = zip(*{track: both for track, both, *_ in reports}.values(), strict=True)
         corrected, score = sum(each[2] for each in reports), identity_f1(people, said).f1

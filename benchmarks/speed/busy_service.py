@@ -118,7 +118,7 @@ async def compare(address, process, query, seconds):
 
 
 def percentiles(seconds):
-    """Describe the median and the 95th and 99th percentile of times, in milliseconds."""
+    """Describe the median and the 95th and 99th percentiles of times, in milliseconds."""
     return " / ".join(f"{each:.0f}" for each in 1000 * np.percentile(seconds, [50, 95, 99]))
 
 

@@ -36,7 +36,7 @@ REPEATED = 5  # the walks have 5 frames per second
 
 
 def main(argv=None):
-    """Make the video, run the command, and print the seconds of each part."""
+    """Make the video, run the command, and print how long each part takes."""
     parser = Parser(__doc__)
     parser.add_argument("--walks", type=Path, required=True, help="folder of prepare.py --walks")
     parser.add_argument("--camera", default="cam3", help="the camera whose frames are shown")

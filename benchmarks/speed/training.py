@@ -136,7 +136,7 @@ def parsed(options, *flags):
 
 
 def timed(epoch, step, options, device):
-    """Run the warm-up and then `steps` steps; return the same as usual_loop.
+    """Run the warm-up and then `steps` steps; return what usual_loop returns.
 
     epoch: number of an epoch → its batches.
     """

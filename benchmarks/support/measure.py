@@ -70,7 +70,7 @@ def describe(path):
 
 
 def result_files(options, folder):
-    """Yield the file of --result, or a synthetic file for each of --sizes.
+    """Yield the file that --result names, or a synthetic file for each of --sizes.
 
     Synthetic files are written into `folder`.
     """

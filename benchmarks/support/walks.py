@@ -63,7 +63,7 @@ def write_tracks(path, frames=range(1, FRAMES + 1), move=(0, 0)):
 
 
 def shows(path):
-    """Return the person in a crop, judged by its most frequent colour."""
+    """Return the person in a crop, judging by its median colour."""
     with Image.open(path) as image:
         middle = np.median(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
     return min(COLOURS, key=lambda person: np.abs(middle - COLOURS[person]).sum())

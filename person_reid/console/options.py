@@ -163,7 +163,7 @@ def _keep_file(path: str, config: Any) -> None:
 
 
 def build(kind: type[Options], text: str | None = "", everything: bool = False) -> Parser:
-    """Return the parser for a configuration; it returns only the options that were given.
+    """Return a configuration's parser, which returns only the options that were given.
 
     everything: whether the help shows all options, and not only the common ones.
     """

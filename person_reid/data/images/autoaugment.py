@@ -76,7 +76,7 @@ OPERATIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
 def autoaugment(
     images: Tensor, probability: float, generator: torch.Generator, device: torch.device | str
 ) -> Tensor:
-    """Apply a random sub-policy to each uint8 image in (B, H, W, 3).
+    """Apply a random sub-policy to each of the uint8 images (B, H, W, 3).
 
     probability: the chance that an image is changed at all.
 

@@ -48,7 +48,7 @@ _large_one = threading.Lock()
 
 
 def is_image(name: str) -> bool:
-    """Return whether a file name belongs to an image and is not hidden."""
+    """Return whether a file is an image and not hidden, judging by its name."""
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
