@@ -79,7 +79,7 @@ def structure(name: str, **fields: str) -> type[ctypes.Structure]:
 
 
 def call_compiled(function: str, kind: type[ctypes.Structure], **values: Any) -> None:
-    """Call a C function with a structure.
+    """Call a C function with a structure filled with `values`.
 
     values: numbers, tensors, lists of tensors, and None for a missing value.
     """

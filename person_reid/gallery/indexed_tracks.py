@@ -79,7 +79,7 @@ class IndexedTrack:
         return f"track {self.track.number}" + (f", piece {self.piece}" if self.piece else "")
 
     def frames(self) -> list[int]:
-        """Return the frame number of each image, or else the number of the track's first frame."""
+        """Return the frame number in each image's name, or else that of the track's first frame."""
         return [
             number_and_frame(path)[1]
             if CROP_NAME.fullmatch(path.name)

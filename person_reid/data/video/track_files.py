@@ -291,7 +291,7 @@ def read_rows(path: Path, images: Mapping[str, int] | None = None) -> list[Track
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files that hold tracks: the track file, or the labels in a folder."""
+    """Return the files that hold tracks: the track file, or the label files in a folder."""
     if not path.is_dir():
         return [path]
     return sorted(file for file in path.glob("*.txt") if NUMBERED.fullmatch(file.stem))

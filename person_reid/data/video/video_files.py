@@ -156,7 +156,7 @@ class _State:
 
 
 def video_file(path: Path) -> VideoFile:
-    """Return a video file, with its frame count if this process counted the unchanged file."""
+    """Return a video file, with its frame count if this process has counted the unchanged file."""
     state = path.stat()
     return _opened(_State(real(path), state.st_mtime_ns, state.st_size, path))
 
@@ -242,7 +242,7 @@ def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
 
 
 def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[Any]:
-    """Yield the frames of a video that can be decoded.
+    """Yield the decodable frames of a video.
 
     failed: a list, to which the time of each packet that cannot be decoded is appended.
     """
