@@ -81,7 +81,7 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read tracks and features, link the tracks, and write the people."""
+    """Read tracks and features, link the tracks into people, and write the results."""
     config = parse(AcrossConfig, argv, __doc__)
     check_places(config)
     index = open_gallery(config.index, new=False)
@@ -121,7 +121,7 @@ def check_places(config: AcrossConfig) -> None:
 
 
 def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None:
-    """Print the scores after linking, with each track as a separate person, and for each camera."""
+    """Print the scores of the linked people, of unlinked tracks, and of the people per camera."""
     people = linked.found.labels.tolist()
     both = people, range(len(linked.tracks))
     f1, alone = (score_people(linked.tracks, each, truth).f1 for each in both)

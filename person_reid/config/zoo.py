@@ -252,7 +252,7 @@ def folder() -> Path:
 
 
 def listing(pattern: str = "*") -> str:
-    """Return, as text, a table of networks with weights: those in this package, then by family.
+    """Return, as text, a table of networks with weights: first this package, then the families.
 
     pattern: lists the networks whose names match. Raises UserError if none do.
     """
@@ -309,8 +309,8 @@ def facts(family: Family) -> str:
     return " ".join(
         [
             f"The licence is {family.licence or 'unknown'}.",
-            f"The results use {f'{family.ap} AP' if family.ap else 'an unknown definition of AP'}",
-            f"{'and' if family.flip else 'but not'} the mirrored image.",
+            f"The results use {f'{family.ap} AP' if family.ap else 'an unknown definition of AP'},",
+            f"{'with' if family.flip else 'without'} the mirrored image.",
             pixels[family.pixels] + ("." if family.padding is None else f", and training {pads}."),
         ]
     )

@@ -67,7 +67,7 @@ def last_of(blocks: list[Block], otherwise: int = 0) -> int:
 
 
 def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
-    """Keep those images in a block that have ids in `there`; return a list of at most one block."""
+    """Keep the images of a block whose ids are in `there`; return a list of at most one block."""
     ids, gallery = block
     inside = np.isin(ids, there)
     if inside.all():

@@ -94,7 +94,7 @@ class IndexedTrack:
         return replace(self, images=images, features=self.features[order])
 
     def times(self) -> tuple[str, str]:
-        """Return when the person was first and last seen, in local time or seconds of the video."""
+        """Return when the person was first and last seen: local times, or seconds in the video."""
         first, last = self.track.first, self.track.last
         if not self.record.start:
             return f"{first:.3f}", f"{last:.3f}"

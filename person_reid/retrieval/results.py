@@ -135,7 +135,7 @@ def save_result(
 
 
 def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:
-    """Write multi_query.mat, with all images of each query's identity from its camera.
+    """Write multi_query.mat: for each query, all images of its identity from the same camera.
 
     query: the queries, of which the file records a digest.
     """

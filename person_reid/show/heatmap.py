@@ -49,7 +49,7 @@ def heat_rows(
     subtitle: str = "",
     batchsize: int = MAPPED_AT_ONCE,
 ) -> list[SheetRow]:
-    """Return rows for a sheet: the tiles, then the same images under the network's heat.
+    """Return rows for a sheet: the tiles, then the same images with heat maps over them.
 
     Each branch of the network has a row of heat.
 

@@ -22,7 +22,7 @@ SENTENCES = [
     ("docs/search.md", f"transactions of {FIRST_CHUNK} to {LARGEST_CHUNK:,},"),
     ("docs/search.md", ALL_COMPARED),
     ("docs/how-it-works.md", ALL_COMPARED),
-    ("docs/how-it-works.md", f"enough lists to find {RECALL} of the ten nearest images"),
+    ("docs/how-it-works.md", f"lists to find {100 * RECALL:.0f} % of the ten nearest images"),
     ("docs/how-it-works.md", f"when there are more than {MOST_NEWER:,} of them"),
     ("docs/how-it-works.md", f"If at most {MOST_ADMITTED:,} images pass the filter,"),
     ("docs/adaptation.md", f"If `kept` is below {LEAST_KEPT} at the end"),

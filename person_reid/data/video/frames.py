@@ -126,7 +126,7 @@ def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
 
 
 def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, float | None]:
-    """Return N if a tracker used every Nth frame, and the rate of those frames."""
+    """Return N, where the tracker used every Nth frame, and the rate of these frames."""
     if not own or not seen:
         return 1, own or seen
     step = max(round(own / seen), 1)
