@@ -152,7 +152,7 @@ class PublishedNetwork(PlainNetwork):
         self.num_classes, self.dim = class_num, self.classifier.dim
 
     def forward(self, images: Tensor) -> Any:
-        """Return logits (B, class_num) or, with circle, [logits, features], in both modes."""
+        """Return logits (B, class_num) or, with circle, [logits, features], also in evaluation."""
         return self.classifier(self.pooled(images))
 
 

@@ -124,7 +124,7 @@ def rates(right, score, known):
 
 
 def grouped(gallery, radius):
-    """Group the gallery within a radius, and return the table's row."""
+    """Group the gallery within a radius, and return its row of the table."""
     names = group_people(gallery.features, gallery.cameras, [""] * len(gallery), radius)
     inside = np.array([bool(name) for name in names])
     groups, group = np.unique(np.array(names)[inside], return_inverse=True)

@@ -66,7 +66,7 @@ def step(loss, features, labels):
 
 
 def milliseconds(pair, features, labels):
-    """Return the median milliseconds of a step for each of two losses, which alternate."""
+    """Return the median milliseconds of a step for each of two losses, timed alternately."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: tuple[list, list] = ([], [])
     begin = clock()

@@ -21,7 +21,7 @@ class PluginOptions(Options, title="extensions"):
 
 
 class DeviceOptions(PluginOptions, title="device"):
-    """The device of a script."""
+    """The device that a script runs on."""
 
     gpu_ids: str = option(
         "0",

@@ -145,7 +145,7 @@ class CosineSoftmaxLoss(SoftmaxHead):
 
 
 class ArcFaceSoftmaxLoss(SoftmaxHead):
-    """Compute cross entropy with an angular margin. margin: in degrees; 20° are 0.35 radians."""
+    """Compute cross entropy with an angular margin. margin: in degrees; 20° is 0.35 radians."""
 
     def __init__(self, margin: float = 20.0, scale: float = 64.0, smoothing: float = 0.0) -> None:
         super().__init__(math.radians(margin), scale, smoothing)

@@ -1,4 +1,4 @@
-"""Predict tracked boxes with a constant-velocity Kalman filter for each of a box's numbers.
+"""Predict tracked boxes with a constant-velocity Kalman filter for each parameter of a box.
 
     motion = Motion.of(boxes).after(1.0)          # a frame later
     motion.boxes()                                # (T, 4), the predictions

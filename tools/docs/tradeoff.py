@@ -1,4 +1,4 @@
-"""Draw networks' accuracy against their cost."""
+"""Plot networks' accuracy against their cost."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
