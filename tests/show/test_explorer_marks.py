@@ -94,7 +94,8 @@ def test_a_lasso_selects_what_it_surrounds_and_the_filters_let_through(browser, 
     browser.key("1")
     browser.wait("state().view === 'queries'")
     queries = browser.value("DATA.images.queries")
-    assert len(browser.texts("#wall .tile")) == sum(i < queries for i in chosen)
+    drawn = sum(i < queries for i in chosen)  # a moment after the view has changed
+    browser.wait(f"document.querySelectorAll('#wall .tile').length === {drawn}")
 
 
 def test_tags_are_kept_filtered_and_taken_back(browser, look):
