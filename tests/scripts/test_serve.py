@@ -55,6 +55,7 @@ def test_the_client_of_the_page_enrolls_identifies_and_forgets(tmp_path):
         assert people.forget("Bob") == 1
         with pytest.raises(RuntimeError, match="No parameter 'idenity'"):
             people.search(tmp_path / "anna.jpg", idenity="Bob")
+        people.client.close()
     assert service.returncode in (0, -signal.SIGTERM)
     assert [each.name for each in tmp_path.glob("people.index*")] == ["people.index"]  # is whole
     log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
