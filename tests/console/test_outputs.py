@@ -177,8 +177,8 @@ def opened_once(monkeypatch):
             OPEN[key] = original(options)
         return OPEN[key]
 
+    monkeypatch.setattr("person_reid.open_embedder", opened)  # first: the package keeps what it finds
     monkeypatch.setattr(find, "open_embedder", opened)
-    monkeypatch.setattr("person_reid.open_embedder", opened)
 
 
 def command_line(script, *words, needed="photo.jpg", first=()):
