@@ -1,7 +1,7 @@
 """Charts of results: CMC, similarities and ROC, accuracy against time, and training curves."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ COSINES = np.arange(-THRESHOLD_STEPS, THRESHOLD_STEPS + 1) / THRESHOLD_STEPS
 MOST_BARS = 256  # bars across the cosines in [-1, 1]
 PAD = 0.04  # cosine left of the first bar
 PANEL_SIZE = 5.4, 4.8  # inches
+MOST_IN_PANEL = 6  # lines of a panel with a legend of its own
 DOTS = "os^Dv"  # the marker changes after every ten networks
 SUMMAND = "loss_"  # prefix of the names of losses whose sum is the loss
 PANELS = {  # title: {name in a record: label of the line}
@@ -273,6 +274,8 @@ def draw_curves(
     """
     every_panel = panels_of(history)
     titles = [*every_panel]
+    losses = [*every_panel.get("Each loss", {}).values()]
+    crowded = len(losses) > MOST_IN_PANEL
     history = [
         {name: value for name, value in record.items() if abs(value) <= HIGHEST_ERROR}
         for record in history
@@ -283,7 +286,7 @@ def draw_curves(
         (3.7, 3.2),
         look,
         columns=2 if len(titles) == 4 else None,
-        below=0.2 if look.width else 0,
+        below=0.2 if look.width else crowded * legend_height(losses, 7.4, look),
     ) as (figure, every):
         for axes, title in zip(every, titles, strict=True):
             _draw_panel(panel(axes, title, "Epoch", look=look), history, every_panel[title], look)
@@ -298,7 +301,7 @@ def draw_curves(
                 axes.set_ylim(bottom=0)
                 if title != "Learning rate":
                     in_percent(axes.yaxis)
-        if look.width:  # the panels are too small for their own legends
+        if look.width or crowded:  # the panels are too small for their own legends
             share_legend(figure)
         relabel(figure, look)
 
@@ -315,8 +318,10 @@ def panels_of(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]
 def _draw_panel(
     axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], look: Look
 ) -> None:
-    styles = zip(cycle(style.line_colours(look)), cycle(LINE_PATTERNS), strict=True)
-    for (name, label), (colour, pattern) in zip(lines.items(), styles, strict=False):
+    colours = style.line_colours(look)
+    for index, (name, label) in enumerate(lines.items()):
+        again, number = divmod(index, len(colours))  # a colour comes back with another pattern
+        colour, pattern = colours[number], LINE_PATTERNS[(number + again) % len(LINE_PATTERNS)]
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
             axes.plot(

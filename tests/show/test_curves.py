@@ -67,6 +67,18 @@ def test_what_is_cut_off_is_marked_and_the_learning_rate_has_steps(tmp_path, dra
     assert rate.lines[0].get_drawstyle() == "steps-mid"
 
 
+def test_many_losses_share_a_legend_below_the_panels_and_differ(tmp_path, drawn):
+    names = [f"loss_number_{number}" for number in range(16)]
+    history = [record | dict.fromkeys(names, record["loss"]) for record in HISTORY]
+    draw_curves(history, tmp_path / "train.png")
+    (legend,) = drawn[0].legends
+    lines = drawn[0].axes[1].lines
+    assert [*filter(None, (axes.get_legend() for axes in drawn[0].axes))] == []
+    assert {line.get_label() for line in lines} <= {text.get_text() for text in legend.get_texts()}
+    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}) == 16
+    assert legend.get_window_extent().y1 < drawn[0].axes[-1].get_window_extent().y0
+
+
 def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
     history = [record | {"lr": 0.1 / record["epoch"]} for record in HISTORY]
     draw_curves(history, tmp_path / "train.png")
