@@ -276,6 +276,7 @@ def draw_curves(
     titles = [*every_panel]
     losses = [*every_panel.get("Each loss", {}).values()]
     crowded = len(losses) > MOST_IN_PANEL
+    below = legend_height(losses, 7.4, look) if crowded else 0
     history = [
         {name: value for name, value in record.items() if abs(value) <= HIGHEST_ERROR}
         for record in history
@@ -286,7 +287,7 @@ def draw_curves(
         (3.7, 3.2),
         look,
         columns=2 if len(titles) == 4 else None,
-        below=0.2 if look.width else crowded * legend_height(losses, 7.4, look),
+        below=0.2 if look.width else below,
     ) as (figure, every):
         for axes, title in zip(every, titles, strict=True):
             _draw_panel(panel(axes, title, "Epoch", look=look), history, every_panel[title], look)

@@ -177,7 +177,7 @@ def opened_once(monkeypatch):
             OPEN[key] = original(options)
         return OPEN[key]
 
-    monkeypatch.setattr("person_reid.open_embedder", opened)  # first: the package keeps what it finds
+    monkeypatch.setattr("person_reid.open_embedder", opened)  # the package keeps what it finds
     monkeypatch.setattr(find, "open_embedder", opened)
 
 
