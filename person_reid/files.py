@@ -351,7 +351,7 @@ def plain_cell(cell: str) -> str:
 
 
 def regular_file(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> Path:
-    """Return the path of a user's file, after checking that reading it will end.
+    """Return the path of a user's file, after checking that it is a regular file and not too large.
 
     All readers of users' files begin here or with content_of: reading a pipe would block, and
     reading a device such as /dev/zero would never end, even through a link.

@@ -246,7 +246,7 @@ def protocol(config: ThresholdConfig) -> str:
 def bounds(
     query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> dict[str, Any]:
-    """Print the bound and, for pairs, one for each pair of cameras; return the file's entries."""
+    """Print the bound and, without a gallery size, one per pair of cameras; return what to save."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or len(people_of(query, gallery)[1])

@@ -1,6 +1,6 @@
-"""Networks named in a single text, such as a run, a file, or a file followed by flags of test.py.
+"""Networks named by a single string: a run, a file, or a file followed by flags of test.py.
 
-Reading the text needs no torch.
+Reading the string needs no torch.
 """
 
 import shlex

@@ -110,7 +110,7 @@ class Gallery(ReadGallery, Protocol):
         """Store notes {name: JSON}; each replaces an earlier note of the same kind and name."""
 
     def notes(self, kind: str) -> dict[str, Any]:
-        """Return the notes of a kind, the latest last.
+        """Return the notes of one kind, oldest first.
 
         Notes of the kind TRACK_RECORDS are named after sources. `forget` deletes a source's note
         together with the source's last image.

@@ -132,7 +132,7 @@ class ImageTable:
             )
 
     def notes(self, kind: str) -> dict[str, Any]:
-        """Return the notes of a kind, the latest last."""
+        """Return the notes of one kind, oldest first."""
         rows = self.db.rows("SELECT name, value FROM notes WHERE kind = ? ORDER BY number", (kind,))
         return {name: self._parsed(text, name) for name, text in rows}
 

@@ -158,7 +158,7 @@ class SearchIndex:
         self.store.note(kind, notes)
 
     def notes(self, kind: str) -> dict[str, Any]:
-        """Return the notes of a kind, the latest last."""
+        """Return the notes of one kind, oldest first."""
         return self.store.notes(kind)
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:

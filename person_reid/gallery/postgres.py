@@ -423,7 +423,7 @@ class PostgresGallery(Gallery):
             )
 
     def notes(self, kind: str, name: str | None = None) -> dict[str, Any]:
-        """Return the notes of a kind, the latest last, or only the note with this name."""
+        """Return the notes of one kind, oldest first, or only the note with this name."""
         words = 'SELECT name, value FROM "{name}_notes" WHERE kind = %s'
         rows = self._rows(f"{words} AND name = coalesce(%s, name) ORDER BY number", kind, name)
         return {name: self.folder.value(parse_json(value)) for name, value in rows}

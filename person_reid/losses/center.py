@@ -18,7 +18,7 @@ from person_reid.losses.base import FeatureLoss, register_loss
 
 
 class CenterLoss(FeatureLoss):
-    """Pull unnormalised features towards their centers; in training, then move the centers.
+    """Pull unnormalised features towards their centres and, in training, then move the centres.
 
     num_classes: labels are in [0, num_classes). dim: D. rate: α, in [0, 1]. Raises UserError for
     any other rate.

@@ -68,7 +68,7 @@ def read_people(folder: Path, camera: str) -> Boxes:
 def picture(
     folder: Path, seen: dict[str, Boxes], colours: dict[int, str], now: float
 ) -> Image.Image:
-    """Return a picture of the cameras at the time `now`, with the lanes until then below them."""
+    """Return a picture of what the cameras see at the time `now`, above the lanes up to then."""
     wide = (WIDTH - GAP * (len(seen) - 1)) // len(seen)
     high = wide * 9 // 16
     sheet = Image.new("RGB", (WIDTH, high + GAP + LANE * len(seen)), "white")

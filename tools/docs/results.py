@@ -161,7 +161,7 @@ def comparison(
 
 
 def _measured(recipe: Recipe, runs: Sequence[dict[str, Any]], ranking: str) -> str:
-    """Return mean Rank@1 and mAP Â± standard deviation, such as `92.64 ± 0.04 / 81.13 ± 0.01`."""
+    """Return mean Rank@1 and mAP ± standard deviation, such as `92.64 ± 0.04 / 81.13 ± 0.01`."""
     found = [run["figures"][ranking] for run in runs if ranking in run["figures"]]
     return " / ".join(
         with_deviation([figure(one, key, recipe.average_precision) for one in found])

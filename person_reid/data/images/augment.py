@@ -227,7 +227,7 @@ class Augment(AugmentationOptions, kw_only=False):
 
     @classmethod
     def of(cls, options: AugmentationOptions, height: int, width: int, padding: int) -> "Augment":
-        """Return the augmentation that options describe, for images of size (height, width)."""
+        """Return the augmentation that `options` describe, for images of size (height, width)."""
         chosen = {name: getattr(options, name) for name in AugmentationOptions.own_options}
         return cls.of_checked({"height": height, "width": width, "padding": padding, **chosen})
 

@@ -245,7 +245,7 @@ def _file_number(source: Source) -> tuple[int, int]:
 
 
 def spelled_alike(splits: PicturesBySplit) -> PicturesBySplit:
-    """Shorten numbers among identities and cameras, so that 007 becomes 7.
+    """Give each number its shortest spelling in the data: 007 becomes 7 if 7 also occurs.
 
     The layout compares numbers, but random draws compare texts. A number that is always written the
     same way does not change, so that the same seed draws the same people.
