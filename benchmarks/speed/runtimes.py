@@ -84,7 +84,7 @@ def extraction(ways, options):
     embedders = {}
     for name, flags in ways.items():
         given = parse(TestConfig, flags)
-        source, runtime = given.engine or given.backbone or "", given.runtime
+        source, runtime = given.backbone or "", given.runtime
         dtype = dtype_of(PrecisionOptions(fp16=given.fp16, bf16=given.bf16))
         with eager() if name == ALONE else nullcontext():
             embedders[name] = Embedder(source, given.weights, "cpu", dtype=dtype, runtime=runtime)

@@ -275,7 +275,7 @@ async def describe_image(call: Call) -> Answer:
 async def _describe(call: Call, which: Filter, about: About, words: Mapping[str, str]) -> int:
     def describe(gallery: Gallery) -> int:
         details = {**words, "identity": about.identity}
-        with call.service.audit.line(call.who, "name", **details):
+        with call.service.audit.line(call.who, "name", **details) as line:
             images = [image for some in gallery.images(which) for image in some]
             if about.identity and about.identity != NOT_A_PERSON:
                 check_new_name(gallery, about.identity)
@@ -283,7 +283,7 @@ async def _describe(call: Call, which: Filter, about: About, words: Mapping[str,
             if about.track is not None:
                 check_track_files(gallery, images)
             paths = [path for path, _ in images]
-            count = gallery.describe(dict.fromkeys(paths, about))
+            line["images"] = count = gallery.describe(dict.fromkeys(paths, about))
             if about.identity is not None:
                 decide(gallery, dict.fromkeys(paths, about.identity))
             return count

@@ -108,7 +108,8 @@ def test_an_image_that_was_added_is_found_named_and_forgotten(client, tmp_path):
     assert asked.json()["detail"] == "Nobody is called 'Eve'."
     asked = client.post("/v1/people/rename", json={"identity": "Bob", "to": "Ben"})
     assert asked.json() == {"images": 1}
-    changed = client.patch(f"/v1/images/{bob['id']}", json={"camera": "7"}).json()
+    facts = {"camera": "7", "identity": "Ben"}
+    changed = client.patch(f"/v1/images/{bob['id']}", json=facts).json()
     assert changed["identity"] == "Ben"
     assert changed["camera"] == "7"
 
@@ -124,7 +125,9 @@ def test_an_image_that_was_added_is_found_named_and_forgotten(client, tmp_path):
     assert not [*tmp_path.glob("*.crops/**/*.png")]
     assert add(client, RED, allow_forgotten="true")["id"] == anna["id"]
     audit = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
-    assert [line["action"] for line in audit] == ["add", "add", "rename", "forget", "forget"]
+    actions = ["add", "add", "rename", "name", "forget", "forget"]
+    assert [line["action"] for line in audit] == actions
+    assert {line["images"] for line in audit} == {1}
     assert {line.get("identity") for line in audit} | {line.get("to") for line in audit} == {None}
 
 
