@@ -134,8 +134,7 @@ def enroll(config: EnrollConfig) -> None:
         new = not_forgotten(gallery, gallery.missing(paths), config.allow_forgotten)
         check_name(gallery, config)
         added = {Path(path) for path in new}
-        found = about_images(paths, dated=added)
-        abouts = {path: about._replace(identity=config.person) for path, about in found.items()}
+        abouts = dict.fromkeys(paths, reid.About(identity=config.person))  # no time: kept for good
         tell_renamed(gallery, paths, config.person)
         count = add_images(gallery, reid.open_network(gallery, config), new, abouts)
         record(gallery, abouts, added)

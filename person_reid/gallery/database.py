@@ -54,7 +54,7 @@ NO_INDEX = "not a search index. tools/search.py index makes one."
 REASONS = {  # SQLite's message, and what to do
     "locked": "another process has been writing to it for {busy} s. Wait until it ends, and run "
     "this again; searches need not wait.",
-    "full": "the disk is full. Make room, and run this again: it keeps what was added before.",
+    "full": "the disk is full. Make room and try again: nothing that was there is lost.",
     "readonly": "it cannot be written to. Check the permissions of the file and of its folder.",
     "unable to open": "it cannot be opened. Check the permissions of the file and of its folder.",
     "disk I/O error": "the disk cannot be read or written. Check its health and that it has room.",

@@ -122,7 +122,7 @@ def _respond(service: Service, operation: Operation) -> Respond:
             detail = f"It took more than {service.limits.timeout} seconds.{going_on}"
             response = as_response(Problem(503, detail))
         except OSError as error:  # such as a full disk
-            log.exception("%s %s", operation.method, operation.path)
+            log.error("%s %s: %s", operation.method, operation.path, error)
             response = as_response(Problem(507, f"The service cannot store it: {error.strerror}."))
         except Exception:  # a bug: the client gets no details
             log.exception("%s %s", operation.method, operation.path)

@@ -81,6 +81,8 @@ async def sent_images(request: Request, body: bytes, most: int) -> list[bytes]:
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeDecodeError) as error:
+        if "Too many files" in str(error):
+            raise Problem(413, f"Send at most {most} images in a request.") from None
         raise Problem(400, f"The form cannot be read: {first_line(error)}") from None
     parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
     contents = [await part.read() for part in parts]

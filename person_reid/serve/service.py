@@ -144,7 +144,9 @@ class Service:
                 await self.galleries.write(remove_unlisted)
                 if age := self.limits.retain:
                     old = Filter(before=ago(age))
-                    await self.forget("the service", old, RETAIN, older_than=age)
+                    count = await self.forget("the service", old, RETAIN, older_than=age)
+                    if count:
+                        log.info("%d images forgotten: older than %s", count, age)
                 await self.galleries.write(  # another program may have forgotten people
                     lambda gallery: self.audit.forget_names(gallery.values("identity"))
                 )

@@ -17,7 +17,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery import indexing
 from person_reid.gallery.indexed_network import known_network
-from person_reid.gallery.metadata import About, Found
+from person_reid.gallery.metadata import About, Filter, Found
 from person_reid.models.factory import create_model
 from tests.deploy.test_load import save_run
 from tests.support.flags import SAVED
@@ -519,6 +519,8 @@ def test_people_are_enrolled_and_identified(indexed, capsys):
     assert "2 images added" in said(
         capsys, "enroll", "Anna", "second/deeper/08.png", "second/deeper/09.png"
     )
+    enrolled = next(reid.SearchIndex("people.index").images(Filter(identity="Anna")))
+    assert {about.time for _, about in enrolled} == {None}  # so that --retain keeps them
     assert "0 images added, 1 were there" in said(capsys, "enroll", "Ben", "first/deeper/00.png")
     shutil.copy("second/deeper/09.png", "anna.png")
     asked = [

@@ -31,6 +31,9 @@ def test_rows_of_features_are_as_many_as_images(client):
         assert answer.status_code == status
     assert "at most 8 features" in answer.json()["detail"]
     assert client.post("/v1/embed", json={"features": [row]}).status_code == 415  # takes images
+    assert client.post("/v1/embed", **sent(*[picture("red")] * 8)).status_code == 200
+    answer = client.post("/v1/embed", **sent(*[picture("red")] * 9))
+    assert (answer.status_code, "at most 8 images" in answer.json()["detail"]) == (413, True)
 
 
 def test_json_is_bounded_on_its_own(service, tmp_path):

@@ -323,7 +323,7 @@ HOSTILE = {
     "cut": (422, sent(picture("red", "JPEG", (64, 128))[:300])),
     "one of two": (422, sent(RED, SVG)),
     "large": (413, {"content": b"x" * 1_000_001, "headers": {"content-type": "image/png"}}),
-    "many": (400, sent(*[RED] * 9)),
+    "many": (413, sent(*[RED] * 9)),
     "form without end": (400, {"content": b"--x\r\nContent-Dis", "headers": FORM}),
     "form without boundary": (400, {"content": b"", "headers": NO_BOUNDARY}),
     "field": (400, {"data": {"image": "x"}, "files": {}, "headers": FORM}),
