@@ -76,7 +76,7 @@ def info(config: InfoConfig) -> None:
 
 
 def check(config: CheckConfig) -> None:
-    """Check an index and its lists. Prints the damage, if any, and then raises UserError."""
+    """Check an index. Prints the damage, if any, and then raises UserError."""
     index = open_gallery(config.index, new=False)
     faults = list(islice(faults_of(index), MOST_FAULTS))
     for fault in faults:

@@ -310,7 +310,7 @@ class InfoConfig(GalleryOptions, title="output"):
 
 
 class CheckConfig(GalleryOptions):
-    """Read every byte of an index and its lists, and report damage."""
+    """Read every byte of an index, and report damage."""
 
 
 class BackupConfig(GalleryOptions, title="copy"):
