@@ -54,7 +54,7 @@ CAMERA_SHIFT, NOISE = 0.5, 0.9  # lengths of a feature's shifts; the person's pa
 BEGIN = 1.8e9  # seconds since 1970
 RESTART, PULLED, KILL, SET_BACK = 1 / 4, 3 / 8, 1 / 2, 5 / 8  # shares of the day
 CABLE, AWAY = "rtsp://c1", 600  # the camera without a cable, and for how many seconds
-HEADER = ["hour", "tracks", "corrected", "IDF1 of tracks", "people said", "people", "memory"]
+HEADER = ["hour", "tracks", "corrected", "IDF1 of tracks", "people counted", "people", "memory"]
 
 
 def main(argv=None):

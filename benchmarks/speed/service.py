@@ -47,11 +47,11 @@ def main(argv=None):
     parser.add_argument("--requests", type=int, default=20_000, help="requests for the memory")
     options = parser.parse_args(argv)
     print(f"{machine()}\n")
-    print("| service | question | clients | a second | p50 ms | p95 ms | p99 ms |")
+    print("| service | request | clients | per second | p50 ms | p95 ms | p99 ms |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as workspace:
         query = fill(Path(workspace), options.images)
-        for name, flags in (("one image per batch", ["--batchsize", "1"]), ("as it is", [])):
+        for name, flags in (("batch size 1", ["--batchsize", "1"]), ("default", [])):
             with serving(workspace, flags) as (address, process):
                 asyncio.run(measure(name, address, query, options))
                 if not flags:
