@@ -52,7 +52,7 @@ from person_reid.arrays import Labels
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.errors import UserError
 from person_reid.progress import progress
-from person_reid.retrieval.belief import Belief
+from person_reid.retrieval.belief import SUREST, Belief
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, Floats, chunks
 
@@ -192,6 +192,7 @@ def _likeliest(
     found = LabelErrors(moves, labels.copy(), zeros, np.full_like(zeros, -np.inf), accuracy)
     found.doubt[known] = doubt
     for name, images, identity, by in proposals:
+        by = np.minimum(by, np.float32(SUREST))
         better = by > found.probability[images]
         chosen = images[better]
         found.proposal[chosen], found.probability[chosen] = name, by[better]

@@ -5,6 +5,7 @@ import pytest
 
 from person_reid.errors import UserError
 from person_reid.retrieval import label_errors as module
+from person_reid.retrieval.belief import SUREST
 from person_reid.retrieval.label_errors import label_errors
 
 
@@ -152,6 +153,7 @@ def test_distractors_who_are_somebody_and_people_who_are_nobody_are_found():
     somebody[len(labels) :] = False
     assert (listed == somebody).mean() > 0.99
     assert set(found.proposal[listed]) == {"somebody"}
+    assert found.probability.max() <= np.float32(SUREST)
     assert (found.identity[somebody] == labels[somebody[: len(labels)]]).all()
     assert np.isneginf(found.doubt[hidden == 0]).all()  # they have no label to doubt
     odd = features.copy()
