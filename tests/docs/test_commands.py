@@ -28,7 +28,7 @@ SMALLER = {"prepare.py": FEWEST, "train.py": "--total_epoch 1 --warm_epoch 0 --b
 ELSEWHERE = {  # lines of a shell that nothing here can run or read
     r"git clone .*": "the address of the repository",
     r"(python3|py) -m venv .*|source .*|\.venv\\.*": "makes an environment for the reader",
-    r"python -m pip download .*": "downloads a detector",
+    r"python -m pip wheel .*": "builds packages for a machine without internet",
     r"docker run .*|export PGPASSWORD=\w+": "starts a database for the reader",
 }
 
@@ -69,7 +69,8 @@ def not_installable(words):
 
     Its own name belongs to nobody on a package index: whoever took it would run code on machines.
     """
-    if re.search(r"(?<![\w/])person-reid(?!\w|\[[\w,]*\] @ | @ )", words):
+    own = re.search(r"(?<![\w/])person-reid(?!\w|\[[\w,]*\] @ | @ )", words)
+    if own and "--no-index" not in words:
         return "person-reid"
     missing = [
         extra
