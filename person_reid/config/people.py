@@ -77,7 +77,9 @@ class VideoOptions(Options, title="videos"):
     fps: float | None = option(
         None, "frames per second of folders (default: that in seqinfo.ini)", range=FRAME_RATE
     )
-    live: bool = option(False, "play videos in real time, as if from live cameras, until Ctrl-C")
+    live: bool = option(
+        False, "play videos in real time, as if from live cameras, to the end or Ctrl-C"
+    )
     remember: int = option(
         1000, "number of earlier tracks that live cameras compare new ones with", range=SEVERAL
     )

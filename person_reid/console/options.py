@@ -24,6 +24,7 @@ from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the figures that a recipe should reach; see recipes/README.md
 FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # as fractions of lr, unless given
+COMMON = "common options (--help all shows every option)"
 Config = TypeVar("Config", bound=Options)
 
 
@@ -181,7 +182,7 @@ def declare(kind: type[Options], parser: Parser, everything: bool = False) -> No
     )
     groups: dict[str, Any] = {}
     for each in sorted(declared.values(), key=lambda each: not each.about.common):
-        title = each.group if everything or not each.about.common else "common"
+        title = each.group if everything or not each.about.common else COMMON
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         flags = () if each.about.positional else each.about.flags or (f"--{each.name}",)
