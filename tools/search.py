@@ -112,7 +112,8 @@ def index(config: IndexConfig) -> None:
     number, parts = map(int, (config.part or "1/1").split("/"))
     paths = paths[number - 1 :: parts]
     with growing_gallery(config.index, config.codes) as gallery:
-        new = not_forgotten(gallery, gallery.missing(paths), config.allow_forgotten)
+        missing = gallery.missing(paths)
+        new = not_forgotten(gallery, missing, config.allow_forgotten)
         added = {Path(path) for path in new}
         # Images already in the index keep their time, unless the list gives another.
         told = bool(config.about or config.pattern)
@@ -123,7 +124,7 @@ def index(config: IndexConfig) -> None:
         count = add_images(gallery, embedder, new, abouts, config.skip_unreadable)
         if told:
             record(gallery, abouts, added)
-        print_added(gallery, count, len(paths) - len(new))
+        print_added(gallery, count, len(paths) - len(missing))
 
 
 def enroll(config: EnrollConfig) -> None:
@@ -131,14 +132,15 @@ def enroll(config: EnrollConfig) -> None:
     paths = find_images(config.images)
     check_outputs(config, paths, index=[file_at(config.index)])
     with growing_gallery(config.index) as gallery:
-        new = not_forgotten(gallery, gallery.missing(paths), config.allow_forgotten)
+        missing = gallery.missing(paths)
+        new = not_forgotten(gallery, missing, config.allow_forgotten)
         check_name(gallery, config)
         added = {Path(path) for path in new}
         abouts = dict.fromkeys(paths, reid.About(identity=config.person))  # no time: kept for good
         tell_renamed(gallery, paths, config.person)
         count = add_images(gallery, reid.open_network(gallery, config), new, abouts)
         record(gallery, abouts, added)
-        print_added(gallery, count, len(paths) - len(new))
+        print_added(gallery, count, len(paths) - len(missing))
 
 
 def record(gallery: reid.Gallery, abouts: dict[Path, reid.About], added: set[Path]) -> None:

@@ -332,6 +332,11 @@ def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch
     assert said(capsys, *query).count("/second/") == 2  # and what is known of it
 
 
+def test_a_forgotten_image_is_not_counted_among_those_that_are_there(indexed, capsys):
+    said(capsys, "forget", "--image", "first/deeper/00.png")
+    assert "0 images added, 7 were there already, 7 in all" in said(capsys, "index", "first")
+
+
 def test_broken_images_are_listed_and_passed_over_when_asked(indexed, capsys, caplog):
     (indexed / "second" / "deeper" / "10.png").write_bytes(b"broken")
     output = said(capsys, "index", "first", "second", "--skip_unreadable")
