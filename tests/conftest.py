@@ -97,8 +97,7 @@ def real_people():
     folder = REAL_DATA / "Market-1501-mini"
     if not folder.is_dir():
         pytest.skip(
-            f"no real photographs at {folder}; "
-            "REID_REAL_DATA=FOLDER names the folder of Market-1501-mini"
+            f"no real photographs at {folder}; REID_REAL_DATA=FOLDER names the folder that holds it"
         )
     return folder
 

@@ -71,8 +71,11 @@ def main(argv: list[str] | None = None) -> None:
         accuracies = [accuracy(embedder, test_dir) for test_dir in config.test_dirs]
     trained_on = None
     if run := reid.run_of(config):
-        options = reid.RunFolder(run).options({"data_dir"})
-        trained_on = about_data(options.get("data_dir", "")) if options else None
+        options = reid.RunFolder(run).options({"data_dir", "train_with"})
+        further = str(options.get("train_with") or "").split(",")
+        roots = [options.get("data_dir", ""), *filter(None, further)]
+        names, terms = zip(*map(about_data, roots), strict=True)
+        trained_on = (" + ".join(names), "; ".join(terms)) if options else None
 
     bound = reid.load_bound(measured)
     written = reid.save_pretrained(

@@ -147,6 +147,8 @@ class PKSampler(BatchSampler):
         self.rank = rank
         self.world_size = world_size
         self.hands = -(-self.sizes // instances)
+        # how often an epoch shows every hand because one identity has so many
+        self.repeats = self.hands.max() * self.identities_per_step / self.hands.sum()
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch: the fewest that show every image.

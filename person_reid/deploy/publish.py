@@ -131,7 +131,7 @@ def save_pretrained(
 
     source: the name of a run (model/NAME), or a NetworkToTest.
     accuracies: the accuracies to show on the card.
-    trained_on: the name and terms of the training data.
+    trained_on: the name and terms of the training data; ` + ` joins several names.
     threshold: the cosine similarity from which two images show the same person.
     bound: the bound on the threshold's errors.
     track_cosines: the similarity of tracks with this network, for linking across cameras.

@@ -62,7 +62,7 @@ class Gallery(ReadGallery, Protocol):
 
     Paths identify images, features are rows of unit length, and every method raises UserError for
     faults that a user can fix. Methods with a body below can be inherited. docs/extending.md shows
-    an engine in thirty lines; tests/gallery/test_contract.py tests every engine.
+    an engine; tests/gallery/test_contract.py tests every engine.
     """
 
     @property

@@ -1,6 +1,6 @@
 """Cosine similarities and Euclidean distances, in float32 and in chunks of queries.
 
-They are computed here and nowhere else.
+Evaluations compute them nowhere else, except in re-ranking.
 """
 
 from __future__ import annotations

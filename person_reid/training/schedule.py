@@ -129,7 +129,7 @@ def build_scheduler(
 ) -> LambdaLR:
     """Build a LambdaLR that steps once per update, by the same rule for every group.
 
-    schedule: replaces options.schedule; the warm-up of options.warm_epoch precedes it.
+    schedule: replaces options.schedule; the warm-up of options.warm_epoch multiplies it.
 
     The rate depends only on the step number, so a resumed run continues exactly. Chained schedulers
     (SequentialLR) multiply the rate from step to step and accumulate rounding errors.
@@ -226,6 +226,7 @@ SCHEDULES: Registry[Schedule] = Registry(
 def register_schedule(name: str, decay: Schedule) -> None:
     """Register a schedule under a name for --schedule.
 
-    decay: (update, options) → the factor of the learning rate after the warm-up of --warm_epoch.
+    decay: (update, options) → the factor of the learning rate, which the warm-up of --warm_epoch
+    multiplies.
     """
     SCHEDULES.register(name, warmed(decay))

@@ -31,7 +31,7 @@ from person_reid.losses.plan import pair_losses
 from person_reid.text import counted
 
 FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances give 1.5
-LONG_EPOCH = 1.5  # times the number of images; the log warns about longer epochs
+LONG_EPOCH = 1.5  # repeats because of one identity; the log warns about more
 NO_BATCH = "The loader has no batch of two images or more to train on."
 log = logging.getLogger(__name__)
 Splits = Sequence[tuple[Path, Split]]
@@ -210,8 +210,7 @@ class TrainingImages(Batches):
         make = make or SAMPLERS.named(self.options.sampler)
         sampler = make(self.split, self.options, self.seed, self.world.rank, self.world.size)
         shown = len(sampler) * self.options.batchsize * self.world.size
-        pairs = isinstance(sampler, PKSampler) and self.world.is_main
-        if pairs and shown > LONG_EPOCH * len(self.split):
+        if isinstance(sampler, PKSampler) and self.world.is_main and sampler.repeats > LONG_EPOCH:
             log.warning(
                 "An epoch shows %d images, %.1f times as many as there are: the identity with most "
                 "images, %d, is in each batch once. Take some of these away, or --sampler shuffle.",

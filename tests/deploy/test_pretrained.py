@@ -154,6 +154,21 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
     assert "Not measured" in (tmp_path / "not measured" / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_card_knows_each_data_set_that_was_trained_on(tmp_path, monkeypatch):
+    for name in ("people", "others"):
+        draw_people(tmp_path / name, 2, 2, 2, 2, 2, 2)
+    monkeypatch.setattr(command, "about_data", lambda root: (str(root), f"those of {root}"))
+    monkeypatch.setattr(publish, "about_data", lambda root: (str(root), f"those of {root}"))
+    sets = ["people/pytorch", "others/pytorch"]
+    save_run("--data_dir", sets[0], "--train_with", sets[1])
+    words = ["--name", "run", "--output", "net", "--test_dirs", *sets]
+    command.main([*words, "--gpu_ids", "-1"])
+    card = (tmp_path / "net" / "README.md").read_text(encoding="utf-8")
+    assert card.count("trained on its other people") == 2
+    assert f"{sets[0]} + {sets[1]}. Terms: those of {sets[0]}; those of {sets[1]}." in card
+    assert "Tested on" not in card
+
+
 def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
     save_run()
     promise: dict[str, Any] = {

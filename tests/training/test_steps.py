@@ -68,6 +68,13 @@ def test_an_epoch_much_longer_than_the_images_is_said(images_of_one, said, caplo
     assert (told in caplog.text) == said
 
 
+def test_an_epoch_that_few_images_of_each_identity_lengthen_is_not_blamed_on_the_largest(caplog):
+    targets = np.arange(200) // 2
+    images = sampled(made_split(targets), "--sampler", "pk", "--batchsize", "16")
+    assert 16 * len(images.sampler) == 2 * len(targets)
+    assert "An epoch shows" not in caplog.text
+
+
 def test_an_example_is_as_large_as_a_batch():
     images = sampled(made_split(np.arange(12) % 3), "--batchsize", "4")
     images.bank = torch.zeros(12, 16, 8, 3, dtype=torch.uint8)
