@@ -5,6 +5,7 @@ For each kind of source, a function opens it and returns an Extraction.
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +103,8 @@ def open_source(
     tested = _network(source, weights, which_epoch, size)
     load = partial(load_network, tested, settings.scales)
     architecture = find_architecture(tested.spec.backbone)
+    if entry := published_network(tested.weights):
+        architecture = replace(architecture, flips=entry.shared.flip)
     return _extraction(load, architecture, tested.size, str(tested.weights), settings)
 
 

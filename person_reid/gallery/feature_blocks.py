@@ -76,7 +76,7 @@ def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
 
 
 def joined(blocks: list[Block]) -> list[Block]:
-    """Merge each block with the previous one unless that is twice as large, so that few remain."""
+    """Merge each block with the previous one unless the latter is at least twice as large."""
     found: list[Block] = []
     for block in blocks:
         found.append(block)

@@ -147,7 +147,8 @@ def _trace(
     }
     heights: list[int] = []
     with evaluation_mode(module), torch.inference_mode():
-        calls = traced(layers, lambda: heights.append(maps(module, images).shape[2]))
+        # a feature (B, D) has no height
+        calls = traced(layers, lambda: heights.append((*maps(module, images).shape, 1)[2]))
     return heights[0], [
         (name, inputs[0].shape[-2], output.shape[-2]) for name, inputs, output in calls
     ]

@@ -112,7 +112,7 @@ def _tensors_of_module(content: Any) -> dict[str, Tensor]:
 
 
 def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
-    """Read what torch.save or safetensors wrote to a file as data: nothing in it is executed.
+    """Read a file written by torch.save or safetensors as pure data: nothing in it is executed.
 
     path: the file, or a folder with a model.safetensors or Roboflow's weights.safetensors.
 

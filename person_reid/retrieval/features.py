@@ -72,7 +72,7 @@ class _Embedding(torch.nn.Module):
 
 
 class _Called(torch.nn.Module):
-    """Call a module from another program, and check the features that it returns."""
+    """Wrap another program's module, and check the features that it returns."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()

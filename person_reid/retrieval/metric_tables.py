@@ -51,7 +51,7 @@ def written_table(
 def figure_rows(
     runs: Mapping[str, Metrics | Seeds], ranks: Sequence[int] = RANKS
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the header of a table of rankings, and a row with each ranking's metrics in %.
+    """Return the header of a table of rankings, and a row for each ranking with its metrics in %.
 
     An unusual protocol follows the name.
     runs: {name: the Metrics of a ranking, or of each of its seeds}. ranks: the k of each Rank@k.

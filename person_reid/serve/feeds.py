@@ -1,4 +1,4 @@
-"""Endless answers: live events as server-sent events, and pictures from cameras.
+"""Endless responses: live events as server-sent events, and pictures from cameras.
 
     events = Events(32)                                 # at most 32 listeners
     events.tell("appeared", {"camera": "door"})

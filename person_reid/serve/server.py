@@ -1,4 +1,4 @@
-"""The server of the service: uvicorn, with limits on silent connections."""
+"""The server of the service: uvicorn, with limits on idle connections."""
 
 import asyncio
 import math

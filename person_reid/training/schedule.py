@@ -191,7 +191,7 @@ def _half_cosine(position: int, length: int, floor: float) -> float:
 
 
 def one_cycle(update: Update, options: OptimizerOptions) -> float:
-    """Return a step's factor: up from 1/25 to 1 in the warm-up, then down to almost 0, by cosines.
+    """Return a step's factor: from 1/25 to 1 in the warm-up, then to almost 0, along half cosines.
 
     The warm-up is by default 30 % of the steps. It is PyTorch's OneCycleLR (Smith and Topin,
     Super-Convergence, 2018), with constant momentum.

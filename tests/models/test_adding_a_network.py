@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from person_reid.errors import UserError
 from person_reid.models import factory as backbones
 from person_reid.models.factory import create_model
 from person_reid.models.from_timm import timm_entry
@@ -74,3 +75,6 @@ def test_a_module_may_return_its_feature_in_place_of_a_map():
     layers = torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
     network = create_model(torch.nn.Sequential(*layers), size=(32, 16))
     assert network.embed(torch.zeros(2, 3, 32, 16)).shape == (2, 8)
+    backbones.register_backbone("told", lambda: torch.nn.Sequential(*layers))
+    with pytest.raises(UserError, match="it has no single last halving"):
+        create_model("told", weights="none", stride=1, size=(32, 16))

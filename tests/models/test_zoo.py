@@ -187,6 +187,16 @@ def test_a_published_file_is_loaded_in_every_form(offline):
         assert difference < (2e-3 if form == "half precision" else 1e-6), form
 
 
+def test_a_published_network_is_tested_without_mirroring_if_its_authors_did_so(offline):
+    torch.save(trained("osnet_x0_25").model.state_dict(), folder() / zoo()[NAME].file)
+    images = [np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8)]
+    features = {
+        flip: Embedder(NAME, device="cpu", flip=flip)(images) for flip in (None, False, True)
+    }
+    assert np.array_equal(features[None], features[False])
+    assert not np.allclose(features[None], features[True])
+
+
 def test_a_safetensors_file_is_taken_by_the_name_of_the_network(offline):
     name = "osnet_x1_0_soccernet"
     state = trained("osnet_x1_0").model.state_dict()
