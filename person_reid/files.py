@@ -229,10 +229,12 @@ def _check_whole(path: Path, mark: str) -> None:
     """Raise UserError if anything but a folder written by whole_folder is at `path`."""
     place = real(path)
     own = (place / mark).is_file()
-    if Path.cwd().is_relative_to(place) and (own or not any(place.iterdir())):
+    # at most what a process that was killed while it wrote the mark has left
+    empty = place.is_dir() and all(each.name.startswith(f".{mark}.") for each in place.iterdir())
+    if Path.cwd().is_relative_to(place) and (own or empty):
         # The current folder would be moved away.
         raise UserError(f"{path}: the folder you are in, or one above it. Choose another name.")
-    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+    if empty or not place.exists():
         return
     if not own:
         raise UserError(

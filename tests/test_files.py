@@ -117,6 +117,19 @@ def test_folders_and_tables_keep_the_bytes_of_names_that_are_not_utf8(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == b'path\r\ncaf\xe9.jpg\r\n"\xc3\xa9\n"\r\n'
 
 
+def test_what_a_kill_left_of_the_mark_is_not_in_the_way(tmp_path):
+    left = tmp_path / ".look.partial"
+    left.mkdir()
+    (left / "..mark.0a1b2c3d.partial").write_text("[")
+    with whole_folder(tmp_path / "look", ".mark") as folder:
+        (folder / "a.jpg").touch()
+    assert (tmp_path / "look" / "a.jpg").is_file()
+    assert not left.exists()
+    (left / ".git").mkdir(parents=True)  # not ours
+    with pytest.raises(UserError, match="was not written by this command"):
+        check_folder(tmp_path / "look", ".mark")
+
+
 def test_every_file_set_aside_has_a_name_of_its_own(tmp_path):
     kept = []
     for text in "abc":
