@@ -74,8 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         options = reid.RunFolder(run).options({"data_dir", "train_with"})
         further = str(options.get("train_with") or "").split(",")
         roots = [options.get("data_dir", ""), *filter(None, further)]
-        names, terms = zip(*map(about_data, roots), strict=True)
-        trained_on = (" + ".join(names), "; ".join(terms)) if options else None
+        trained_on = dict(map(about_data, roots)) if options else None
 
     bound = reid.load_bound(measured)
     written = reid.save_pretrained(

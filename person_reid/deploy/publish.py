@@ -12,7 +12,7 @@ import hashlib
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,7 +121,7 @@ def save_pretrained(
     source: str | NetworkToTest,
     folder: str | Path,
     accuracies: Sequence[Accuracy] = (),
-    trained_on: tuple[str, str] | None = None,
+    trained_on: Mapping[str, str] | None = None,
     threshold: float | None = None,
     bound: Bound | None = None,
     track_cosines: TrackCosines | None = None,
@@ -131,7 +131,7 @@ def save_pretrained(
 
     source: the name of a run (model/NAME), or a NetworkToTest.
     accuracies: the accuracies to show on the card.
-    trained_on: the name and terms of the training data; ` + ` joins several names.
+    trained_on: {name: terms} of the training data.
     threshold: the cosine similarity from which two images show the same person.
     bound: the bound on the threshold's errors.
     track_cosines: the similarity of tracks with this network, for linking across cameras.

@@ -168,6 +168,12 @@ def test_the_card_knows_each_data_set_that_was_trained_on(tmp_path, monkeypatch)
     assert f"{sets[0]} + {sets[1]}. Terms: those of {sets[0]}; those of {sets[1]}." in card
     assert "Tested on" not in card
 
+    for module in (command, publish):
+        monkeypatch.setattr(module, "about_data", lambda _: ("Market-1501 + 500k", "research"))
+    command.main([*words[:3], "more", *words[4:], "--gpu_ids", "-1"])
+    card = (tmp_path / "more" / "README.md").read_text(encoding="utf-8")
+    assert card.count("trained on its other people") == 2
+
 
 def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
     save_run()
