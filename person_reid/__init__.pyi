@@ -65,14 +65,14 @@ from .retrieval.features import extract_split as extract_split
 from .retrieval.metric_tables import save_per_query as save_per_query
 from .retrieval.metrics import Metrics as Metrics
 from .retrieval.metrics import evaluate as evaluate
-from .retrieval.metrics import remark_own_camera as remark_own_camera
-from .retrieval.metrics import remark_unmatched as remark_unmatched
 from .retrieval.normalization import CameraNorm as CameraNorm
 from .retrieval.normalization import Whitening as Whitening
 from .retrieval.protocols import by_cameras as by_cameras
 from .retrieval.protocols import by_identity as by_identity
 from .retrieval.protocols import merge_images as merge_images
 from .retrieval.protocols import read_multi_query as read_multi_query
+from .retrieval.remarks import remark_own_camera as remark_own_camera
+from .retrieval.remarks import remark_unmatched as remark_unmatched
 from .retrieval.rerank import rescorer as rescorer
 from .retrieval.results import FeatureSet as FeatureSet
 from .retrieval.results import load_result as load_result

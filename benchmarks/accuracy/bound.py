@@ -20,7 +20,7 @@ from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
 from person_reid.retrieval.bound import THRESHOLD_STEPS, false_matches, lowest_step
-from person_reid.retrieval.metrics import find_pairs
+from person_reid.retrieval.matches import find_pairs
 from person_reid.retrieval.results import load_result
 from person_reid.text import markdown_table
 

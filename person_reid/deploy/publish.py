@@ -34,7 +34,8 @@ from person_reid.models.complexity import complexity
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.features import extract_split
-from person_reid.retrieval.metrics import evaluate, remark_unmatched
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.remarks import remark_unmatched
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.track_features import IN_FILE, TrackCosines
 from person_reid.text import parse_json

@@ -33,7 +33,7 @@ from scipy.special import stdtrit
 
 from person_reid.arrays import Integers
 from person_reid.errors import UserError
-from person_reid.retrieval.metrics import are_strangers
+from person_reid.retrieval.matches import are_strangers
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 

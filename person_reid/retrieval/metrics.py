@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from person_reid.arrays import Integers, as_array, names_or_numbers, whole_number
 from person_reid.errors import UserError
+from person_reid.retrieval.matches import Clothes, IndexPairs, find_pairs
+from person_reid.retrieval.remarks import Remarks
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
@@ -29,12 +31,11 @@ from person_reid.retrieval.similarity import (
     Scores,
     check_comparable,
     chunks,
-    on_cpu,
     positions,
     row_minima,
     run_chunks,
 )
-from person_reid.text import as_command, counted
+from person_reid.text import counted
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -42,16 +43,9 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
     from person_reid.distributed import World
 
 log = logging.getLogger(__name__)
-IndexPairs = tuple[Integers, Integers]  # query indices (P,) and gallery indices (P,)
-Clothes = tuple[Integers, Integers]  # of the queries (Q,) and of the gallery (G,)
 RECIPROCAL_RANK = "reciprocal rank"  # replaces an average precision
 RANKS = (1, 5, 10)  # the k of Rank@k that are printed
 CAMERAS_IGNORED = "cameras ignored"
-SAMPLE = 20  # queries whose scores are checked
-LEAST, MOSTLY = 10, 0.9  # the checked queries, and the share of them, that suggest a reversed order
-TIED = 0.1  # share of the gallery that may score the same as a match without a warning
-ASKED_FOR_CAMERAS = 200  # queries whose first answer's camera is checked
-OWN_CAMERA, ABOVE_CHANCE = 0.5, 1.5  # the limits of remark_own_camera
 
 
 @dataclass(repr=False)
@@ -301,109 +295,6 @@ def _worn(
     return asked, among
 
 
-def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
-    """Raise UserError if there are matches, but all images come from one camera.
-
-    Every match is then junk.
-    """
-    cameras = np.concatenate([query.cameras, gallery.cameras])
-    has_match = np.isin(query.labels[query.labels != -1], gallery.labels).any()
-    if has_match and (cameras == cameras[0]).all():
-        raise UserError(
-            f"all images are of camera {cameras[0]}: a match in the query's own camera is junk, "
-            "so every figure would be 0. If the cameras are unknown, count these matches: "
-            "ignore_cameras of evaluate, evaluate.py, threshold.py, figures.py and explore.py."
-        )
-
-
-def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> None:
-    """Log how many queries have no match; if none has a match, `evaluate` reports that.
-
-    test.py, evaluate*.py, report.py, compare_networks.py, save_pretrained.py and train.py with
-    --eval_every call it once for their queries.
-    """
-    (queries, _), _ = find_pairs(query, gallery, ignore_cameras)
-    without = len(query) - len(np.unique(queries))
-    if 0 < without < len(query):
-        log.warning(
-            "%s of %s have no match in the gallery and count as 0 in every figure.",
-            f"{without:,}",
-            counted(len(query), "query", "queries"),
-        )
-
-
-def remark_own_camera(query: FeatureSet, gallery: FeatureSet) -> None:
-    """Warn if the first answers depend more on the camera than on the person.
-
-    This is the case if more than half of the first answers are strangers in the query's own camera,
-    and more than 1.5 times as many as in a random order. At most 200 queries are checked, by
-    cosine.
-    """
-    rows = np.unique(np.linspace(0, len(query) - 1, ASKED_FOR_CAMERAS).astype(int))
-    scores = CosineScores(query.features[rows], gallery.features)
-    parts = (scores(start, stop) for start, stop in chunks(scores.shape, scores.budget))
-    own, chance = [], []
-    for row, similar in zip(rows, itertools.chain.from_iterable(parts), strict=True):
-        here = gallery.cameras == query.cameras[row]
-        valid = (gallery.labels != -1) & ~(here & (gallery.labels == query.labels[row]))
-        if valid.any():
-            own.append(here[np.where(valid, similar, -np.inf).argmax()])
-            chance.append(here[valid].mean())
-    if own and np.mean(own) > max(OWN_CAMERA, ABOVE_CHANCE * np.mean(chance)):
-        log.warning(
-            "%.0f %% of the first answers are other people in the query's own camera, where "
-            "%.0f %% of the gallery is: the features depend more on the camera than on the person. "
-            "Try %s --camera_norm; in Python: CameraNorm.",
-            100 * np.mean(own),
-            100 * np.mean(chance),
-            as_command("test.py"),
-        )
-
-
-def find_pairs(
-    query: FeatureSet,
-    gallery: FeatureSet,
-    ignore_cameras: bool = False,
-    clothes: Clothes | None = None,
-    same_clothes: bool = False,
-) -> tuple[IndexPairs, IndexPairs]:
-    """Return the (query, gallery) indices of all matches and of all junk pairs, sorted by query.
-
-    ignore_cameras, clothes, same_clothes: see evaluate.
-    Raises UserError as check_cameras does, unless the cameras are ignored.
-    """
-    if not ignore_cameras:
-        check_cameras(query, gallery)
-    order = np.argsort(gallery.labels, kind="stable")
-    first, last = (
-        np.searchsorted(gallery.labels[order], query.labels, side) for side in ("left", "right")
-    )
-    counts = np.where(query.labels == -1, 0, last - first)
-    queries = np.repeat(np.arange(len(query)), counts)
-    images = order[np.repeat(first, counts) + positions(counts)]
-    match = np.full(len(queries), ignore_cameras)
-    if not ignore_cameras:
-        match = query.cameras[queries] != gallery.cameras[images]
-    if clothes:
-        match &= (clothes[0][queries] == clothes[1][images]) == same_clothes
-    return (queries[match], images[match]), (queries[~match], images[~match])
-
-
-def are_strangers(
-    query: FeatureSet, gallery: FeatureSet, start: int, stop: int, ignore_cameras: bool = False
-) -> npt.NDArray[np.bool_]:
-    """Return which pairs show different people in different cameras, as booleans (stop - start, G).
-
-    Junk has no identity; a distractor is another person. start, stop: the range of queries.
-    ignore_cameras: also include pairs from one camera.
-    """
-    labels = query.labels[start:stop, None]
-    strangers = (gallery.labels != labels) & (gallery.labels != -1) & (labels != -1)
-    if not ignore_cameras:
-        strangers &= gallery.cameras != query.cameras[start:stop, None]
-    return strangers
-
-
 def rank_matches(
     scores: Callable[[int, int], Any],
     shape: tuple[int, int],
@@ -451,51 +342,6 @@ def rank_matches(
     spans = chunks((last - first, shape[1]), getattr(scores, "budget", CHUNK_BYTES))
     run_chunks(rank_chunk, [(first + start, first + stop) for start, stop in spans], "evaluating")
     return ranks if world is None else world.sum(ranks)
-
-
-class Remarks:
-    """Warnings about a ranking, from the scores of a few queries; any thread can add scores.
-
-    given: whether a user computed the scores, which may then be distances.
-    """
-
-    def __init__(self, num_queries: int, given: bool) -> None:
-        self.given = given
-        self.sample = np.unique(np.linspace(0, num_queries - 1, SAMPLE).astype(int))
-        self.tied: list[float] = []
-        self.below: list[bool] = []
-
-    def look(self, scores: Any, start: int, rows: Integers, columns: Integers) -> None:
-        """Collect evidence from scores (B, G) of the queries from `start` on; NaN marks junk.
-
-        rows, columns: the matches of all rows, sorted by row.
-        """
-        for row in (self.sample - start).tolist():
-            if not 0 <= row < len(scores):
-                continue
-            own = columns[slice(*np.searchsorted(rows, (row, row + 1)))]
-            line = on_cpu(scores[row])
-            others = np.delete(line, own)
-            others = others[~np.isnan(others)]
-            if len(own) and len(others):
-                match = line[own]
-                self.tied.append(np.mean(others == match.max()))
-                self.below.append(np.median(match) < np.median(others))
-
-    def tell(self) -> None:
-        """Log the warnings."""
-        if self.tied and np.mean(self.tied) > TIED:
-            log.warning(
-                "On average, %.0f %% of the other images score the same as the nearest match. "
-                "Equal scores are ordered by gallery index, so these figures depend on the order "
-                "of the files. Does the network give every image the same feature?",
-                100 * np.mean(self.tied),
-            )
-        elif self.given and len(self.below) >= LEAST and np.mean(self.below) > MOSTLY:
-            log.warning(
-                "Most matches score lower than other images. Are these distances? Pass distances= "
-                "in Python, or --lower_is_nearer to evaluate.py."
-            )
 
 
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
@@ -590,30 +436,3 @@ def summarize(
         ap=ap,
         protocol=protocol,
     )
-
-
-def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bool_]:
-    """Return which queries have an image of their identity and camera in `multi_query`, (Q,)."""
-    there = set(zip(multi_query.labels.tolist(), multi_query.cameras.tolist(), strict=True))
-    asked = zip(query.labels.tolist(), query.cameras.tolist(), strict=True)
-    return np.array([pair in there for pair in asked], bool)
-
-
-def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
-    """Return the queries, each with the mean feature of its identity in its camera.
-
-    The mean is taken over the images of `multi_query`. A query without such images keeps its own
-    feature. Raises UserError if the features differ in dimension.
-    """
-    if multi_query.features.shape[1] != query.features.shape[1]:
-        raise UserError(
-            f"multiple query: features of {multi_query.features.shape[1]} dimensions, "
-            f"the queries' have {query.features.shape[1]}. "
-            f"Extract both with the same network: {as_command('test.py')} --multi --name NAME"
-        )
-    merged = np.array(query.features)
-    for i, (label, camera) in enumerate(zip(query.labels, query.cameras, strict=True)):
-        same = (multi_query.labels == label) & (multi_query.cameras == camera)
-        if same.any():
-            merged[i] = multi_query.features[same].mean(axis=0)
-    return FeatureSet(merged, query.labels, query.cameras, query.paths)

@@ -24,14 +24,11 @@ import numpy.typing as npt
 from person_reid.config.evaluate import EvaluationOptions, RankingOptions
 from person_reid.data.file_names import clothes_of, names_in
 from person_reid.errors import UserError
+from person_reid.retrieval.matches import check_cameras, find_pairs
 from person_reid.retrieval.metrics import (
     CAMERAS_IGNORED,
     Metrics,
-    check_cameras,
     evaluate,
-    find_pairs,
-    have_images,
-    merge_multi_query,
     rank_matches,
     scores_of,
     summarize,
@@ -232,6 +229,33 @@ def merge_images(query: FeatureSet, images: FeatureSet, source: str | Path) -> F
             "%s: %d of %s have no image there and keep their own feature.", source, without, asked
         )
     return merge_multi_query(query, images)
+
+
+def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bool_]:
+    """Return which queries have an image of their identity and camera in `multi_query`, (Q,)."""
+    there = set(zip(multi_query.labels.tolist(), multi_query.cameras.tolist(), strict=True))
+    asked = zip(query.labels.tolist(), query.cameras.tolist(), strict=True)
+    return np.array([pair in there for pair in asked], bool)
+
+
+def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
+    """Return the queries, each with the mean feature of its identity in its camera.
+
+    The mean is taken over the images of `multi_query`. A query without such images keeps its own
+    feature. Raises UserError if the features differ in dimension.
+    """
+    if multi_query.features.shape[1] != query.features.shape[1]:
+        raise UserError(
+            f"multiple query: features of {multi_query.features.shape[1]} dimensions, "
+            f"the queries' have {query.features.shape[1]}. "
+            f"Extract both with the same network: {as_command('test.py')} --multi --name NAME"
+        )
+    merged = np.array(query.features)
+    for i, (label, camera) in enumerate(zip(query.labels, query.cameras, strict=True)):
+        same = (multi_query.labels == label) & (multi_query.cameras == camera)
+        if same.any():
+            merged[i] = multi_query.features[same].mean(axis=0)
+    return FeatureSet(merged, query.labels, query.cameras, query.paths)
 
 
 def evaluate_single_shot(

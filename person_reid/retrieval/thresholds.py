@@ -22,7 +22,7 @@ from person_reid.config.tested import CONFIG_FILE
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS_BYTES, content_of
 from person_reid.retrieval.bound import THRESHOLD_STEPS, Bound
-from person_reid.retrieval.metrics import are_strangers, find_pairs
+from person_reid.retrieval.matches import are_strangers, find_pairs
 from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 from person_reid.text import as_command, parse_json

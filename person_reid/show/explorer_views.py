@@ -18,14 +18,8 @@ from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.data.own.corrections import CORRECTION_COLUMNS, Correction, read_list
 from person_reid.data.readers import group
 from person_reid.retrieval.association import DOUBTFUL, Stay
-from person_reid.retrieval.metrics import (
-    CAMERAS_IGNORED,
-    Metrics,
-    find_pairs,
-    rank_matches,
-    summarize,
-    unusual,
-)
+from person_reid.retrieval.matches import find_pairs
+from person_reid.retrieval.metrics import CAMERAS_IGNORED, Metrics, rank_matches, summarize, unusual
 from person_reid.retrieval.neighbours import top_k
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features, on_cpu, unit_rows

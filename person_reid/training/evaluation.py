@@ -12,7 +12,9 @@ from person_reid.distributed import World
 from person_reid.models.network import Network
 from person_reid.models.surgery import evaluation_mode
 from person_reid.retrieval.features import features_of_bank
-from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatched
+from person_reid.retrieval.matches import check_cameras
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.remarks import remark_unmatched
 
 
 class Evaluation:

@@ -16,10 +16,10 @@ from person_reid.retrieval.metrics import (
     count_ahead,
     count_ahead_torch,
     evaluate,
-    merge_multi_query,
-    remark_own_camera,
 )
 from person_reid.retrieval.normalization import CameraNorm
+from person_reid.retrieval.protocols import merge_multi_query
+from person_reid.retrieval.remarks import remark_own_camera
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, figures, image_set, signs

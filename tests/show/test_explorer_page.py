@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.retrieval.metrics import evaluate, find_pairs
+from person_reid.retrieval.matches import find_pairs
+from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import load_result, save_result
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.show import explorer
