@@ -11,10 +11,11 @@ hundredth of a second. An image has the identity of its person, such as "person 
 gives another name, which the person then keeps.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,12 @@ from person_reid.retrieval.association import read_travel
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 from person_reid.show.style import FAINT, MANY
-from person_reid.text import printable
+from person_reid.text import counted, printable
 from person_reid.video.detectors import Detector
 from person_reid.video.live import FrameResult, Identified, LivePeople, TrackImage
 from person_reid.video.tracked_video import EmbedCrops, line_of_track
 
+log = logging.getLogger(__name__)
 FRAMES_A_SECOND = 100  # in the track file of a stream
 REFRESH_SECONDS = 10  # between two checks for names that have changed in the gallery
 ENROLLED_SECONDS = 60  # between two checks for newly enrolled people; a check reads all names
@@ -112,6 +114,7 @@ class LiveGallery:
         self.live, self._links, self._addresses = live, live.links, addresses
         self._records: dict[str, tuple[TrackRecord, float]] = {}  # with the time of the first frame
         self._names: dict[int, str] = {}  # names of people who have one besides their number
+        self._left: set[str] = set()  # names for which the links have no room
         self._shown: dict[int, Path] = {}  # an image per person, whose name is watched
         self._paths: dict[tuple[str, int], list[Path]] = {}  # images of the latest tracks
         self._refreshed = self._asked = -np.inf  # times of the latest checks
@@ -137,19 +140,42 @@ class LiveGallery:
 
     def know(self, gallery: Gallery) -> None:
         """Add the people in a gallery to the links: named people first, then the latest seen."""
+        numbers = map(number_in, gallery.values("identity"))
+        self._links.last = max(self._links.last, *numbers, 0)
+        self._know(gallery, [Filter(has_identity=True)])
+
+    def _know(self, gallery: Gallery, which: Iterable[Filter]) -> None:
+        """Add the people on some images to the links, and report names for which there is no room.
+
+        Known people may take up only part of the links' memory, because tracks need it as well. A
+        new name takes the place of a known person without a name.
+        """
         sums: dict[tuple[str, str], Features] = {}
         latest: dict[str, str] = {}
-        for images, features in gallery.entries(Filter(has_identity=True)):
+        for images, features in chain.from_iterable(map(gallery.entries, which)):
             for (_, about), feature in zip(images, features, strict=True):
                 key = who, _ = about.identity or "", about.camera or ""
                 sums[key] = sums.get(key, 0) + feature
                 latest[who] = max(latest.get(who, ""), about.time or "")
-        numbers = map(number_in, gallery.values("identity"))
-        self._links.last = max(self._links.last, *numbers, 0)
         order = sorted(sums, key=lambda key: (not number_in(key[0]), latest[key[0]]), reverse=True)
-        for key in order[: int(MOST_KNOWN * self._links.most)]:
+        rows = self._links.tracks.items()
+        nameless = [track for track, row in rows if row.known and row.person not in self._names]
+        most = int(MOST_KNOWN * self._links.most)
+        for key in order[: max(0, most - self._links.known + len(nameless))]:
             (mean,) = unit_rows_or_zeros(sums[key][None])
             self._links.know(("known", *key), self._number_of(key[0]), key[1], mean)
+        for track in nameless[::-1][: max(0, self._links.known - most)]:
+            del self._links.tracks[track]
+        left = {who for who, _ in order if not number_in(who)} - {*self._names.values()}
+        if left:
+            log.warning(
+                "The cameras do not recognise %s of the gallery, such as %s: they remember %d "
+                "tracks, half of them of known people. Raise --remember.",
+                counted(len(left), "named person", "named people"),
+                printable(min(left)),
+                self._links.most,
+            )
+        self._left |= left
 
     def keep(self, gallery: Gallery, looked: FrameResult) -> list[Appeared]:
         """Store the images of a result, and return who appeared."""
@@ -301,17 +327,9 @@ class LiveGallery:
 
     def _take_enrolled(self, gallery: Gallery) -> None:
         """Add newly enrolled people to the links."""
-        known = {*self._names.values()}
-        for name in gallery.values("identity"):
-            if not number_in(name) and name not in known:
-                self._enrolled(gallery, name)
-
-    def _enrolled(self, gallery: Gallery, name: str) -> None:
-        """Add a newly enrolled person to the links."""
-        for images, features in gallery.entries(Filter(identity=name)):
-            camera = images[0][1].camera or ""
-            (mean,) = unit_rows_or_zeros(features.sum(axis=0, keepdims=True))
-            self._links.know(("known", name, camera), self._number_of(name), camera, mean)
+        known = {*self._names.values()} | self._left
+        new = {name for name in gallery.values("identity") if not number_in(name)} - known
+        self._know(gallery, [Filter(identity=name) for name in sorted(new)])
 
     def _number_of(self, identity: str) -> int:
         """Return a person's number in the links; a new name gets a new number."""

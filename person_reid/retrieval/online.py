@@ -95,6 +95,11 @@ class OnlineLinks:
         self.tracks[track] = OnlineTrack(camera, np.nan, np.nan, [feature], person, known=True)
         self.last = max(self.last, person)
 
+    @property
+    def known(self) -> int:
+        """The number of tracks that `know` added."""
+        return sum(row.known for row in self.tracks.values())
+
     def drop(self, people: Collection[int]) -> None:
         """Forget all tracks of these people."""
         self.tracks = {key: row for key, row in self.tracks.items() if row.person not in people}

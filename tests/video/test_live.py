@@ -263,8 +263,49 @@ def test_after_a_restart_the_people_seen_last_are_known_whatever_their_number(tm
     abouts = [About(name, "door", f"2026-01-05 {hour}:00Z") for name, hour in seen.items()]
     names = [f"{number}.jpg" for number in range(len(abouts))]
     gallery.add(names, np.eye(4), dict(zip(names, abouts, strict=True)))
-    live = LivePeople(find_by_colour, mean_colours, most=6)
-    LiveGallery(live, {}).know(gallery)
+    live = LivePeople(
+        find_by_colour, lambda crops: np.eye(4, dtype=np.float32)[: len(crops)], most=6
+    )
+    kept = LiveGallery(live, {})
+    kept.know(gallery)
     known = ["Anna", "person 0001", "person 0003"]
     assert [*live.links.tracks] == [("known", name, "door") for name in known]
     assert live.links.last == 4  # Anna's
+
+    gallery.add(["b.jpg"], -np.eye(4)[:1], {"b.jpg": About("Bea")})
+    for number in range(1, FRAMES + 1):
+        kept.keep(gallery, live.feed(draw_frame(number), 1e9 + number / RATE))
+    assert [(row.person, row.camera) for row in live.links.tracks.values() if row.known] == [
+        (4, "door"),
+        (1, "door"),
+        (5, ""),  # Bea
+    ]
+
+
+def test_people_enrolled_meanwhile_are_recognised_as_far_as_there_is_room(tmp_path, caplog):
+    def walk(start):
+        """Show two people to the hall, and return the names of those who appeared."""
+        names = set()
+        for number in range(1, FRAMES + 1):
+            looked = live.feed(draw_frame(number), start + number / RATE, "hall")
+            names |= {each.name for each in kept.keep(gallery, looked)}
+        return names
+
+    def enroll(names, features):
+        gallery.add(names, features, {name: About(name) for name in names})
+
+    gallery = SearchIndex(tmp_path / "people.index")
+    live = LivePeople(find_by_colour, mean_colours, threshold=0.9, most=20)
+    kept = LiveGallery(live, {})
+    assert walk(1e9) == {None}
+    ((first, *_), features), *_ = gallery.entries()
+    enroll(["Anna"], features[:1])
+    assert first[1].identity == "person 0001"
+    assert walk(1e9 + 100) == {"Anna", None}
+
+    strangers = [f"stranger {number:02}" for number in range(30)]
+    enroll(strangers, np.tile(-features.mean(axis=0), (30, 1)))
+    assert walk(1e9 + 200) == walk(1e9 + 300) == {"Anna", None}
+    assert live.links.known == 10
+    (unknown,) = [each.getMessage() for each in caplog.records if "recognise" in each.msg]
+    assert unknown.startswith("The cameras do not recognise 21 named people of the gallery")
