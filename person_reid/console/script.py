@@ -19,7 +19,8 @@ LATER = 3  # seconds; torchrun checks ten times a second whether a process has e
 NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")
 LESS_MEMORY = (
     "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), "
-    "in training also with --bf16; re-ranking with a smaller --memory_gb."
+    "in training also with --bf16; re-ranking with a smaller --memory_gb; linking tracks with a "
+    "shorter period (--after, --before)."
 )
 NO_THREADS = "can't start new thread"  # Python's words
 MORE_THREADS = (
