@@ -36,6 +36,7 @@ FIRST_OVERLAP = 0.2  # minimum of IoU × score for a track and a box with a high
 WEAK_OVERLAP = 0.5  # minimum IoU of a track and a box with a low score
 NEW_OVERLAP = 0.1  # like FIRST_OVERLAP, for a track with one box, whose velocity is unknown
 LEAST_LIKENESS = 0.5  # added to FIRST_OVERLAP; similarity can make up for overlap, and vice versa
+INTERRUPTION = 10  # seconds without frames, after which a box in the same place begins a new track
 LEAST_PAIRS = 50  # the fewest pairs of strangers, and pairs of one person
 LEAST_APART = 0.05  # the least difference between the mean cosines of these pairs
 ROUNDING = 1e-6  # seconds
@@ -146,6 +147,8 @@ class Tracker:
             self._tracks = Tracks.begun(np.zeros((0, 4)), looks[:0])
         if not 0 < seconds < np.inf:
             raise UserError(f"seconds: expected a number above 0, found {seconds}.")
+        if seconds > max(self.options.patience, INTERRUPTION):
+            self._tracks = self._tracks.select(np.zeros(0, np.int64))
         self._tracks = tracks = self._tracks.after(seconds)
         known, lasting = tracks.identities > 0, tracks.missed <= seconds
         high = scores >= self.options.track_score

@@ -132,7 +132,7 @@ def test_what_more_images_show_is_corrected():
                 assert each.corrected_from == people[each.camera, each.track] != each.person
                 people[each.camera, each.track] = each.person
     assert people["hall", 1] == people["yard", 1] != people["hall", 2] == people["yard", 2]
-    assert {n for looked in [live.feed(shown, 999.0, "hall")] for n in looked.people} == {
+    assert {n for looked in [live.feed(shown, 80.0, "hall")] for n in looked.people} == {
         people["hall", 1],
         people["hall", 2],
     }
@@ -167,13 +167,13 @@ def test_memory_stays_flat_for_hours():
 
     live = LivePeople(detect, embed, threshold=0.6, most=30)
     sizes, tracks = [], set()
-    for step in range(2 * 3600 // 20):
+    for step in range(2 * 3600 // 10):
         last = list(shown)
         shown[:] = [] if step % 4 == 3 else shown or [int(random.integers(people))]
-        tracks |= {each.track for each in live.feed(frame, 20.0 * step).said}
-        if step % 30 == 29:
+        tracks |= {each.track for each in live.feed(frame, 10.0 * step).said}
+        if step % 60 == 59:
             sizes.append(len(pickle.dumps((live.links, live._cameras))))
-    assert len(tracks) == 90
+    assert len(tracks) == 180
     assert len(live.links.tracks) == 30
     assert max(sizes[5:]) < 1.1 * sizes[4]
 

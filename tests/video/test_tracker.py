@@ -293,6 +293,15 @@ def test_more_time_between_frames_lets_people_go_farther():
     assert found == [-1, 1, 1, 1, 1, 1]
 
 
+@pytest.mark.parametrize(("gap", "same"), [(0.9, True), (3, True), (10, True), (11, False)])
+def test_whoever_stands_in_the_same_place_after_an_interruption_is_a_new_person(gap, same):
+    """A time-lapse with a frame every few seconds is still tracked."""
+    tracker = Tracker()
+    still = walker(0, speed=0)[None]
+    found = [tracker.update(still, [0.9], seconds) for seconds in [0.1] * 9 + [gap] + [0.1] * 9]
+    assert [found[8][0], found[-1][0]] == [1, 1 if same else 2]
+
+
 def test_equal_boxes_and_scores_get_two_identities():
     tracker = quick()
     for _ in range(3):
