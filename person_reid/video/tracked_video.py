@@ -43,7 +43,7 @@ from person_reid.video.detectors import BoxScores, CheckedDetector, FoundBoxes
 from person_reid.video.tracker import Tracker
 
 LEAST_SECONDS = 1e-3  # between two frames; in a damaged video, two may have one time
-TRACKING_VERSION = 3  # increase it when the same video and options give different tracks
+TRACKING_VERSION = 4  # increase it when the same video and options give different tracks
 EmbedCrops = Callable[[Sequence[Image.Image]], Features]
 log = logging.getLogger(__name__)
 
