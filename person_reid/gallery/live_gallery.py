@@ -34,7 +34,7 @@ from person_reid.gallery.forgetting import track_key
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index_folder import TRACK_FILE, folder_beside
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
-from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.metadata import NOT_A_PERSON, About, Filter
 from person_reid.gallery.people_videos import Mark
 from person_reid.gallery.track_records import TrackRecord, record_tracks
 from person_reid.retrieval.association import read_travel
@@ -327,7 +327,7 @@ class LiveGallery:
 
     def _take_enrolled(self, gallery: Gallery) -> None:
         """Add newly enrolled people to the links."""
-        known = {*self._names.values()} | self._left
+        known = {NOT_A_PERSON, *self._names.values()} | self._left
         new = {name for name in gallery.values("identity") if not number_in(name)} - known
         self._know(gallery, [Filter(identity=name) for name in sorted(new)])
 

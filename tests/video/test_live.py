@@ -272,7 +272,10 @@ def test_after_a_restart_the_people_seen_last_are_known_whatever_their_number(tm
     assert [*live.links.tracks] == [("known", name, "door") for name in known]
     assert live.links.last == 4  # Anna's
 
-    gallery.add(["b.jpg"], -np.eye(4)[:1], {"b.jpg": About("Bea")})
+    abouts = [About("Bea"), About("-1")]  # the second shows nobody
+    gallery.add(
+        ["b.jpg", "c.jpg"], -np.eye(4)[:2], dict(zip(["b.jpg", "c.jpg"], abouts, strict=True))
+    )
     for number in range(1, FRAMES + 1):
         kept.keep(gallery, live.feed(draw_frame(number), 1e9 + number / RATE))
     assert [(row.person, row.camera) for row in live.links.tracks.values() if row.known] == [
