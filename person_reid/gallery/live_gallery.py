@@ -301,7 +301,7 @@ class LiveGallery:
         )
 
     def refresh(self, gallery: Gallery) -> None:
-        """Adopt the names that a user has given, and drop forgotten people."""
+        """Adopt the names that a user has given; drop forgotten people and what is not a person."""
         people = {row.person for row in self._links.tracks.values()}
         self._shown = {person: path for person, path in self._shown.items() if person in people}
         self._paths = {
@@ -317,7 +317,9 @@ class LiveGallery:
                     self._shown[person] = another[0]
                 else:
                     forgotten.add(person)
-            elif (now := abouts[path].identity or before) != before:
+            elif (now := abouts[path].identity or before) == NOT_A_PERSON:
+                forgotten.add(person)
+            elif now != before:
                 self._names[person] = now
                 late = [e for some in gallery.images(Filter(identity=before)) for e, _ in some]
                 gallery.describe(dict.fromkeys(late, About(identity=now)))

@@ -312,3 +312,20 @@ def test_people_enrolled_meanwhile_are_recognised_as_far_as_there_is_room(tmp_pa
     assert live.links.known == 10
     (unknown,) = [each.getMessage() for each in caplog.records if "recognise" in each.msg]
     assert unknown.startswith("The cameras do not recognise 21 named people of the gallery")
+
+
+def test_what_a_user_marks_as_not_a_person_is_no_longer_recognised(tmp_path):
+    gallery = SearchIndex(tmp_path / "people.index")
+    live = LivePeople(find_by_colour, mean_colours, threshold=0.9)
+    kept = LiveGallery(live, {})
+    people = []
+    for start in (0, 100):
+        for number in range(1, FRAMES + 1):
+            looked = live.feed(draw_frame(number), 1e9 + start + number / RATE)
+            people += [each.person for each in kept.keep(gallery, looked)]
+        marked = [
+            path for some in gallery.images(Filter(identity="person 0001")) for path, _ in some
+        ]
+        gallery.describe(dict.fromkeys(marked, About("-1")))
+    assert people == ["person 0001", "person 0002", "person 0003", "person 0002"]
+    assert gallery.values("identity") == ["-1", "person 0002", "person 0003"]
