@@ -82,6 +82,7 @@ from person_reid.gallery.people_folder import (
     write_people_folder,
 )
 from person_reid.gallery.people_videos import draw_marks, open_video
+from person_reid.gallery.track_records import recorded_tracks
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 from person_reid.video.detectors import CheckedDetector
@@ -350,7 +351,7 @@ def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
 
 def link_people(index: reid.Gallery, config: VideosConfig) -> None:
     """Link the tracks in a gallery into people, and write the results."""
-    if not len(index):
+    if not (len(index) and recorded_tracks(index)):  # photographs of enrolled people alone
         raise reid.UserError(
             f"{config.save}: nobody was found. Look at the videos, lower --new_score and "
             "--track_score, or take another --detector."

@@ -416,6 +416,10 @@ def test_a_video_without_anybody_is_no_fault_unless_all_are(place, frames_seen, 
     with pytest.raises(UserError, match="nobody was found"):
         run("yard", "--save", "empty")
     assert not Path("empty/people.index").exists()
+    enroll = ["enroll", "Anna", "hall/000001.png", "--index", "staff.index", "--gpu_ids", "-1"]
+    search.main([*enroll, *SAVED])
+    with pytest.raises(UserError, match="nobody was found"):
+        run("yard", "--index", "staff.index", "--save", "empty")
 
 
 def test_live_cameras_tell_who_appears_and_write_the_same_files(place, frames_seen, capsys):
