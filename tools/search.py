@@ -74,6 +74,7 @@ from person_reid.gallery.indexing import add_images, describe_answers, find_imag
 from person_reid.gallery.metadata import (
     EVERYTHING,
     FACT_NAMES,
+    NOT_A_PERSON,
     UNKNOWN_ABOUT,
     Found,
     about_images,
@@ -339,12 +340,15 @@ def people(config: PeopleConfig) -> None:
     check_outputs(config, save=[config.save], sheet=[config.sheet])
     index, which = open_gallery(config.index, new=False), filter_of(config)
     check_not_indexed(index, config, "sheet")
-    if not (parts := list(index.entries(which))):
-        explained = ["no images in it, or none that the filters let through."]
+    parts = list(index.entries(which))
+    images = [each for some, _ in parts for each in some]
+    shown = [row for row, (_, about) in enumerate(images) if about.identity != NOT_A_PERSON]
+    if not shown:
+        explained = ["no images of people in it, or none that the filters let through."]
         explained += nobody_has(index, which)
         raise reid.UserError(f"{config.index}: {' '.join(explained)}")
-    features = np.concatenate([matrix for _, matrix in parts])
-    paths, abouts = zip(*[each for images, _ in parts for each in images], strict=True)
+    features = np.concatenate([matrix for _, matrix in parts])[shown]
+    paths, abouts = zip(*(images[row] for row in shown), strict=True)
     cameras = [about.camera or "" for about in abouts]
     known = [about.identity or "" for about in abouts]
 
@@ -362,7 +366,8 @@ def people(config: PeopleConfig) -> None:
 
     names, labels = numbered_names(found)
     grouped = sum(map(bool, found))
-    print(f"{config.save}: {len(names)} people on {grouped} of {len(paths)} images")
+    groups = counted(len(names), "person", "people")
+    print(f"{config.save}: {groups} on {grouped} of {len(paths)} images")
     print_lines([remark] if remark else [])
     if config.sheet and names:
         from person_reid.show.image_sheets import draw_clusters  # matplotlib loads slowly

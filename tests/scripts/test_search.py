@@ -651,7 +651,7 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
     with pytest.raises(UserError, match=r"expected the columns path,identity,.*track"):
         (indexed / "people.csv").write_text("path\nother.png\n")
         said(capsys, "apply", "people.csv")
-    with pytest.raises(UserError, match=r"people\.index: no images in it, or none"):
+    with pytest.raises(UserError, match=r"people\.index: no images of people in it, or none"):
         said(capsys, "people", "--camera", "9")
 
 
@@ -676,6 +676,18 @@ def test_a_new_group_gets_no_name_of_somebody_outside_the_filter(folder, capsys)
     said(capsys, "apply", "about.csv")
     said(capsys, "people", "--camera", "2")
     assert {row["identity"] for row in rows_of(folder / "people.csv")} == {"person 0002"}
+
+
+def test_what_is_not_a_person_is_in_no_group(indexed, capsys):
+    """Its image stays marked, since a list changes only the images in it."""
+    for number in range(6):
+        shutil.copy("stranger.png", indexed / "first" / f"{number}.png")
+    said(capsys, "index", "first")
+    (indexed / "about.csv").write_text("path,identity\nfirst/0.png,-1\nfirst/1.png,-1\n")
+    said(capsys, "apply", "about.csv")
+    assert "2 people on 12 of 12 images" in said(capsys, "people", "--radius", "0.1")
+    said(capsys, "apply", "people.csv")
+    assert "2 images forgotten" in said(capsys, "forget", "--identity=-1")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
