@@ -159,11 +159,12 @@ class LiveGallery:
                 latest[who] = max(latest.get(who, ""), about.time or "")
         order = sorted(sums, key=lambda key: (not number_in(key[0]), latest[key[0]]), reverse=True)
         rows = self._links.tracks.items()
-        nameless = [track for track, row in rows if row.known and row.person not in self._names]
+        nameless = [track for track, row in rows if row.known and row.known not in self._names]
         most = int(MOST_KNOWN * self._links.most)
         for key in order[: max(0, most - self._links.known + len(nameless))]:
             (mean,) = unit_rows_or_zeros(sums[key][None])
-            self._links.know(("known", *key), self._number_of(key[0]), key[1], mean)
+            person, named = self._number_of(key[0]), not number_in(key[0])
+            self._links.know(("known", *key), person, key[1], mean, named)
         for track in nameless[::-1][: max(0, self._links.known - most)]:
             del self._links.tracks[track]
         left = {who for who, _ in order if not number_in(who)} - {*self._names.values()}

@@ -29,7 +29,8 @@ from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.thresholds import accepts
 from person_reid.retrieval.track_features import USUAL, TrackCosines
 
-KNOWN_VOTES = 10**6  # votes of a known track; no person has as many tracks
+# votes of known tracks, with and without a name; no person has as many tracks
+NAMED_VOTES, KNOWN_VOTES = 10**9, 10**6
 Changes = dict[Any, tuple[int, int]]  # {track: (the previous person, the new person)}
 
 
@@ -37,8 +38,8 @@ Changes = dict[Any, tuple[int, int]]  # {track: (the previous person, the new pe
 class OnlineTrack:
     """A track: its camera, times (NaN if unknown), the features of its images, and its person.
 
-    images: n features (D,) of unit length. known: whether a user has identified the track, which
-    then never changes its person.
+    images: n features (D,) of unit length. known: the person given to `know`, or 0. named: whether
+    a user has named that person, whom the track then always shows.
     """
 
     camera: str
@@ -46,7 +47,8 @@ class OnlineTrack:
     end: float
     images: list[Features]
     person: int = 0
-    known: bool = False
+    known: int = 0
+    named: bool = False
 
     @property
     def total(self) -> Features:
@@ -87,22 +89,28 @@ class OnlineLinks:
         if self.most < 1:
             raise UserError(f"most: expected 1 track or more, found {self.most}.")
 
-    def know(self, track: Hashable, person: int, camera: str, feature: Features) -> None:
-        """Remember a person who already has a number, such as one whom a user has named.
+    def know(
+        self, track: Hashable, person: int, camera: str, feature: Features, named: bool = True
+    ) -> None:
+        """Remember a person who already has a number.
 
-        feature: (D,) of unit length, the mean of the person's images in a camera.
+        feature: (D,) of unit length, the mean of the person's images in a camera. named: whether a
+        user has named the person. Anybody else may turn out to be a person with a name.
         """
-        self.tracks[track] = OnlineTrack(camera, np.nan, np.nan, [feature], person, known=True)
+        self.tracks[track] = OnlineTrack(
+            camera, np.nan, np.nan, [feature], person, known=person, named=named
+        )
         self.last = max(self.last, person)
 
     @property
     def known(self) -> int:
         """The number of tracks that `know` added."""
-        return sum(row.known for row in self.tracks.values())
+        return sum(row.known > 0 for row in self.tracks.values())
 
     def drop(self, people: Collection[int]) -> None:
         """Forget all tracks of these people."""
-        self.tracks = {key: row for key, row in self.tracks.items() if row.person not in people}
+        rows = self.tracks.items()
+        self.tracks = {key: row for key, row in rows if (row.known or row.person) not in people}
 
     def add(
         self, track: Hashable, camera: str, start: float, end: float, feature: Features
@@ -153,17 +161,19 @@ class OnlineLinks:
         votes: Counter[tuple[int, int]] = Counter()
         for row, label in zip(rows, labels, strict=True):
             if row.person:
-                votes[label, row.person] += KNOWN_VOTES if row.known else 1
+                weight = NAMED_VOTES if row.named else KNOWN_VOTES if row.known else 1
+                votes[label, row.known or row.person] += weight
         numbers = assigned(votes)
         changes: Changes = {}
         for (key, row), label in zip(self.tracks.items(), labels, strict=True):
-            if row.known or not (row.person or key in asked):
+            if row.named or not (row.person or key in asked):
                 continue
             if label not in numbers:
                 self.last += 1
                 numbers[label] = self.last
             if numbers[label] != row.person:
-                changes[key] = row.person, numbers[label]
+                if not row.known:
+                    changes[key] = row.person, numbers[label]
                 row.person = numbers[label]
         return changes
 
@@ -231,9 +241,12 @@ class OnlineLinks:
 
 
 def _known_pairs(rows: list[OnlineTrack]) -> tuple[TrackPairs, TrackPairs]:
-    """Return the pairs of tracks, by index, that show one known person, and those that show two."""
+    """Return the pairs of tracks, by index, that show one known person, and those that show two.
+
+    Two people with names are different, and so are two without, as they were linked before.
+    """
+    known = [(place, row) for place, row in enumerate(rows) if row.known]
     first: dict[int, int] = {}
-    same = [
-        (first.setdefault(row.person, place), place) for place, row in enumerate(rows) if row.known
-    ]
-    return same, [*combinations(first.values(), 2)]
+    same = [(first.setdefault(row.known, place), place) for place, row in known]
+    kinds = ([i for i in first.values() if rows[i].named == named] for named in (True, False))
+    return same, [pair for kind in kinds for pair in combinations(kind, 2)]

@@ -138,3 +138,20 @@ def test_without_a_threshold_it_is_that_of_as_many_people_as_are_remembered():
         links.person(i)
     assert len({*who.tolist()}) == 5
     assert links.used_threshold == USUAL.threshold(len(links.people())) > USUAL.threshold(2)
+
+
+def test_a_known_person_without_a_name_may_turn_out_to_have_one():
+    """The person has been seen in the hall before, and is enrolled by one photograph."""
+    features = made_up(2, 2, noise=0.05)[3]
+    links = OnlineLinks(threshold=0.5)
+    links.know("person 3", 3, "hall", features[0], named=False)
+    links.know("Anna", 4, "", features[0])
+    links.know("Ben", 5, "", -features[0])
+    links.add("track", "hall", 0, 1, features[0])
+    assert links.relink(asked=["track"]) == {"track": (0, 4)}
+    links.add("later", "hall", 10, 11, features[0])
+    assert links.person("later") == 4
+    links.drop({4})
+    assert links.relink() == {}
+    links.add("last", "hall", 20, 21, features[0])
+    assert links.person("last") == 3
