@@ -20,6 +20,7 @@ import numpy as np
 from person_reid.config.people import LinkOptions
 from person_reid.config.times import EPOCH
 from person_reid.data.video.tracked_boxes import doubled
+from person_reid.errors import UserError
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.indexed_tracks import (
@@ -127,7 +128,10 @@ def seen_twice(tracks: Sequence[IndexedTrack], names: Mapping[int, str]) -> list
 
 
 def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOptions) -> LinkedTracks:
-    """Return the people on an index's tracks, every one of which must have images."""
+    """Return the people on an index's tracks, every one of which must have images.
+
+    Raises UserError if a user has marked all tracks as not a person.
+    """
     travel = times_between(options.travel, tracks) if options.travel else None
     threshold = measured_threshold(options.threshold, index, "track")
     remark_on_times(tracks)
@@ -136,6 +140,8 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
     named = names_of_tracks(known, tracks, origin)
     nobody = [each for i, each in enumerate(tracks) if named.get(i) == NOT_A_PERSON]
     people = [i for i in range(len(tracks)) if named.get(i) != NOT_A_PERSON]
+    if not people:
+        raise UserError(f"{origin}: no track shows a person, so there is nobody to link.")
     tracks, features = [tracks[i] for i in people], features[people]
     named = {row: named[i] for row, i in enumerate(people) if i in named}
     said = corrections_of(named, tracks, travel, origin)

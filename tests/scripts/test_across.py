@@ -351,6 +351,10 @@ def test_a_person_whom_the_detector_saw_twice_and_what_is_not_a_person(index, tm
     }
     assert numbers - {str(people["yard", track]) for track in (1, 4)} == {"-1", "5"}
 
+    nobody = dict.fromkeys([f"{camera}_{track}" for camera, track in people], "-1")
+    with pytest.raises(UserError, match="no track shows a person"):
+        run(index, "--corrections", corrections(index, tmp_path, **nobody))
+
 
 def test_a_track_inside_another_is_the_same_person_unless_somebody_tells_them_apart(
     index, tmp_path
