@@ -33,6 +33,8 @@ from person_reid.data.summary import describe_layout, describe_unlabelled
 from person_reid.files import check_way, real
 from person_reid.text import as_command, printable, quoted
 
+DEMO = " --train_all --config recipes/demo.yaml"  # minutes on a laptop
+
 
 def main(argv: list[str] | None = None) -> None:
     """Lay out the data set that the options name, or draw one."""
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     # Lay them out, and print what is there now.
     done = reid.lay_out(data_set, download, save_dir)
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
-    command = next_command(save_dir)
+    command = next_command(save_dir, DEMO if config.synthetic else "")
     say(
         f"{data_set.name}: {download} -> {save_dir}",
         counts,

@@ -131,15 +131,15 @@ def test_the_installed_command_prepares_tests_and_finds_its_recipes(run):
         "--distractors",
         "2",
     ]
-    assert "Next: person-reid train --data_dir" in run(
-        "person-reid", "prepare", "--synthetic", "--data_dir", "people", *people
-    )
+    prepared = run("person-reid", "prepare", "--synthetic", "--data_dir", "people", *people)
+    assert "Next: person-reid train --data_dir" in prepared
+    assert prepared.endswith(" --train_all --config recipes/demo.yaml\n")
     network = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
     tested = run("person-reid", "test", *network, "--test_dir", "people/pytorch")
     assert "Rank@1:" in tested
     assert "person-reid demo --query_index 0" in tested
     assert "Rank@1:" in run("person-reid", "evaluate_gpu")
-    recipe = ["--config", "recipes/demo.yaml", "weights=none", "batchsize=8"]
+    recipe = ["--config", "recipes/demo.yaml", "--batchsize", "8"]
     found = run("person-reid", "train", *recipe, "--data_dir", "people/pytorch", "--dry_run")
     assert "4 identities" in found
     assert "backbone: osnet_x0_25" in found

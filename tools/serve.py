@@ -119,7 +119,7 @@ def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -
 
 def most_connections(wanted: int) -> int:
     """Return the wanted number of connections, or fewer if the limit on open files is low."""
-    if not find_spec("resource"):  # Windows
+    if sys.platform == "win32":
         return wanted
     import resource
 

@@ -224,13 +224,14 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
     return joined
 
 
-def next_command(data_dir: str | Path) -> str:
+def next_command(data_dir: str | Path, training: str = "") -> str:
     """Return the next command for a layout: to train or, without training images, to test.
 
-    Returns an empty string if only part of the test set is there.
+    training: further flags for training. Returns an empty string if only part of the test set is
+    there.
     """
     if (Path(data_dir) / "train_all").is_dir():
-        return f"{as_command('train.py')} --data_dir {quoted(data_dir)}"
+        return f"{as_command('train.py')} --data_dir {quoted(data_dir)}{training}"
     if len({"query", "gallery"} & {path.name for path in Path(data_dir).iterdir()}) == 1:
         return ""
     return f"{as_command('test.py')} --name NAME --test_dir {quoted(data_dir)}"

@@ -22,7 +22,8 @@ from tests.support.scripts import run
 READ = [*PAGES, *(path for path in FURTHER if path.name != "CHANGELOG.md")]
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 # The first commands of the README, with fewer people and one epoch.
-FIRST = in_block(blocks((ROOT / "README.md").read_text(encoding="utf-8"))[0])
+README = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+FIRST = in_block(next(block for block in README if "--synthetic" in block.text))
 FEWEST = "--identities 8 --test_identities 5 --cameras 4 --images 2 --distractors 9 --junk 5"
 SMALLER = {"prepare.py": FEWEST, "train.py": "--total_epoch 1 --warm_epoch 0 --batchsize 32"}
 ELSEWHERE = {  # lines of a shell that nothing here can run or read

@@ -95,7 +95,7 @@ def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MPLBACKEND": "webagg",
     }
     runs = [(name, line.split()) for name, lines in COMMANDS.items() for line in lines]
     done = subprocess.run(
