@@ -112,10 +112,10 @@ def test_cosines_are_what_is_ranked_by_default(sets):
     assume(len(set(query.cameras) | set(gallery.cameras)) > 1)
     scaled = image_set(gallery.features * np.float32(4), gallery.labels, gallery.cameras)
     matrix = query.features @ gallery.features.T
-    assert_equal_to_loop(evaluate(query, gallery), loop_evaluate(query, gallery, matrix))
-    cosines = CosineScores(query.features, scaled.features)(0, len(query))
-    np.testing.assert_allclose(cosines, matrix, atol=1e-3)  # the norms differ from 1 by as much
-    assert_equal_to_loop(evaluate(query, scaled), loop_evaluate(query, scaled, cosines))
+    for images in (gallery, scaled):
+        cosines = CosineScores(query.features, images.features)(0, len(query))
+        np.testing.assert_allclose(cosines, matrix, atol=1e-3)  # norms differ from 1 by as much
+        assert_equal_to_loop(evaluate(query, images), loop_evaluate(query, images, cosines))
 
 
 def test_step_precision_is_scikit_learns():
