@@ -9,6 +9,7 @@ with labels.
 """
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import count
@@ -85,7 +86,9 @@ def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
         UserError('Clustering needs scikit-learn: python -m pip install ".[adapt]"'),
     )
     method = cluster.DBSCAN(eps=radius, min_samples=min_samples, metric="precomputed")
-    return np.asarray(method.fit(sparse.csr_matrix(graph)).labels_, np.int64)
+    with warnings.catch_warnings():  # before 1.9, scikit-learn changes the order and warns of it
+        warnings.filterwarnings("ignore", "Precomputed sparse input was not sorted")
+        return np.asarray(method.fit(sparse.csr_matrix(graph)).labels_, np.int64)
 
 
 def clusters_of_tracks(labels: Labels, tracks: Labels, apart: npt.NDArray[np.bool_]) -> Labels:

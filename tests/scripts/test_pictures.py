@@ -58,6 +58,7 @@ def inside(folder, monkeypatch):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:Matplotlib currently does not support Devanagari")
 def test_names_of_any_alphabet_are_drawn(inside, tmp_path, capsys, caplog):
     """Fonts are those of the computer: without one, boxes stand for the letters."""
     names = Path("pytorch/names.csv")

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from matplotlib.colors import to_rgba
 from PIL import Image
 
@@ -26,6 +27,7 @@ def test_answers_of_a_search_are_neither_right_nor_wrong(tmp_path, drawn):
     assert on_dark == {to_rgba(ON_DARK[ASKED])}
 
 
+@pytest.mark.filterwarnings("ignore:Matplotlib currently does not support Devanagari")
 def test_names_of_any_alphabet_are_drawn(tmp_path, drawn):
     path = tmp_path / "王芳 한국어 สมชาย नितिन.png"
     Image.fromarray(PIXELS).save(path)

@@ -134,6 +134,7 @@ def test_multistep_is_pytorchs_after_a_linear_warm_up():
     torch.testing.assert_close(learning_rates(*flags, "--warm", "2"), expected)
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter in")  # of PyTorch's own scheduler, in 2.6
 @pytest.mark.parametrize("warm", [0, 1, 3])
 def test_warmup_cosine_is_pytorchs_linear_rise_and_one_half_cosine_by_the_step(warm):
     total, schedulers = 8, torch.optim.lr_scheduler
