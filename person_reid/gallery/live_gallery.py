@@ -114,7 +114,7 @@ class LiveGallery:
         self.live, self._links, self._addresses = live, live.links, addresses
         self._records: dict[str, tuple[TrackRecord, float]] = {}  # with the time of the first frame
         self._names: dict[int, str] = {}  # names of people who have one besides their number
-        self._left: set[str] = set()  # names for which the links have no room
+        self._left: set[str] = set()  # names that do not fit into the links
         self._shown: dict[int, Path] = {}  # an image per person, whose name is watched
         self._paths: dict[tuple[str, int], list[Path]] = {}  # images of the latest tracks
         self._refreshed = self._asked = -np.inf  # times of the latest checks
@@ -145,7 +145,7 @@ class LiveGallery:
         self._know(gallery, [Filter(has_identity=True)])
 
     def _know(self, gallery: Gallery, which: Iterable[Filter]) -> None:
-        """Add the people on some images to the links, and report names for which there is no room.
+        """Add the people on some images to the links, and report the names that do not fit.
 
         Known people may take up only part of the links' memory, because tracks need it as well. A
         new name takes the place of a known person without a name.
