@@ -7,8 +7,9 @@
 --truth has a file for each video, such as till.txt, in MOTChallenge's format; an identity is the
 same person in all files. A track shows the person in most of its boxes; a track that matches no
 true box forms no pairs. Further flags are passed to tools/people.py. The videos are processed in
-four ways: with the defaults, in every frame, with tiles, and live. Live, their frames arrive in
-order of time, as fast as the machine can process them, and none is dropped.
+five ways: with the defaults, in every frame, with tiles, live, and live in real time. Live, their
+frames arrive in order of time, as fast as the machine can process them, and none is dropped. In
+real time, frames are dropped if the machine is too slow; the output of people.py says how many.
 
 Prints tables in Markdown. A pair of linked tracks is right if both show the same person, and wrong
 otherwise. A pair that shows the same person but is not linked is missed.
@@ -45,6 +46,7 @@ WAYS = {
     "every frame": ["--every", "1"],
     "tiles": ["--detector_tiles", "2"],
     "live": ["--live"],
+    "in real time": ["--live"],
 }
 START = "2026-01-05T09:00:00Z"  # when live cameras start
 HEADER = ["", "right", "wrong", "missed", "F1"]
@@ -68,15 +70,16 @@ def main(argv=None):
     rows, counts = [], [["truth", *(str(len(each)) for each in seen)]]
     for way, flags in WAYS.items():
         folder = ["--save", str(keep / way.replace(" ", "-"))]
-        linked = find_people(options.videos, [*words, *flags, *folder])
+        streams = Streams if way == "in real time" else Played
+        linked = find_people(options.videos, [*words, *flags, *folder], streams)
         rows.append([way, *figures(linked, truth, fps)])
         counts.append([way, *counts_of(linked, fps)])
     print(machine(), "", markdown_table(HEADER, rows), "", sep="\n")
     print(markdown_table(["people", "all", *fps], counts))
 
 
-def find_people(videos, words):
-    """Return the links that tools/people.py finds."""
+def find_people(videos, words, streams):
+    """Return the links that tools/people.py finds. streams: the class that reads live cameras."""
     found: list[LinkedTracks] = []
 
     def noted(*given):
@@ -87,8 +90,8 @@ def find_people(videos, words):
     start = ["--start", START] if "--live" in words else []
     try:
         people.link_indexed = noted
-        vars(reid)["Streams"] = Played
-        with redirect_stdout(None):
+        vars(reid)["Streams"] = streams
+        with redirect_stdout(sys.stderr):
             people.main([*map(str, videos), *start, *words])
     finally:
         people.link_indexed, vars(reid)["Streams"] = usual

@@ -85,7 +85,7 @@ class VideoOptions(Options, title="videos"):
     )
     every: int | None = option(
         None,
-        "process every Nth frame (default: about ten per second of a video, all of a stream)",
+        "process every Nth frame (default: about ten frames per second)",
         range=POSITIVE,
         common=True,
     )

@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from person_reid.config.times import stored
-from person_reid.data.video.frames import open_frames_with_rate, usual_step
+from person_reid.data.video.frames import LOOKED_AT, open_frames_with_rate, usual_step
 from person_reid.data.video.video_files import (
     VIDEO_CONTAINERS,
     Frame,
@@ -125,8 +125,8 @@ class Streams:
     """The frames from cameras, {name: address}, in the order in which they arrive.
 
     address: rtsp:// or http:// of a stream, the number of a webcam, a video or a folder of frames.
-    every: read every Nth frame; by default, N is 1 for a stream, and usual_step chooses it for a
-    file. starts: {name: seconds since 1970 of the first frame} of files, by default now.
+    every: read every Nth frame; by default, about LOOKED_AT frames per second.
+    starts: {name: seconds since 1970 of the first frame} of files, by default now.
     most_waiting: the maximum number of waiting frames per camera.
     read, now, wait: replace the sources and this machine's clock.
 
@@ -332,17 +332,22 @@ class Streams:
 def read_frames(address: str, every: int | None, fps: float | None = None) -> Iterator[Timed]:
     """Yield every Nth decodable frame from an address, and its time in seconds, if it has one.
 
-    fps: the rate of a folder of frames.
+    every: N; None for about LOOKED_AT frames per second. fps: the rate of a folder of frames.
     """
     if not is_stream(address):
         yield from _of_file(Path(address), every, fps)
         return
     with closing(open_stream(address)) as container:
         clocked, base = container.format.name not in UNCLOCKED, videos_of(container)[0].time_base
+        last = None
         for number, frame in enumerate(decoded_frames(container)):
-            if number % (every or 1) == 0 and not frame.is_corrupt:
-                timed = clocked and frame.pts is not None and base  # frame.time may be NaN
-                yield shown_frame(frame), float(frame.pts * base) if timed else None
+            timed = clocked and frame.pts is not None and base  # frame.time may be NaN
+            seconds = float(frame.pts * base) if timed else None
+            elapsed = time.monotonic() if seconds is None else seconds
+            turn = number // every if every else round(elapsed * LOOKED_AT)
+            if turn != last and not frame.is_corrupt:
+                last = turn
+                yield shown_frame(frame), seconds
 
 
 def _of_file(place: Path, every: int | None, fps: float | None) -> Iterator[Timed]:

@@ -12,7 +12,13 @@ from PIL import Image
 
 from benchmarks.support.walks import FRAMES, draw_frame, write_frames, write_video
 from person_reid.data.video import video_files
-from person_reid.data.video.streams import Streams, is_stream, open_stream, shown_address
+from person_reid.data.video.streams import (
+    Streams,
+    is_stream,
+    open_stream,
+    read_frames,
+    shown_address,
+)
 from person_reid.errors import UserError
 
 
@@ -255,15 +261,21 @@ def test_no_part_of_a_password_is_shown_whatever_letters_it_has(password):
 
 
 class Pictures(BaseHTTPRequestHandler):
-    """A camera that sends JPEGs one after the other, and a playlist that leads elsewhere."""
+    """A camera that sends JPEGs one after the other, a video, or a playlist leading elsewhere."""
 
     asked: ClassVar[list[str]] = []
+    video: ClassVar[bytes]
 
     def log_message(self, *_):
         """Be quiet."""
 
     def do_GET(self):
         self.asked.append(self.path)
+        if self.path == "/video":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.video)
+            return
         playlist = self.path.startswith("/list")
         kind = "application/vnd.apple.mpegurl" if playlist else "multipart/x-mixed-replace"
         self.send_response(200)
@@ -293,7 +305,7 @@ def camera():
 
 
 def test_pictures_over_http_are_a_stream_and_it_is_opened_again(camera):
-    streams = Streams({"door": f"{camera}/mjpeg"}, most_waiting=99)
+    streams = Streams({"door": f"{camera}/mjpeg"}, every=1, most_waiting=99)
     with streams:
         found = list(itertools.islice(streams, FRAMES + 2))
     shown = [np.abs(each.astype(int) - draw_frame(1)).mean() < 8 for _, each, _ in found]
@@ -304,6 +316,18 @@ def test_pictures_over_http_are_a_stream_and_it_is_opened_again(camera):
     assert times == sorted(times)
     assert times[FRAMES] - times[FRAMES - 1] > 0.9
     assert streams.report("door").endswith("opened 2 times")
+
+
+@pytest.mark.parametrize(
+    ("rate", "every", "seen"),
+    [(25, None, 10), (25, 1, 24), (25, 5, 5), (12, None, 20), (10, None, 24), (5, None, 24)],
+)
+def test_about_ten_frames_of_a_stream_are_read_per_second(camera, tmp_path, rate, every, seen):
+    Pictures.video = write_video(tmp_path / "a.ts", rate=rate).read_bytes()
+    times = np.array([seconds for _, seconds in read_frames(f"{camera}/video", every)])
+    assert len(times) == pytest.approx(seen, abs=1)
+    if every is None:
+        assert np.diff(times).max() < 0.1 + 1 / rate
 
 
 def test_playlists_are_not_followed_and_addresses_keep_their_passwords(camera, tmp_path):
