@@ -43,7 +43,8 @@ MOST_WAITING = 4  # frames of a camera
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a stream is opened again
 REMARK_SECONDS = 60.0  # least time between two remarks on dropped frames
 LONGEST_SILENCE = 10.0  # seconds without data, after which a stream counts as broken
-MOST_AHEAD = 2.0  # seconds between the clock of a stream and this machine's
+MOST_LATE = 2.0  # seconds from a frame's time until it arrives; later, the stream's clock is wrong
+MOST_BACK = 2.0  # seconds by which this machine's clock is set back without a warning
 LEAST_STEP = 1e-3  # seconds between two frames of a camera
 TCP, WEB = "tcp,tls", "http,https,httpproxy"
 # {scheme: (containers, protocols)}. Playlists, which lead elsewhere, are in none.
@@ -267,7 +268,7 @@ class Streams:
         """Return the seconds since 1970; they never decrease, even if the clock is set back."""
         with self._changed:
             now = self._now() + self._ahead
-            if now < self._latest - MOST_AHEAD:
+            if now < self._latest - MOST_BACK:
                 back = self._latest - now
                 self._ahead += back
                 now = self._latest
@@ -314,13 +315,13 @@ class Streams:
         The timestamps of a stream are more regular than the arrival of its frames.
         """
         begun = self._clock()
-        start = begun if live else self._starts.get(camera.name, begun)
+        start = math.inf if live else self._starts.get(camera.name, begun)
         for frame, seconds in self._read(camera.address, self._every):
             now = self._clock()
             if seconds is None or not math.isfinite(seconds):
                 yield frame, now
             elif live:
-                if abs(start + seconds - now) > MOST_AHEAD:
+                if not 0 <= now - (start + seconds) <= MOST_LATE:
                     start = now - seconds
                 yield frame, start + seconds
             else:

@@ -137,6 +137,25 @@ def test_the_clock_of_a_stream_tells_when_a_frame_was_taken():
     assert found[4] > found[3]  # time never goes back
 
 
+def test_frames_that_wait_while_a_stream_is_opened_are_not_dated_after_their_arrival():
+    clock = Clock()
+    arrivals = [1.5, 1.5, 1.5, 1.6, 1.75, 1.8]  # seconds after the stream is opened
+
+    def read(address, every):
+        for number, after in enumerate(arrivals):
+            clock.time = 1000.0 + after
+            yield frame(number), 7 + number / 10
+        streams.stop()
+
+    streams = Streams({"a": "rtsp://a"}, most_waiting=9, read=read, now=clock.now, wait=clock.wait)
+    with streams:
+        for thread in threading.enumerate():
+            if thread.name == "camera a":
+                thread.join(10)
+        found = [seconds for _, seconds in streams._cameras["a"].waiting]
+    assert found == pytest.approx([1001.5, 1001.501, 1001.502, 1001.6, 1001.7, 1001.8])
+
+
 def test_several_cameras_take_turns():
     clock = Clock()
 
