@@ -341,7 +341,7 @@ def read_frames(address: str, every: int | None, fps: float | None = None) -> It
     with closing(open_stream(address)) as container:
         clocked, base = container.format.name not in UNCLOCKED, videos_of(container)[0].time_base
         last = None
-        for number, frame in enumerate(decoded_frames(container)):
+        for number, frame in enumerate(decoded_frames(container, threads="SLICE")):
             timed = clocked and frame.pts is not None and base  # frame.time may be NaN
             seconds = float(frame.pts * base) if timed else None
             elapsed = time.monotonic() if seconds is None else seconds

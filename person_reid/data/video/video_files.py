@@ -241,13 +241,17 @@ def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
         yield from packets
 
 
-def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[Any]:
+def decoded_frames(
+    container: Any, failed: list[int] | None = None, threads: str = "AUTO"
+) -> Iterator[Any]:
     """Yield the decodable frames of a video.
 
     failed: a list, to which the time of each packet that cannot be decoded is appended.
+    threads: PyAV's thread_type. AUTO is the fastest, and delays frames by one for each thread;
+    SLICE delays none.
     """
     stream = videos_of(container)[0]
-    stream.thread_type = "AUTO"
+    stream.thread_type = threads
     for packet in _until_damaged(container.demux(stream)):
         try:
             yield from packet.decode()

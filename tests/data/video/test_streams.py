@@ -349,6 +349,23 @@ def test_about_ten_frames_of_a_stream_are_read_per_second(camera, tmp_path, rate
         assert np.diff(times).max() < 0.1 + 1 / rate
 
 
+def test_a_frame_of_a_stream_is_seen_as_soon_as_the_video_allows(tmp_path, monkeypatch):
+    container = video_files.open_container(str(write_video(tmp_path / "a.mp4")), "a.mp4")
+    came = []
+
+    class Counted:
+        streams, format, close = container.streams, container.format, container.close
+
+        def demux(self, stream):
+            for packet in container.demux(stream):
+                came.append(packet)
+                yield packet
+
+    monkeypatch.setattr("person_reid.data.video.streams.open_stream", lambda _: Counted())
+    next(read_frames("rtsp://camera/1", 1))
+    assert len(came) == 3  # the two frames after it are sent first, to be predicted from
+
+
 def test_playlists_are_not_followed_and_addresses_keep_their_passwords(camera, tmp_path):
     write_video(tmp_path / "a.mp4")
     for address in (
