@@ -367,6 +367,8 @@ def open_stream(address: str) -> Any:
     place, advice = address, ""
     if _is_webcam(address):
         settings["format"], place = _webcam(address)
+        if settings["format"] == "avfoundation":
+            settings["options"] = {"framerate": "30"}  # macOS rejects FFmpeg's default, 29.97
     else:
         containers, protocols = STREAM_SCHEMES[_scheme(address)]
         advice = _advice(address)

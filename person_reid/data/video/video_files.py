@@ -7,6 +7,7 @@ print(file.size, file.rate, file.times)
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ from person_reid.text import counted
 RATE_ROUNDING = 0.02  # relative tolerance for frame rates, such as 29.97 and 30
 GAP_IN_SECONDS = 2  # usual steps between two frames; more is a gap in the stream
 MOST_REORDERED = 16  # frames of H.264 and H.265
+WEBCAM_PAUSE = 0.005  # seconds
 COVER, UNTIMED = 0x400, 0x80  # AV_DISPOSITION_ATTACHED_PIC and AVFMT_NOTIMESTAMPS of FFmpeg
 # FFmpeg also follows playlists to files that nobody named, and patterns such as p%d.jpg
 VIDEO_CONTAINERS = (
@@ -56,7 +58,7 @@ class VideoFile:
         self.whole = False
         with self._open() as container:
             stream, *others = videos_of(container)
-            packets = _until_damaged(container.demux(stream))
+            packets = _until_damaged(container, stream)
             stamps = [each.pts for each in packets if each.size and not each.is_discard]
             self.base = float(stream.time_base or 0)
             self._noted = float(stream.average_rate or stream.guessed_rate or 0) or None
@@ -235,10 +237,17 @@ def _rate(times: Times, noted: float | None) -> float | None:
     return noted if noted and abs(noted / found - 1) < RATE_ROUNDING else round(found, 3)
 
 
-def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
-    """Yield the packets of a container until one cannot be read."""
-    with suppress(Exception):  # PyAV fails in many ways
-        yield from packets
+def _until_damaged(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream until one cannot be read."""
+    while True:
+        try:
+            yield from container.demux(stream)
+        except BlockingIOError:  # a webcam on macOS, which has no new frame yet
+            time.sleep(WEBCAM_PAUSE)
+        except Exception:  # PyAV fails in many ways
+            return
+        else:
+            return
 
 
 def decoded_frames(
@@ -252,7 +261,7 @@ def decoded_frames(
     """
     stream = videos_of(container)[0]
     stream.thread_type = threads
-    for packet in _until_damaged(container.demux(stream)):
+    for packet in _until_damaged(container, stream):
         try:
             yield from packet.decode()
         except Exception:  # PyAV fails in many ways

@@ -5,6 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import ClassVar
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -349,21 +350,42 @@ def test_about_ten_frames_of_a_stream_are_read_per_second(camera, tmp_path, rate
         assert np.diff(times).max() < 0.1 + 1 / rate
 
 
+class Video:
+    """A file that counts the packets that it sends, and fails between them if it pauses.
+
+    FFmpeg fails in this way if a webcam on macOS has no new frame yet.
+    """
+
+    def __init__(self, path, pauses=False):
+        self.file = pytest.importorskip("av").open(str(path))
+        self.streams, self.format, self.close = self.file.streams, self.file.format, self.file.close
+        self.pauses, self.sent = pauses, 0
+
+    def demux(self, stream):
+        for packet in self.file.demux(stream):
+            self.sent += 1
+            yield packet
+            if self.pauses and packet.size:  # the last one is empty
+                raise BlockingIOError(35, "Resource temporarily unavailable")
+
+
 def test_a_frame_of_a_stream_is_seen_as_soon_as_the_video_allows(tmp_path, monkeypatch):
-    container = video_files.open_container(str(write_video(tmp_path / "a.mp4")), "a.mp4")
-    came = []
-
-    class Counted:
-        streams, format, close = container.streams, container.format, container.close
-
-        def demux(self, stream):
-            for packet in container.demux(stream):
-                came.append(packet)
-                yield packet
-
-    monkeypatch.setattr("person_reid.data.video.streams.open_stream", lambda _: Counted())
+    video = Video(write_video(tmp_path / "a.mp4"))
+    monkeypatch.setattr("av.open", lambda *_, **__: video)
     next(read_frames("rtsp://camera/1", 1))
-    assert len(came) == 3  # the two frames after it are sent first, to be predicted from
+    assert video.sent == 3  # the two frames after it are sent first, to be predicted from
+
+
+def test_a_webcam_on_macos_is_asked_for_a_rate_that_it_has_and_again_for_frames(
+    tmp_path, monkeypatch
+):
+    opened = Mock(return_value=Video(write_video(tmp_path / "a.mp4"), pauses=True))
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("av.open", opened)
+    frames = list(read_frames("0", 1))
+    ((place,), asked) = opened.call_args
+    assert (place, asked["format"], asked["options"]) == ("0", "avfoundation", {"framerate": "30"})
+    assert len(frames) == FRAMES
 
 
 def test_playlists_are_not_followed_and_addresses_keep_their_passwords(camera, tmp_path):
