@@ -26,6 +26,7 @@ from person_reid.progress import progress
 from person_reid.retrieval.neighbours import (
     nearest_first,
     nearest_of_chunks,
+    open_faiss,
     overlap,
     trained_lists,
 )
@@ -163,8 +164,7 @@ class InvertedLists:
         among: the result of ImageTable.allowed; search only the images whose bit is set. A returned
         id is -1 if no image was found, and may belong to a replaced image.
         """
-        import faiss
-
+        faiss = open_faiss()
         settings = faiss.SearchParametersIVF()
         # More neighbours lie in more lists, and neighbours that pass a filter lie further away.
         more = max(1.0, k / NEIGHBOURS) ** 0.5
@@ -256,8 +256,7 @@ def _train(source: ImageTable) -> Any:
 
 def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
     """Remove replaced images from the lists, and add those with ids from `after` + 1 to `until`."""
-    import faiss
-
+    faiss = open_faiss()
     if after:
         bits, _ = source.allowed(EVERYTHING)
         there = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
@@ -317,8 +316,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
 
     mapped: leave the lists on disk, where they cannot be extended.
     """
-    import faiss
-
+    faiss = open_faiss()
     if file is None or not file.is_file():
         return None
     try:
@@ -336,8 +334,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
 
 def _write(index: Any, source: ImageTable, token: str) -> Path | None:
     """Write lists, replacing older ones. Return the file, or None if it cannot be written."""
-    import faiss
-
+    faiss = open_faiss()
     file = source.path.with_name(f"{source.path.name}.{source.token}-{token}.lists")
     try:
         with atomic_write(file) as temporary:

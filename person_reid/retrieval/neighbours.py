@@ -9,6 +9,8 @@ For galleries with millions of images, FaissNeighbours is faster, and finds most
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -247,10 +249,7 @@ class FaissNeighbours:
     """
 
     def __init__(self, kind: str = "ivf") -> None:
-        missing = UserError(
-            "neighbours=faiss: FAISS is not installed: python -m pip install faiss-cpu"
-        )
-        self.faiss, self.kind = optional_module("faiss", missing), kind
+        self.faiss, self.kind = open_faiss(), kind
 
     def search(
         self,
@@ -308,8 +307,23 @@ def trained_lists(sample: Features, lists: int, codes: str = "Flat") -> Any:
 
     codes: how the lists store features, in the notation of faiss.index_factory.
     """
-    import faiss
-
+    faiss = open_faiss()
     index = faiss.index_factory(sample.shape[1], f"IVF{lists},{codes}", faiss.METRIC_INNER_PRODUCT)
     index.train(sample)
     return index
+
+
+def open_faiss() -> Any:
+    """Import FAISS. Raises UserError if it is not installed.
+
+    On macOS, FAISS and PyTorch each load an OpenMP library of their own, and loops on several
+    threads then crash (https://github.com/faiss-wheels/faiss-wheels/issues/73). FAISS uses one
+    thread there.
+    """
+    if sys.platform == "darwin":
+        os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")  # or the second library aborts
+    missing = UserError("FAISS is not installed: python -m pip install faiss-cpu")
+    faiss = optional_module("faiss", missing)
+    if sys.platform == "darwin":
+        faiss.omp_set_num_threads(1)
+    return faiss

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from person_reid.retrieval.neighbours import (
     FaissNeighbours,
     Neighbours,
     check_neighbours,
+    open_faiss,
     put_itself_first,
     top_k,
     top_k_torch,
@@ -108,6 +111,21 @@ def test_faiss_finds_nearly_all_and_says_how_many(kind, capsys):
     assert np.mean(np.abs(found.lowest - exact.lowest)) < 0.1
     printed = float(capsys.readouterr().err.split("recall ")[1].split()[0])
     assert printed == pytest.approx(recall, abs=0.05)
+
+
+def test_faiss_computes_on_one_thread_on_macos(monkeypatch):
+    faiss = pytest.importorskip("faiss")
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    os.environ.pop("KMP_DUPLICATE_LIB_OK", None)
+    threads = faiss.omp_get_max_threads()
+    try:
+        monkeypatch.setattr("sys.platform", "darwin")
+        assert open_faiss().omp_get_max_threads() == 1
+        assert os.environ["KMP_DUPLICATE_LIB_OK"] == "TRUE"
+    finally:
+        faiss.omp_set_num_threads(threads)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert open_faiss().omp_get_max_threads() == threads
 
 
 def test_where_faiss_finds_too_few_the_search_is_exact(monkeypatch):
