@@ -183,6 +183,17 @@ def _cpu() -> torch.device:
     return torch.device("cpu")
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Return the memory format of images and weights: channels_last, the faster one, if it works.
+
+    On Apple's GPU, batch norm and pooling compute wrong gradients in it, or end the process
+    (https://github.com/pytorch/pytorch/issues/175189 and 175190).
+    """
+    import torch
+
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
 def dtype_of(options: PrecisionOptions) -> torch.dtype | None:
     """Return autocast's dtype for mixed precision, or None for float32."""
     import torch

@@ -24,7 +24,7 @@ from person_reid.data.images.augment import normalise
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import Split
 from person_reid.data.torch_dataset import Dataset
-from person_reid.device import autocast, usable_device
+from person_reid.device import autocast, memory_format, usable_device
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.models.architecture import PERSON
@@ -50,7 +50,7 @@ def fused_embedding(
     If the network can be traced, each convolution is fused with the batch norm after it, which
     gives the same results faster.
     """
-    network.to(device).to(memory_format=torch.channels_last).eval()
+    network.to(device).to(memory_format=memory_format(device)).eval()
     if not isinstance(network, Network):
         return _Scaled(_Called(network), scales, 1)
     if network.sides:

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
 from person_reid.config.train import OptimizerOptions
-from person_reid.device import autocast, computed_in, dtype_of, seeded
+from person_reid.device import autocast, computed_in, dtype_of, memory_format, seeded
 from person_reid.distributed import World
 from person_reid.errors import first_line
 from person_reid.fused.layers import fuse, is_fused
@@ -189,7 +189,7 @@ def prepare_modules(
     --freeze_layers names the layers to freeze. In float32 on a CPU, fused layers are faster than
     compiled ones, and replace --compile's default mode.
     """
-    network.to(device).to(memory_format=torch.channels_last)
+    network.to(device).to(memory_format=memory_format(device))
     criterion.to(device)
     for layer in layers_named(network, options.freeze_layers):
         layer.requires_grad_(False)
@@ -259,6 +259,8 @@ class TrainingStep:
         """Train on a batch; with --accumulate, update the weights only after several batches."""
         if batch.epoch != self.epoch:  # the caller's loop has not begun it
             self.begin_epoch(batch.epoch)
+        images = batch.images.contiguous(memory_format=memory_format(self.device))
+        batch = batch._replace(images=images)
         place, size = batch.step % self.options.accumulate, self.options.accumulate
         updates = place + 1 == size or batch.step + 1 == self.steps
         group = min(size, self.steps - batch.step + place)  # the batches of this update

@@ -146,8 +146,7 @@ class LoadedBatches(Batches):
                 images, targets, places = (
                     it.to(self.device, non_blocking=True) for it in (images, targets, places)
                 )
-                images = images.float().contiguous(memory_format=torch.channels_last)
-                yield Batch(images, targets, places, epoch, step, self.seed_of(epoch, step))
+                yield Batch(images.float(), targets, places, epoch, step, self.seed_of(epoch, step))
         if not given:
             raise UserError(NO_BATCH)
 

@@ -14,6 +14,7 @@ import torch
 
 from person_reid.config.train import OptimizerOptions
 from person_reid.data.samplers import PKSampler
+from person_reid.device import memory_format
 from person_reid.distributed import World
 from person_reid.fused.layers import FusedLiteConv3x3, library
 from person_reid.run_folder import RunFolder
@@ -97,6 +98,25 @@ def test_norms_that_one_gpu_synchronises_are_remarked_upon(caplog, here):
     images.device = torch.device("cuda")
     check_run(replace(trained_as("--weights", "none"), sync_bn=True), images)
     assert "--sync_bn changes nothing: one process has the whole batch" in caplog.text
+
+
+def test_nothing_is_learnt_in_channels_last_on_apples_gpu(monkeypatch):
+    """There, batch norm and pooling have wrong gradients in channels_last."""
+    for room in ("training.step", "retrieval.features"):
+        monkeypatch.setattr(
+            f"person_reid.{room}.memory_format", lambda _: memory_format(torch.device("mps"))
+        )
+    trained, seen = trainer(), []
+
+    def note(module, images):
+        seen.append(images[0].is_contiguous())
+
+    for module in trained.network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_pre_hook(note)
+    trained.train_epoch()
+    assert seen
+    assert all(seen)
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
