@@ -27,6 +27,9 @@ from person_reid.progress import progress
 log = logging.getLogger(__name__)
 # Part of the fingerprint: increase it when load_image returns other pixels.
 DECODER_VERSION = 5
+# Before PyTorch 2.14, Apple's GPU reads zeros beyond this number of elements
+# (https://github.com/pytorch/pytorch/issues/188756).
+MOST_ON_MPS = 2**31
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -160,5 +163,5 @@ def bank_fits(bank: Tensor, device: torch.device) -> bool:
         return bank.nbytes <= torch.cuda.mem_get_info(device)[0] / 2
     if device.type == "mps":
         free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        return bank.nbytes <= free / 2
+        return bank.nbytes <= free / 2 and bank.numel() <= MOST_ON_MPS
     return True

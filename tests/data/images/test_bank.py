@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from person_reid.data.images import bank as bank_module
-from person_reid.data.images.bank import fingerprint, load_bank
+from person_reid.data.images.bank import bank_fits, fingerprint, load_bank
 from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
 from person_reid.files import ABANDONED
@@ -257,3 +257,15 @@ bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16,
     bank = load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
     assert torch.equal(bank, load_bank(photographs, 32, 16))
     assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".npy"]
+
+
+@pytest.mark.parametrize(
+    ("images", "gigabytes", "fits"), [(20_000, 8, True), (20_000, 3, False), (22_000, 64, False)]
+)
+def test_apples_gpu_holds_a_bank_that_it_has_memory_for_and_can_count(
+    images, gigabytes, fits, monkeypatch
+):
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: (gigabytes + 1) * 10**9)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 10**9)
+    bank = torch.empty(images, 256, 128, 3, dtype=torch.uint8, device="meta")
+    assert bank_fits(bank, torch.device("mps")) is fits
