@@ -183,15 +183,23 @@ def _cpu() -> torch.device:
     return torch.device("cpu")
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Return the memory format of images and weights: channels_last, the faster one, if it works.
+def memory_format(device: torch.device, network: torch.nn.Module) -> torch.memory_format:
+    """Return the memory format of weights and images: channels_last, the faster one, if it works.
 
-    On Apple's GPU, batch norm and pooling compute wrong gradients in it, or end the process
-    (https://github.com/pytorch/pytorch/issues/175189 and 175190).
+    In channels_last, PyTorch's gradients are wrong, without an error: on Apple's GPU, those of
+    batch norm and pooling (https://github.com/pytorch/pytorch/issues/175189 and 175190); on
+    NVIDIA's, before PyTorch 2.14, those of average pooling with padding (188344).
     """
     import torch
 
-    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+    padded = any(
+        isinstance(layer, torch.nn.AvgPool2d) and layer.padding not in (0, (0, 0))
+        for layer in network.modules()
+    )
+    wrong = device.type == "mps" or (
+        device.type == "cuda" and padded and torch.__version__ < "2.14"
+    )
+    return torch.contiguous_format if wrong else torch.channels_last
 
 
 def dtype_of(options: PrecisionOptions) -> torch.dtype | None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from person_reid import device
-from person_reid.device import autocast, select_device
+from person_reid.device import autocast, memory_format, select_device
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.files import importable
@@ -198,3 +198,21 @@ def test_a_type_that_the_processor_lacks_is_not_emulated(dtype, computes, monkey
                 dtype if computes else torch.float32
             )
     assert caplog.text.count(f"--{name}: PyTorch would emulate {dtype}") == (not computes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "padding", "version", "last"),
+    [
+        ("cpu", 1, "2.6.0", True),
+        ("mps", 0, "2.14.1", False),
+        ("cuda", 0, "2.6.0", True),
+        ("cuda", 1, "2.13.0+cu126", False),
+        ("cuda", (0, 1), "2.6.0", False),
+        ("cuda", 1, "2.14.0", True),
+    ],
+)
+def test_memory_formats_with_wrong_gradients_are_avoided(kind, padding, version, last, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", type(torch.__version__)(version))
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.AvgPool2d(3, 1, padding))
+    expected = torch.channels_last if last else torch.contiguous_format
+    assert memory_format(torch.device(kind), network) == expected

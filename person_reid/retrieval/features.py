@@ -50,7 +50,7 @@ def fused_embedding(
     If the network can be traced, each convolution is fused with the batch norm after it, which
     gives the same results faster.
     """
-    network.to(device).to(memory_format=memory_format(device)).eval()
+    network.to(device).to(memory_format=memory_format(device, network)).eval()
     if not isinstance(network, Network):
         return _Scaled(_Called(network), scales, 1)
     if network.sides:

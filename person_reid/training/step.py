@@ -189,7 +189,7 @@ def prepare_modules(
     --freeze_layers names the layers to freeze. In float32 on a CPU, fused layers are faster than
     compiled ones, and replace --compile's default mode.
     """
-    network.to(device).to(memory_format=memory_format(device))
+    network.to(device).to(memory_format=memory_format(device, network))
     criterion.to(device)
     for layer in layers_named(network, options.freeze_layers):
         layer.requires_grad_(False)
@@ -242,6 +242,7 @@ class TrainingStep:
         self.averaging, self.records = averaging, records
         self.network, self.criterion = network, criterion
         self.dtype = dtype_of(options)
+        self.memory_format = memory_format(self.device, network)
         self.module = Objective(network, criterion, self.world)
         self.objective: Any = self.module  # with several processes, in DDP
         self.optimizer = build_optimizer(network, criterion, options)
@@ -259,7 +260,7 @@ class TrainingStep:
         """Train on a batch; with --accumulate, update the weights only after several batches."""
         if batch.epoch != self.epoch:  # the caller's loop has not begun it
             self.begin_epoch(batch.epoch)
-        images = batch.images.contiguous(memory_format=memory_format(self.device))
+        images = batch.images.contiguous(memory_format=self.memory_format)
         batch = batch._replace(images=images)
         place, size = batch.step % self.options.accumulate, self.options.accumulate
         updates = place + 1 == size or batch.step + 1 == self.steps

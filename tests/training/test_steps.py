@@ -104,7 +104,8 @@ def test_nothing_is_learnt_in_channels_last_on_apples_gpu(monkeypatch):
     """There, batch norm and pooling have wrong gradients in channels_last."""
     for room in ("training.step", "retrieval.features"):
         monkeypatch.setattr(
-            f"person_reid.{room}.memory_format", lambda _: memory_format(torch.device("mps"))
+            f"person_reid.{room}.memory_format",
+            lambda _, network: memory_format(torch.device("mps"), network),
         )
     trained, seen = trainer(), []
 
