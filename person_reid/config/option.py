@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, FrozenInstanceError, dataclass, field, fields, replace
 from datetime import date
 from functools import cache
+from inspect import get_annotations
 from numbers import Integral, Real
 from typing import (
     TYPE_CHECKING,
@@ -341,7 +342,7 @@ class Options:
         titles = {
             name: getattr(kind, "title", "")
             for kind in cls.__mro__
-            for name in vars(kind).get("__annotations__", ())
+            for name in get_annotations(kind)
         }
         abouts = {
             name: about

@@ -181,8 +181,10 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
             "A folder of images does without."
         ),
     )
+    if int(av.__version__.partition(".")[0]) < 19:  # later ones ignore undecodable metadata anyway
+        settings["metadata_errors"] = "replace"
     try:
-        container = av.open(place, metadata_errors="replace", **settings)
+        container = av.open(place, **settings)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{name}: cannot be opened as a video ({reason}){advice}") from None

@@ -5,6 +5,7 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,17 @@ from person_reid.data.video import video_files
 from person_reid.data.video.frames import open_frames, remark_on_broken, usual_step
 from person_reid.data.video.video_files import decoded_frames, shown_times
 from person_reid.errors import UserError
+
+
+@pytest.mark.parametrize(("version", "asked"), [("18.1.0", True), ("19.0.2", False)])
+def test_pyav_19_has_no_option_for_metadata(version, asked, monkeypatch):
+    av = pytest.importorskip("av")
+    opened = Mock(side_effect=OSError("no video"))
+    monkeypatch.setattr(av, "__version__", version)
+    monkeypatch.setattr(av, "open", opened)
+    with pytest.raises(UserError, match="no video"):
+        video_files.open_container("a.mp4", "a.mp4")
+    assert ("metadata_errors" in opened.call_args.kwargs) == asked
 
 
 @pytest.mark.parametrize(("fps", "step"), [(0, 1), (5, 1), (10, 1), (18, 2), (25, 2), (30, 3)])
