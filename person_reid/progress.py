@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from threading import RLock
 from typing import Any
 
 from tqdm import tqdm
 
 LINE_EVERY = 60  # seconds between two lines of progress in a log file
 PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
+# tqdm's own lock is for several processes. Where processes are not forked, it starts another one,
+# which warns of a leak after a signal.
+tqdm.set_lock(RLock())
 
 
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:

@@ -20,6 +20,7 @@ import io
 import logging
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -320,7 +321,9 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
                     for name, entry in entries.items()
                 }
         try:
-            return dict(scipy.io.loadmat(path, variable_names=names))
+            with warnings.catch_warnings():  # about sparse matrices, which are refused
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return dict(scipy.io.loadmat(path, variable_names=names))
         except NotImplementedError:  # MATLAB's format 7.3
             return read_hdf5(path, names)
     except Exception as error:  # the readers may raise any exception for a damaged file
