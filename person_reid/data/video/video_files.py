@@ -181,7 +181,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
             "A folder of images does without."
         ),
     )
-    if int(av.__version__.partition(".")[0]) < 19:  # later ones ignore undecodable metadata anyway
+    if int(av.__version__.partition(".")[0]) < 19:  # newer ones accept metadata in any encoding
         settings["metadata_errors"] = "replace"
     try:
         container = av.open(place, **settings)
