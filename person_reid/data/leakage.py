@@ -92,7 +92,7 @@ def nearly_the_same(
         light = (1 + np.einsum("nb,nb->n", rows[:, :LIGHT], theirs[best, :LIGHT]) / LIGHT) / 2
         # A grey image has no colours to differ in.
         for i in np.flatnonzero(np.minimum(shares, light) >= 1 - DIFFERENT):
-            found.append((training[start + i], test[best[i]], float(shares[i])))
+            found.append((training[start + int(i)], test[int(best[i])], float(shares[i])))
     return sorted(found, key=lambda pair: pair[2], reverse=True)
 
 

@@ -135,7 +135,7 @@ def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int |
     if len(counts) < FEWEST:
         return None, 0
     reached = counts.sum(axis=0)
-    last = np.count_nonzero(reached) - 1
+    last = int(np.count_nonzero(reached)) - 1
     # At lower thresholds, R itself is above the rate.
     first = min(last, int(np.argmax(reached <= rate * reached[0])))
     bounds = upper_bounds(counts[:, [0, *range(first, last + 1)]], confidence)
@@ -176,7 +176,7 @@ def false_matches(
         steps = np.rint(best[some].clip(0, 1) * THRESHOLD_STEPS).astype(np.int64)
         rows, blocks = np.divmod(some, len(gallery) // size)
         with lock:
-            images[:] += strangers.sum(), len(some)
+            images[:] += np.array([strangers.sum(), len(some)])
             np.add.at(counts, askers[start + rows] + steps, 1)
             np.add.at(counts, others[blocks * size + places[some]] + steps, 1)
 

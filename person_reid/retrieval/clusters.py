@@ -299,6 +299,6 @@ def report_clusters(
     count = min(len(people), REPORTED_QUERIES)
     asked = everyone.select(np.linspace(0, len(people) - 1, count).astype(np.int64))
     return {
-        "purity": float(largest.sum() / max(inside.sum(), 1)),
+        "purity": float(largest.sum() / max(int(inside.sum()), 1)),
         "own_mAP": evaluate(asked, everyone).mAP,
     }

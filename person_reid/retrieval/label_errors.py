@@ -271,7 +271,7 @@ def _merge(
     own = between.diagonal().copy()
     there = np.isfinite(own)
     usual = np.where(there, own, np.median(own[there]) if there.any() else np.inf)
-    between = (_minus(between, usual[:, None]) + _minus(between, usual[:, None]).T) / 2
+    between = (_minus(between, usual[:, None]) + _minus(between, usual[:, None]).T) / np.float32(2)
     _, best, other, _ = _rivals(between, np.arange(len(own)), random)
     of_groups = across.evidence[np.arange(len(across.person)), across.person]
     by = _probability(best, _minus(of_groups, usual[across.person]))
@@ -380,7 +380,7 @@ def _probability(scores: Floats, *kinds: Floats) -> Floats:
             # A single score need not be among the highest.
             found = np.maximum(found, min(found[-1], 1 / len(scores)))
             share = max(0.0, float(((found - explained) / TAILS).min()))
-            share *= LOOK_ALIKES if number else 1
+            share *= float(LOOK_ALIKES) if number else 1
             right = right + share * _tail(compared, scores[order])
     slopes = (
         isotonic_regression(np.diff(right * len(scores), prepend=0), increasing=False).x

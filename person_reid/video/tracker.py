@@ -89,7 +89,8 @@ class Tracks:
         counts[rows] += 1
         missed[rows] = 0
         looks = self.features.copy()
-        looks[rows] = unit_rows_or_zeros(KEPT * looks[rows] + (1 - KEPT) * features)
+        changed: Array = KEPT * looks[rows] + (1 - KEPT) * features
+        looks[rows] = unit_rows_or_zeros(changed)
         motion = self.motion.seen(rows, boxes)
         return replace(self, motion=motion, counts=counts, missed=missed, features=looks)
 

@@ -86,7 +86,7 @@ def test_tracks_equal_a_loop_over_them(ignore_cameras):
         rows.append((genuine, impostor))
     found = track_similarities(QUERY, GALLERY, ignore_cameras)
     hardest = [(own[:1] and [min(own)], rest[:1] and [max(rest)]) for own, rest in rows]
-    assert (found.hardest_genuine.sum(), found.hardest_impostor.sum()) == (
+    assert (int(found.hardest_genuine.sum()), int(found.hardest_impostor.sum())) == (
         sum(bool(own) for own, _ in hardest),
         sum(bool(rest) for _, rest in hardest),
     )

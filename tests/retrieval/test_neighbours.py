@@ -73,7 +73,7 @@ def test_twins_are_equally_near_wherever_they_stand():
     later, first = twins(gallery.astype(np.float32))
     assert later.tolist() == [3, 77, 78, 400, 499]
     assert first.tolist() == [0, 0, 0, 200, 0]
-    scores = CosineScores(np.float32(queries), np.asfortranarray(gallery, np.float32))(0, 30)
+    scores = CosineScores(queries.astype(np.float32), np.asfortranarray(gallery, np.float32))(0, 30)
     assert (scores[:, [3, 77, 78, 499]] == scores[:, :1]).all()
     assert (scores[:, 400] == scores[:, 200]).all()
 
