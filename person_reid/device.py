@@ -186,9 +186,9 @@ def _cpu() -> torch.device:
 def memory_format(device: torch.device, network: torch.nn.Module) -> torch.memory_format:
     """Return the memory format of weights and images: channels_last, the faster one, if it works.
 
-    In channels_last, PyTorch's gradients are wrong, without an error: on Apple's GPU, those of
-    batch norm and pooling (https://github.com/pytorch/pytorch/issues/175189 and 175190); on
-    NVIDIA's, before PyTorch 2.14, those of average pooling with padding (188344).
+    In channels_last, PyTorch computes wrong gradients without an error: of batch norm and pooling
+    on Apple's GPU (https://github.com/pytorch/pytorch/issues/175189 and 175190), and of average
+    pooling with padding on NVIDIA's GPUs before PyTorch 2.14 (188344).
     """
     import torch
 

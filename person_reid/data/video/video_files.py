@@ -244,11 +244,10 @@ def _until_damaged(container: Any, stream: Any) -> Iterator[Any]:
     while True:
         try:
             yield from container.demux(stream)
+            return
         except BlockingIOError:  # a webcam on macOS, which has no new frame yet
             time.sleep(WEBCAM_PAUSE)
         except Exception:  # PyAV fails in many ways
-            return
-        else:
             return
 
 

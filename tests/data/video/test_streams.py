@@ -46,6 +46,15 @@ def numbers(streams):
     return [int(each[0, 0, 0]) for _, each, _ in streams]
 
 
+def read_to_the_end(streams, camera):
+    """Let a camera's thread end before anybody asks for frames; return the frames' times."""
+    with streams:
+        for thread in threading.enumerate():
+            if thread.name == f"camera {camera}":
+                thread.join(10)
+        return [seconds for _, seconds in streams._cameras[camera].waiting]
+
+
 def test_a_file_is_played_in_real_time(tmp_path):
     write_frames(tmp_path / "hall")
     clock = Clock()
@@ -104,10 +113,7 @@ def test_a_stream_that_breaks_is_opened_again_after_longer_and_longer(caplog):
     streams = Streams(
         {"door": "rtsp://me:secret@camera/1"}, read=read, now=clock.now, wait=clock.wait
     )
-    with streams:
-        for thread in threading.enumerate():
-            if thread.name == "camera door":
-                thread.join(10)
+    read_to_the_end(streams, "door")
     assert clock.waited[:4] == [1, 2, 4, 8]
     assert caplog.messages.count("camera door: cable. Opened again in 1 s, and so on.") == 2
     assert caplog.messages[1] == "camera door: its frames come again."
@@ -127,12 +133,7 @@ def test_the_clock_of_a_stream_tells_when_a_frame_was_taken():
         streams.stop()
 
     streams = Streams({"a": "rtsp://a"}, most_waiting=9, read=read, now=clock.now, wait=clock.wait)
-    with streams:
-        for thread in threading.enumerate():
-            if thread.name == "camera a":
-                thread.join(10)
-        waiting = streams._cameras["a"].waiting
-        found = [seconds for _, seconds in waiting]
+    found = read_to_the_end(streams, "a")
     assert found[:3] == [1000, 1001, 1002]
     assert found[3] == 1005.1  # a stream that stood still for two seconds is late by as much
     assert found[4] > found[3]  # time never goes back
@@ -149,11 +150,7 @@ def test_frames_that_wait_while_a_stream_is_opened_are_not_dated_after_their_arr
         streams.stop()
 
     streams = Streams({"a": "rtsp://a"}, most_waiting=9, read=read, now=clock.now, wait=clock.wait)
-    with streams:
-        for thread in threading.enumerate():
-            if thread.name == "camera a":
-                thread.join(10)
-        found = [seconds for _, seconds in streams._cameras["a"].waiting]
+    found = read_to_the_end(streams, "a")
     assert found == pytest.approx([1001.5, 1001.501, 1001.502, 1001.6, 1001.7, 1001.8])
 
 
@@ -226,11 +223,7 @@ def test_a_clock_that_is_set_back_is_said_and_times_go_on(clocked, caplog):
         streams.stop()
 
     streams = Streams({"a": "rtsp://a"}, most_waiting=99, read=read, now=clock.now, wait=clock.wait)
-    with streams:
-        for thread in threading.enumerate():
-            if thread.name == "camera a":
-                thread.join(10)
-        times = np.array([seconds for _, seconds in streams._cameras["a"].waiting])
+    times = np.array(read_to_the_end(streams, "a"))
     assert np.diff(times).min() > 0.05 or np.diff(times).argmin() == 9
     assert 1.5 < times[-1] - times[0] < 2.1
     assert "set back by 3600 s" in caplog.text
