@@ -85,6 +85,14 @@ def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str,
     return [(name, other) for name in sorted(new) for other in sorted(alike[_bare(name)] - {name})]
 
 
+def composed(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC), in which all names are stored and compared.
+
+    File names from a Mac have an accent as a character of its own; a keyboard types both as one.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def _bare(name: str) -> str:
     """Return a name without case, spaces or accents."""
     letters = unicodedata.normalize("NFKD", name).casefold()

@@ -27,6 +27,7 @@ another line follows if later images correct it. Ctrl-C ends the streams and wri
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ from person_reid.gallery.people_folder import (
 from person_reid.gallery.people_videos import draw_marks, open_video
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.show.lanes import draw_lanes
-from person_reid.text import counted
+from person_reid.text import composed, counted
 from person_reid.video.detectors import CheckedDetector
 from person_reid.video.live import FrameResult
 from person_reid.video.tracked_video import check_replaced, content_hash, track_video
@@ -167,6 +168,12 @@ def list_shots(config: VideosConfig) -> list[Shot]:
     videos = [video for _, video in named]
     if len({real(video) for video in videos}) < len(videos):
         raise reid.UserError("A video is named twice. Name each once, or its camera alone.")
+    for camera, count in Counter(name_of_frames(Path(video)) for video in config.videos).items():
+        if count > 1:
+            print(
+                f"{count} videos are called {camera} and count as one camera. If they are of "
+                "several, name each: --camera NAME=VIDEO"
+            )
     starts = of_videos(config.start, videos)
     tracks = of_videos(config.tracks, videos)
     if tracks.get("") and len(videos) > 1:
@@ -186,10 +193,11 @@ def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
     """Return {video: value} from strings such as VIDEO=VALUE; "" means all videos."""
     found: dict[str, str] = {}
     for value in values:
-        video = max((each for each in videos if value.startswith(f"{each}=")), key=len, default="")
+        typed = composed(value)
+        video = max((v for v in videos if typed.startswith(f"{composed(v)}=")), key=len, default="")
         if video in found:
             raise reid.UserError(f"{value}: there are two values for {video or 'all videos'}.")
-        found[video] = value.removeprefix(f"{video}=") if video else value
+        found[video] = value.split("=", video.count("=") + 1)[-1] if video else value
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from person_reid.config.option import LARGEST_SETTING, SIDE, checked_number
 from person_reid.errors import UserError
 from person_reid.files import real
-from person_reid.text import printable
+from person_reid.text import composed, printable
 
 PICTURE_SUFFIXES = (  # that some version of matplotlib can write
     "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif",
@@ -187,7 +187,7 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
 
 def printable_text(text: str) -> str:
     """Return a name in the form in which it is stored and printed."""
-    return printable(text)
+    return printable(composed(text))
 
 
 def three_numbers(text: str) -> str:

@@ -44,6 +44,7 @@ LARGEST_SIDE = 4096  # pixels; the most that a file may request
 SMALLEST_SETTING, LARGEST_SETTING = 1e-12, 10**9
 # Names that people guess. A command line accepts them; Python and files get the right name.
 ALIASES = {
+    "epoch": "total_epoch",
     "epochs": "total_epoch",
     "total_epochs": "total_epoch",
     "batch_size": "batchsize",
@@ -179,7 +180,8 @@ def checked_number(kind: type[Number], value: Any, range: Range | None = None) -
     try:
         number = kind(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"invalid {kind.__name__} value: {value!r}") from None
+        point = ". Write a decimal point" if kind is float and "," in str(value) else ""
+        raise ValueError(f"invalid {kind.__name__} value: {value!r}{point}") from None
     if kind is int and not isinstance(value, str | Integral):
         raise ValueError(f"invalid {kind.__name__} value: {value!r}")
     if not math.isfinite(number):

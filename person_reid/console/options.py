@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from person_reid.config.files import check_plugins, options_in
 from person_reid.config.network import run_name
-from person_reid.config.option import Options, resolve, text_options
+from person_reid.config.option import DeclaredOption, Options, resolve, text_options
 from person_reid.config.run import OF_RESNET50
-from person_reid.console.parser import Parser, example_lines, settings_of
+from person_reid.console.parser import Parser, example_lines, settings_of, shown_first
 from person_reid.errors import UserError
 from person_reid.files import real, shipped
 from person_reid.registration import OWN_CLASS, check_loaded, load_installed, load_plugin
@@ -24,6 +24,7 @@ from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the figures that a recipe should reach; see recipes/README.md
 FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # as fractions of lr, unless given
+LAST_GROUPS = ("extensions", "look")  # in the help
 COMMON = "common options (--help all shows every option)"
 Config = TypeVar("Config", bound=Options)
 
@@ -181,12 +182,18 @@ def declare(kind: type[Options], parser: Parser, everything: bool = False) -> No
         f"--{name}" for name, each in declared.items() if each.about.published
     )
     groups: dict[str, Any] = {}
-    for each in sorted(declared.values(), key=lambda each: not each.about.common):
-        title = each.group if everything or not each.about.common else COMMON
+    for each in sorted(declared.values(), key=_help_order):
+        title = each.group if everything or not shown_first(each) else COMMON
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         flags = () if each.about.positional else each.about.flags or (f"--{each.name}",)
         groups[title].add_argument(*flags, **settings_of(each, everything))
+
+
+def _help_order(option: DeclaredOption) -> tuple[bool, bool, bool, bool]:
+    """Return a key that sorts options for the help: what a command needs first, extras last."""
+    about = option.about
+    return not about.positional, not about.required, not about.common, option.group in LAST_GROUPS
 
 
 def _read_file(kind: type[Options], path: str) -> dict[str, Any]:

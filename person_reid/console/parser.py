@@ -58,6 +58,7 @@ SAME_FLAGS = {  # guesses that mean the same as another
     "re_rank": "rerank", "re_ranking": "rerank", "arch": "model", "network": "model",
     "ckpt": "checkpoint", "eval_only": "eval", "evaluate": "eval", "test_only": "eval",
 }  # fmt: skip
+BARE_VALUES = ("--query_index", "--identity", "--name")  # flags whose value people type alone
 
 
 def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
@@ -91,9 +92,17 @@ def _device(text: str) -> str:
 def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
     """Return advice, after a space, about words that a parser with these flags does not know.
 
-    The text is empty if there is no suggestion.
+    The text is empty if there is no suggestion. Messages name options as `weights=none`, so a user
+    may type that.
     """
+    for word in words:
+        option, equals, value = word.partition("=")
+        if equals and f"--{option}" in flags:
+            return f" Did you mean --{option} {value}?"
     guess = next((word for word in words if word.startswith("--")), "").partition("=")[0]
+    if not guess and "." not in words[0]:  # a value alone: demo.py 5, search.py forget Anna
+        flag = next((flag for flag in BARE_VALUES if flag in flags), None)
+        return f" Did you mean {flag} {words[0]}?" if flag else ""
     name = guess[2:].replace("-", "_").lower()
     for needed, text in HINTS.get(SAME_FLAGS.get(name, name), {}).items():
         if needed == OTHER_TOOLBOXES or f"--{needed}" in flags:
@@ -171,6 +180,8 @@ class Parser(argparse.ArgumentParser):
         """Print the usage and the message, and exit with status 2."""
         if said_before(message):
             sys.exit(2)
+        if self._subparsers and self.words[:1] and self.words[0].startswith("--"):
+            message += ". The command comes first, then its flags"
         super().error(message + self._dashed(message))
 
     def _dashed(self, message: str) -> str:
@@ -234,7 +245,7 @@ def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]
 
     everything: whether the help shows an option that is not common.
     """
-    text, shown = help_of(each.about).replace("%", "%%"), everything or each.about.common
+    text, shown = help_of(each.about).replace("%", "%%"), everything or shown_first(each)
     settings: dict[str, Any] = {
         "dest": each.name,
         "help": with_default(text, each.default) if shown else argparse.SUPPRESS,
@@ -252,6 +263,11 @@ def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]
         return {**settings, "type": kind, "choices": each.about.choices}
     metavar = each.about.metavar
     return {**settings, "type": kind, **({"metavar": metavar} if metavar else {})}
+
+
+def shown_first(each: DeclaredOption) -> bool:
+    """Return whether a plain --help shows an option: a common one, or one that a command needs."""
+    return each.about.common or each.about.required
 
 
 def help_of(about: Option) -> str:

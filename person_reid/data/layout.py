@@ -28,6 +28,11 @@ EXPECTED_NAME = "<identity>_c<camera>…, such as 0002_c1s1_000451_03.jpg or 000
 DG_MARKET = "https://github.com/NVlabs/DG-Net#dg-market"
 _NAME = re.compile(r"(-1|[0-9]{1,18})_c([0-9]{1,18})(?![0-9])", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,18}")  # a folder's name
+# Folders of deleted and of smaller images on disks of Synology, QNAP, Windows and Linux
+SYSTEM_FOLDERS = (
+    "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin",
+    "system volume information", "lost+found",
+)  # fmt: skip
 log = logging.getLogger(__name__)
 
 
@@ -240,8 +245,10 @@ def next_command(data_dir: str | Path, training: str = "") -> str:
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk through a folder as os.walk does, following links.
 
-    Each real folder is visited once, however many links point to it. A path that is not a folder
-    yields nothing. Raises OSError for a folder that cannot be listed.
+    Each real folder is visited once, however many links point to it. Hidden folders below it are
+    skipped and counted in the log, and so are the bins, thumbnails and snapshots of systems, which
+    hold deleted and smaller images. A path that is not a folder yields nothing. Raises OSError for
+    a folder that cannot be listed.
     """
 
     def fail(error: OSError) -> None:
@@ -251,14 +258,27 @@ def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
         return
     above = [parent.stat() for parent in Path(folder).resolve().parents]
     visited = {(status.st_dev, status.st_ino) for status in above}  # a link may lead up
+    skipped: list[Path] = []
     for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
         status = Path(root).stat()
         if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        folders.sort()
+        skipped += [Path(root, name) for name in folders if _is_hidden(name)]
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
         yield root, folders, names
+    if skipped:
+        log.warning(
+            "%s: skipped %s, such as %s.",
+            folder,
+            counted(len(skipped), "hidden or system folder", "hidden or system folders"),
+            skipped[0],
+        )
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -6,7 +6,6 @@ Readers never write.
 """
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import JUNK_FOLDER, some_of, walk
 from person_reid.errors import UserError
 from person_reid.files import text_of
-from person_reid.text import counted
+from person_reid.text import composed, counted
 
 TRAIN = "train_all"
 VAL = "val"
@@ -110,7 +109,7 @@ def meant(picture: Picture, zero_is_nobody: bool = False) -> Picture:
 
 
 def _word(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(composed(text).split())
 
 
 def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> PicturesBySplit:

@@ -215,7 +215,8 @@ def measured_threshold(
     """Return the threshold that an option gives, checked against an index's network.
 
     score, camera_norm: see load_threshold.
-    Raises UserError for a threshold that was measured on another network or for another score.
+    The log warns of a threshold that was measured on another network. Raises UserError for one that
+    was measured for another score.
     """
     if given is None:
         return None

@@ -18,7 +18,7 @@ from person_reid.data.own.csv_tables import read_table
 from person_reid.data.readers import compiled, search_path
 from person_reid.errors import UserError
 from person_reid.files import real
-from person_reid.text import printable
+from person_reid.text import composed, printable
 
 log = logging.getLogger(__name__)
 URI = "file://"
@@ -81,11 +81,11 @@ def stored_facts(about: About) -> About:
 
 
 def _text(value: Any, name: str) -> str:
-    """Return a value as text. Raises UserError unless it is text or a whole number."""
+    """Return a value as composed text. Raises UserError unless it is text or a whole number."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):
-        return value
+        return composed(value)
     raise UserError(f"{name}: expected a text, found {value!r}.")
 
 

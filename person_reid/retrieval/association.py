@@ -34,6 +34,7 @@ from person_reid.retrieval.normalization import level_cameras
 from person_reid.retrieval.similarity import Features, Floats
 from person_reid.retrieval.thresholds import accepts
 from person_reid.retrieval.track_features import USUAL, TrackCosines
+from person_reid.text import composed
 
 log = logging.getLogger(__name__)
 TrackPairs = Iterable[tuple[int, int]]
@@ -250,8 +251,10 @@ def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], f
     UserError if no line is left, or for an invalid line, which it names.
     """
     found: dict[tuple[str, str], float] = {}
+    spellings = {composed(camera): camera for camera in cameras}
     for line, row in read_table(file, TRAVEL_COLUMNS):
-        first, second = sorted((row["from"], row["to"]))
+        names = (row["from"], row["to"])
+        first, second = sorted(spellings.get(composed(name), name) for name in names)
         if not first or first == second:
             raise UserError(f"{file}, line {line}: expected two cameras in from and to.")
         try:

@@ -262,7 +262,7 @@ def load_threshold(
             f"and these are like those of {here!r}. Extract features that way, then measure it: "
             f"{as_command('tools/threshold.py')}"
         )
-    if network and measured and measured != network:
+    if network and measured and measured not in (network, network.rpartition("/")[2]):
         log.warning(f"--threshold {text} was measured on {measured!r}, and this is {network!r}.")
     return threshold
 
@@ -337,8 +337,10 @@ def _report(text: str | Path) -> Any:
     path = Path(text)
     path = path / CONFIG_FILE if path.is_dir() else path
     report = parse_json(content_of(path, SETTINGS_BYTES))
-    # save_pretrained rejects thresholds of features with other flags.
-    return {FEATURE_FLAGS: PLAIN} | report if path.name == CONFIG_FILE else report
+    if path.name != CONFIG_FILE:
+        return report
+    # The threshold of a folder is of its own network; save_pretrained rejects other flags' ones.
+    return {FEATURE_FLAGS: PLAIN, MEASURED_ON: path.resolve().parent.name} | report
 
 
 def _number(value: Any) -> Any:

@@ -83,6 +83,12 @@ async def sent_images(request: Request, body: bytes, most: int) -> list[bytes]:
     except (MultiPartException, KeyError, ValueError, UnicodeDecodeError) as error:
         if "Too many files" in str(error):
             raise Problem(413, f"Send at most {most} images in a request.") from None
+        if "Too many fields" in str(error):
+            raise Problem(
+                400,
+                "A part of the form has no file name. Send each image with one, as curl -F "
+                "image=@a.jpg does. Parameters go into the address: ?identity=Anna",
+            ) from None
         raise Problem(400, f"The form cannot be read: {first_line(error)}") from None
     parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
     contents = [await part.read() for part in parts]

@@ -19,7 +19,7 @@ from person_reid.run_folder import RunFolder
 from person_reid.training.build import check_training
 from person_reid.training.writers import recorded_options
 from tests.support.small_training import started_as, trained_as
-from tools import figures
+from tools import figures, search
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -179,6 +179,11 @@ HINTED = [
     (train.main, "--output runs", "--name NAME"),
     (train.main, "--total_epok 3", "Did you mean '--total_epoch'?"),
     (train.main, "--pcb", "Did you mean '--PCB'?"),
+    (train.main, "weights=none", "Did you mean --weights none?"),
+    (train.main, "--lr 0,05", "Write a decimal point"),
+    (demo.main, "5", "Did you mean --query_index 5?"),
+    (search.main, "--index a.index query a.jpg", "The command comes first"),
+    (search.main, "forget Anna --index a.index", "Did you mean --identity Anna?"),
     (evaluate.main, "--rerank", "python evaluate_rerank.py"),
     (demo.main, "--output x.png", "--save FILE"),
     (figures.main, "curves --output x.png", "--save FILE"),

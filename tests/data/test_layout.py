@@ -315,6 +315,17 @@ def test_unlabelled_images_lie_at_any_depth_and_are_called_anything(tmp_path):
     assert read_unlabelled(str(tmp_path)) == [paths[i] for i in (1, 0, 3, 2)]
 
 
+@pytest.mark.parametrize(
+    "folder", [".thumbnails", "@eaDir/a.jpg", "#recycle", "@Recycle", "$RECYCLE.BIN", ".Trash-1000"]
+)
+def test_deleted_images_and_thumbnails_are_not_read(tmp_path, folder, caplog):
+    path = write_image(tmp_path / "crops" / "a.jpg")
+    write_image(tmp_path / "crops" / folder / "b.jpg")
+    assert list_images(tmp_path) == [path]
+    assert "skipped 1 hidden or system folder, such as" in caplog.text
+    assert len(list_images(tmp_path / "crops" / folder)) == 1  # the folder that a user names
+
+
 def test_a_layout_among_the_images_that_it_was_made_of_is_passed_over(tmp_path, caplog):
     for name in ("zebra/1.jpg", "pytorch/.prepared.json", "pytorch/train/0001/1.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import unicodedata
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -47,6 +48,16 @@ def index(tmp_path):
     index.add(PATHS, FEATURES)
     index.describe(dict(zip(PATHS, WHO, strict=True)))
     return index
+
+
+def test_names_are_compared_in_unicodes_composed_form(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
+    index = SearchIndex(tmp_path / "a.index")
+    facts = {"a.jpg": About(composed, decomposed), "b.jpg": About(decomposed, composed)}
+    index.add([*facts], FEATURES[:2], facts)
+    for name in (composed, decomposed):
+        for names in (Filter(identity=name), Filter(camera=name)):
+            assert sum(len(images) for images, _ in index.entries(names)) == 2
 
 
 def use_lists(monkeypatch):

@@ -1,6 +1,7 @@
 """Linking tracks into people: against a slow loop, and what must hold whatever the tracks are."""
 
 import itertools
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,14 @@ def test_travel_times_are_read_from_a_table(tmp_path, caplog):
     assert read_travel(file, {"door", "yard"}) == {("door", "yard"): 12.5}
     assert "gate" in caplog.text
     assert "door" not in caplog.text
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_travel_times_name_cameras_in_either_form_of_unicode(tmp_path, forms):
+    of_file, of_camera = (unicodedata.normalize(form, "Küche") for form in forms)
+    file = tmp_path / "travel.csv"
+    file.write_text(f"from,to,seconds\n{of_file},till,20\n", encoding="utf-8")
+    assert read_travel(file, {of_camera, "till"}) == {(of_camera, "till"): 20}
 
 
 @pytest.mark.parametrize(

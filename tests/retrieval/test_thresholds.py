@@ -147,6 +147,17 @@ def test_a_threshold_of_a_folder_is_of_plain_features(tmp_path):
             load_threshold(place, "mine net_60", "--whiten")
 
 
+def test_a_threshold_of_the_folder_of_another_network_is_remarked(tmp_path, caplog):
+    folder = tmp_path / "first"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"threshold": 0.5}')
+    for network in ("", "first", f"{tmp_path.name}/first"):
+        assert load_threshold(folder, network) == 0.5
+    assert not caplog.text
+    load_threshold(folder, "second")
+    assert "was measured on 'first', and this is 'second'" in caplog.text
+
+
 def test_a_threshold_is_a_number_or_a_file(tmp_path):
     path = tmp_path / "threshold.json"
     path.write_text('{"threshold": 0.5}')

@@ -315,6 +315,10 @@ def bomb():
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 FORM = {"content-type": "multipart/form-data; boundary=x"}
 NO_BOUNDARY = {"content-type": "multipart/form-data"}
+UNNAMED_PART = (
+    b'--x\r\nContent-Disposition: form-data; name="image"\r\n'
+    b"Content-Type: image/jpeg\r\n\r\n\xff\xd8\r\n--x--\r\n"
+)
 HOSTILE = {
     "text": (422, {"files": {"image": b"not an image"}}),
     "nothing": (422, {"files": {"image": b""}}),
@@ -327,6 +331,7 @@ HOSTILE = {
     "form without end": (400, {"content": b"--x\r\nContent-Dis", "headers": FORM}),
     "form without boundary": (400, {"content": b"", "headers": NO_BOUNDARY}),
     "field": (400, {"data": {"image": "x"}, "files": {}, "headers": FORM}),
+    "part without file name": (400, {"content": UNNAMED_PART, "headers": FORM}),
     "json": (415, {"json": {"image": "x"}}),
     "control": (400, {"params": {"identity": "An\x1b[2Jna"}, **sent(RED)}),
     "html and time": (400, {"params": {"time": "<b>now</b>"}, **sent(RED)}),

@@ -30,6 +30,7 @@ from person_reid.data.video.video_files import (
 )
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS_BYTES, text_of
+from person_reid.text import composed
 
 SAME = 1e-4  # relative tolerance for frame rates written with few digits
 LOOKED_AT = 10  # frames per second; with more, tracks from real cameras broke more often
@@ -79,7 +80,7 @@ def rate_of(frames: "FrameFolder | Video", place: object) -> float:
 
 def name_of_frames(place: Path) -> str:
     """Return the name of a video or folder, but its parent's for MOTChallenge's folder img1."""
-    return place.parent.name if place.name == "img1" else place.stem
+    return composed(place.parent.name if place.name == "img1" else place.stem)
 
 
 def first_number(
