@@ -34,13 +34,14 @@ from person_reid.config.look import PaperLook
 from person_reid.config.option import FRACTION, PART, POSITIVE, Options, option, redeclared
 from person_reid.config.run import RecordOptions
 from person_reid.config.tested import TrainedNetwork
+from person_reid.config.zoo import PACKAGED_NETWORK
 from person_reid.console import parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import JUNK
 from person_reid.data.own.corrections import CHECKED_SPLITS, CORRECTION_COLUMNS
 from person_reid.data.own.csv_tables import read_table
 from person_reid.deploy.find import tested_network
-from person_reid.files import set_aside, with_ending, write_csv
+from person_reid.files import real, set_aside, with_ending, write_csv
 from person_reid.retrieval.label_errors import LabelErrors, label_errors
 from person_reid.retrieval.results import save_gallery
 from person_reid.text import as_command, printable, quoted
@@ -92,6 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(config, paths, save=[table, sheet, kept])
     check_beside("save", table, sheet, kept)
     holds_decisions(table)  # before the work, as a list that cannot be read is not replaced
+    check_not_trained_on(config, layout)
 
     device = reid.select_device(config.gpu_ids)
     embedder = reid.Embedder(tested_network(config), device=device, runtime=config.runtime)
@@ -133,6 +135,20 @@ def main(argv: list[str] | None = None) -> None:
         )
         decide = f"{as_command('tools/explore.py')} --label_errors {quoted(table)}"
         print(f"The picture is in {sheet}. To decide: {decide}")
+
+
+def check_not_trained_on(config: LabelErrorsConfig, layout: Path) -> None:
+    """Raise UserError if the network is a run that learned the labels to check."""
+    run = reid.run_of(config)
+    if not run or config.split != "train_all":
+        return
+    options = reid.RunFolder(run).options({"data_dir", "train_with"})
+    roots = [options.get("data_dir"), *str(options.get("train_with") or "").split(",")]
+    if real(layout) in [real(str(root)) for root in roots if root]:
+        raise reid.UserError(
+            f"name={run}: trained on {layout}, so it has memorised the labels to check. Name a "
+            f"network that was trained on other people: --from {PACKAGED_NETWORK}"
+        )
 
 
 def rows(

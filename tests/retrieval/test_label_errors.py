@@ -7,6 +7,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval import label_errors as module
 from person_reid.retrieval.belief import SUREST
 from person_reid.retrieval.label_errors import label_errors
+from person_reid.retrieval.similarity import unit_rows
 
 
 def people(seed=0, identities=60, images=16, cameras=4, noise=0.45):
@@ -89,6 +90,19 @@ def test_a_network_that_finds_few_of_these_people_proposes_nothing(noise):
         UserError, match=r"about [1-4]?[0-9] % of these images.* nor whose label is wrong"
     ):
         label_errors(features, flipped(labels)[0], cameras)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_features_that_contradict_most_right_labels_propose_nothing(seed):
+    """The features of one person differ between cameras, and have few dimensions."""
+    random = np.random.default_rng(seed)
+    labels, cameras = np.repeat(np.arange(1, 13), 8), np.tile(np.repeat(np.arange(1, 5), 2), 12)
+    features = 1.5 * random.normal(size=(12, 4, 5))[labels - 1, cameras - 1]
+    features += 0.3 * random.normal(size=(12, 1, 5))[labels - 1, 0]
+    features += 0.6 * random.normal(size=(96, 5)) + 0.5 * random.normal(size=(4, 5))[cameras - 1]
+    features = unit_rows((features + 3 * random.normal(size=(1, 5))).astype(np.float32))
+    with pytest.raises(UserError, match="cannot tell these people apart"):
+        label_errors(features, labels, cameras)
 
 
 def test_evidence_is_that_of_a_slow_loop():

@@ -11,6 +11,7 @@ from PIL import Image
 import prepare
 from person_reid.data.own.corrections import CORRECTION_COLUMNS
 from person_reid.errors import UserError
+from person_reid.run_folder import RunFolder
 from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.scripts import run
 from tools import explore, label_errors
@@ -62,6 +63,13 @@ def test_the_wrong_one_is_listed_drawn_corrected_and_trained_on(people, tmp_path
     words = ["--name", "mended", "--data_dir", out, "--total_epoch", 1, "--batchsize", 8]
     run("train", *words, *ON_THE_PROCESSOR, cwd=tmp_path)
     assert (tmp_path / "model" / "mended").is_dir()
+
+
+def test_a_run_that_learned_these_labels_is_rejected(people, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    RunFolder("learned").save_options({"data_dir": str(people), "backbone": "osnet_x0_25"})
+    with pytest.raises(UserError, match=r"trained on .*memorised the labels"):
+        label_errors.main(["--data_dir", str(people), "--name", "learned"])
 
 
 def test_what_is_not_accepted_stays_open(people, tmp_path):
