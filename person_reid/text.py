@@ -88,7 +88,7 @@ def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str,
 def composed(name: str) -> str:
     """Return a name in Unicode's composed form (NFC), in which all names are stored and compared.
 
-    File names from a Mac have an accent as a character of its own; a keyboard types both as one.
+    File names from a Mac store a letter and its accent separately; a keyboard types them as one.
     """
     return unicodedata.normalize("NFC", name)
 

@@ -63,32 +63,34 @@ def update(records: list[dict[str, Any]]) -> None:
 def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> str:
     """Return the table for the README: our networks beside published ones, sorted by mAP.
 
-    Numbers of parameters are from docs/costs.jsonl, without the classifier. The minutes are for the
-    first seed.
+    All mAP are means of the step AP, which most toolboxes compute; † marks trapezoids, and ? an
+    unknown kind. Numbers of parameters are from docs/costs.jsonl, without the classifier. The
+    minutes are for the first seed.
     """
     known = {recipe.name: recipe for recipe in recipes}
     sizes = {line["network"]: line["parameters"] for line in read_records(COSTS)}
     intel = FOREIGN_NETWORKS[-1]
-    rows = [(intel.name, intel.parameters, intel.rank1, intel.mean_ap, "", "Open Model Zoo")]
+    rows = [(intel.name, intel.parameters, intel.rank1, intel.mean_ap, " ?", "Open Model Zoo")]
     for name, network in PUBLISHED.items():
         recipe, size = known[name], sizes[name]
         rank1, mean_ap = (recipe.published["single"][figure] for figure in ("rank1", "mAP"))
         source = recipe.source.partition(",")[0]
-        rows.append((network, size, rank1, mean_ap, recipe.average_precision, source))
+        mark = "" if recipe.average_precision == "step" else " †"
+        rows.append((network, size, rank1, mean_ap, mark, source))
     for name, network in MEASURED.items():
         first = last_runs(name, records)[0]
         rank1, mean_ap = (
-            float(value(f"{name} single {each}", records)) for each in ("rank1", "mAP")
+            float(value(f"{name} single {each}", records)) for each in ("rank1", "mAP-step")
         )
         size = sizes.get(name) or sizes[SAME_NETWORK[name]]
         made = f"[ours](recipes/{name}.yaml), {first['minutes']:.0f} minutes, {first['device']}"
-        rows.append((f"**{network}**", size, rank1, mean_ap, "trapezoidal", made))
-    head = ["network", "parameters", "Rank@1", "mAP", "AP", "source"]
+        rows.append((f"**{network}**", size, rank1, mean_ap, "", made))
+    head = ["network", "parameters", "Rank@1", "mAP", "source"]
     return markdown_table(
         head,
         [
-            [name, f"{size / 1e6:.1f} M", f"{rank1:.1f}", f"{mean_ap:.1f}", *rest]
-            for name, size, rank1, mean_ap, *rest in sorted(rows, key=lambda row: row[3])
+            [name, f"{size / 1e6:.1f} M", f"{rank1:.1f}", f"{mean_ap:.1f}{mark}", source]
+            for name, size, rank1, mean_ap, mark, source in sorted(rows, key=lambda row: row[3])
         ],
     )
 

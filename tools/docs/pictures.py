@@ -90,6 +90,10 @@ def main(folder: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         keep_features()
         save(ranking(RANKED, place), "ranking.jpg")
+        save(
+            scaled(draw(demo, ["--result", RESULT, "--worst", "1"], place), WIDTH),
+            "ranking_worst.jpg",
+        )
         rows = [side_by_side([draw(*each, place) for each in row]) for row in SHEET]
         save(stacked(rows), "pictures.jpg")
         save(scaled(draw(augmentations, AUGMENTED, place), 1025), "augmentations.jpg")
