@@ -12,19 +12,18 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from person_reid.data.video.crops import CROP_NAME, crop_name
+from person_reid.data.video.crops import CROP_NAME
 from person_reid.files import is_file_name, real
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
 BELOW = b"./"  # no image's path begins like this, because Path drops it
 KEY = "below"  # {KEY: path} stands for a path below the folder in a JSON value
-TRACK_FILE = "tracks.txt"  # of a live camera, with a line for each of the crops beside it
 UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that a client sent to the service
 
 
@@ -89,8 +88,8 @@ def folder_beside(index: str | Path, source: str) -> Path:
 def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
     """Delete the images that are crops or uploads in the folder beside an index.
 
-    Their lines in the track file of a live camera are overwritten. Such images in other folders are
-    kept, and the log lists these folders: a folder named by a record may belong to another user.
+    Such images in other folders are kept, and the log lists these folders: a folder named by a
+    record may belong to another user.
 
     images: (path, source) pairs. index: the file of the index; None for a gallery on a server.
     """
@@ -105,30 +104,9 @@ def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None
         else:
             left[path.parent] += 1
     for folder, names in cut.items():
-        if (folder / TRACK_FILE).exists():
-            _erase_lines(folder / TRACK_FILE, names)
         for name in names:
             (folder / name).unlink()
         with suppress(OSError):  # it is not empty
             folder.rmdir()
     for folder, count in left.items():
         log.warning("%s: %s of what is forgotten stay there.", folder, counted(count, "image"))
-
-
-def _erase_lines(file: Path, names: Collection[str]) -> None:
-    """Overwrite images' lines in a track file in place, because a camera may be adding lines.
-
-    A file without other lines is deleted.
-    """
-    with file.open("r+b") as lines:
-        place, left = 0, False
-        for line in lines.read().splitlines(keepends=True):
-            values = line.split(b",")
-            if len(values) > 1 and crop_name(int(values[1]), int(values[0])) in names:
-                lines.seek(place)
-                lines.write(b"\n" * len(line))
-            else:
-                left = left or bool(line.strip())
-            place += len(line)
-    if not left:
-        file.unlink()

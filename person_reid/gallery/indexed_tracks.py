@@ -32,7 +32,7 @@ from person_reid.gallery.metadata import (
     Filter,
     read_abouts,
 )
-from person_reid.gallery.track_records import TrackRecord, recorded_tracks
+from person_reid.gallery.track_records import IN_NAMES, TrackRecord, recorded_tracks
 from person_reid.retrieval.association import Apart, TrackPairs, Travel, two_people
 from person_reid.retrieval.identities import (
     Hota,
@@ -156,7 +156,7 @@ def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[Inde
 
     Raises UserError if the file lacks a track that the index knows.
     """
-    if not Path(record.path).exists():
+    if record.form != IN_NAMES and not Path(record.path).exists():
         raise UserError(
             f"{record.path}: not there any more, and {index.path} has images of its tracks. If it "
             f"moved, record where: {as_command('tools/gallery.py')} relocate OLD NEW --index FILE"
@@ -167,7 +167,10 @@ def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[Inde
         for image, feature in zip(some, features, strict=True):
             images[image[1].track or ""].append(image)
             rows[image[1].track or ""].append(feature)
-    tracks = {str(track.number): track for track in record.read()}
+    if record.form == IN_NAMES and not images:
+        return []
+    paths = [path for some in images.values() for path, _ in some]
+    tracks = {str(track.number): track for track in record.read(paths)}
     if gone := [number for number in images if number not in tracks]:
         raise UserError(
             f"{record.path}: has no track {gone[0]} any more, which {index.path} knows. "

@@ -5,13 +5,14 @@
         for appeared in kept.keep(gallery, looked):
             print(appeared.person, appeared.corrected_from)
 
-Each image of a track is stored beside the index, and its feature in the index. As for a video, a
-track file lists the tracks of a stream; it has a line for each image and counts time in frames of a
-hundredth of a second. An image has the identity of its person, such as "person 0007", until a user
+Each image of a track is stored beside the index, and its feature in the index. The name of the
+image gives its track, its box, and its time in hundredths of a second, so that the gallery alone
+describes the tracks. An image has the identity of its person, such as "person 0007", until a user
 gives another name, which the person then keeps.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -32,11 +33,11 @@ from person_reid.files import as_file_name, make_folder
 from person_reid.gallery.checks import state_of
 from person_reid.gallery.forgetting import track_key
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.index_folder import TRACK_FILE, folder_beside
+from person_reid.gallery.index_folder import folder_beside
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.metadata import NOT_A_PERSON, About, Filter
 from person_reid.gallery.people_videos import Mark
-from person_reid.gallery.track_records import TrackRecord, record_tracks
+from person_reid.gallery.track_records import IN_NAMES, TrackRecord, record_tracks
 from person_reid.retrieval.association import read_travel
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
@@ -44,10 +45,10 @@ from person_reid.show.style import FAINT, MANY
 from person_reid.text import counted, printable
 from person_reid.video.detectors import Detector
 from person_reid.video.live import FrameResult, Identified, LivePeople, TrackImage
-from person_reid.video.tracked_video import EmbedCrops, line_of_track
+from person_reid.video.tracked_video import EmbedCrops
 
 log = logging.getLogger(__name__)
-FRAMES_A_SECOND = 100  # in the track file of a stream
+FRAMES_A_SECOND = 100  # in the names of a stream's images
 REFRESH_SECONDS = 10  # between two checks for names that have changed in the gallery
 ENROLLED_SECONDS = 60  # between two checks for newly enrolled people; a check reads all names
 MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already in the gallery
@@ -231,13 +232,13 @@ class LiveGallery:
                 self._shown.setdefault(each.person, path)
 
     def _write(self, record: TrackRecord, zero: float, image: TrackImage) -> Path:
-        """Write an image and its line in the track file."""
+        """Write an image, whose name gives its track, frame and box."""
         frame = 1 + round((image.time - zero) * FRAMES_A_SECOND)
-        name = crop_name(image.track, frame)
-        write_crop(image.crop, Path(record.crops) / name)
-        with Path(record.path).open("a", encoding="ascii", newline="\n") as file:
-            file.write(line_of_track(frame, image.track, np.array(image.box), 1.0))
-        return Path(record.crops) / name
+        path = Path(record.crops) / crop_name(image.track, frame, image.box)
+        write_crop(image.crop, path)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())  # nobody could cut the image again after a power failure
+        return path
 
     def _record(self, gallery: Gallery, looked: FrameResult) -> tuple[TrackRecord, float]:
         """Return the record of a camera, and the time of its first frame."""
@@ -255,11 +256,10 @@ class LiveGallery:
             place for each in names if not (place := folder_beside(gallery.file, each)).exists()
         )
         make_folder(crops)
-        (crops / TRACK_FILE).touch()
         width, height = looked.size
         record = TrackRecord(
             source=crops.name,
-            path=str(crops / TRACK_FILE),
+            path=str(crops),
             frames=shown_address(self._addresses.get(looked.camera, looked.camera)),
             camera=looked.camera,
             crops=str(crops),
@@ -268,7 +268,7 @@ class LiveGallery:
             width=width,
             height=height,
             classes=None,
-            form="mot",
+            form=IN_NAMES,
             first_frame=1,
         )
         self._records[looked.camera] = record, zero

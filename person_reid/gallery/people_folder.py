@@ -29,7 +29,7 @@ from person_reid.gallery.indexed_tracks import IndexedTrack, indexed_tracks
 from person_reid.gallery.linked_tracks import LinkedTracks, begin_of, link_indexed
 from person_reid.gallery.metadata import FACT_NAMES, Filter, listed_path
 from person_reid.gallery.people_videos import write_people_videos
-from person_reid.gallery.track_records import TrackRecord, recorded_tracks
+from person_reid.gallery.track_records import IN_NAMES, TrackRecord, recorded_tracks
 from person_reid.retrieval.association import Stay
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.thresholds import DIGITS
@@ -77,7 +77,8 @@ def check_track_names(save: str, tracks: list[IndexedTrack], index: Gallery) -> 
 def _track_file(record: TrackRecord) -> str:
     """Return the name of a record's track file in the folder."""
     path = Path(record.path)
-    return f"{record.source}{path.suffix if path.is_file() else ''}"
+    ending = ".txt" if record.form == IN_NAMES else path.suffix if path.is_file() else ""
+    return f"{record.source}{ending}"
 
 
 def write_people_folder(
@@ -166,7 +167,8 @@ def _write_tracks(folder: Path, linked: LinkedTracks) -> None:
     every = [*tracks, *(each for each, _ in linked.nobody)]
     for record in {each.record.source: each.record for each in every}.values():
         found = (partial(each, record.source) for each in (identity, other))
-        record.write(folder / _track_file(record), *found)
+        of_record = (each.track for each in every if each.record.source == record.source)
+        record.write(folder / _track_file(record), of_record, *found)
 
 
 def _write_people(

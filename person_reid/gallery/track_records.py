@@ -7,14 +7,14 @@ for record in recorded_tracks(index):
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import EPOCH, parsed, stored
-from person_reid.data.video.crops import number_and_frame
+from person_reid.data.video.crops import CROP_NAME, number_and_frame
 from person_reid.data.video.frames import (
     FrameFolder,
     Video,
@@ -24,21 +24,25 @@ from person_reid.data.video.frames import (
     rate_of,
 )
 from person_reid.data.video.track_files import (
+    TRACK_FORMATS,
+    UNKNOWN_VALUE,
     Box,
     Format,
     files_of,
+    line_of_track,
     read_boxes,
     write_identities,
 )
 from person_reid.data.video.tracked_boxes import Track, frames_at_ends, seconds_of, tracks_among
 from person_reid.errors import StoreError, UserError
-from person_reid.files import as_file_name, content_of, is_file_name, real
+from person_reid.files import as_file_name, content_of, is_file_name, real, write_text
 from person_reid.gallery.contract import TRACK_RECORDS
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index_folder import folder_beside
 from person_reid.gallery.metadata import About, Filter
 from person_reid.text import as_command, quoted
 
+IN_NAMES = "image names"  # the form of a live camera: names of images give track, frame and box
 # The earliest and the latest possible time of a track.
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000))
 
@@ -71,8 +75,10 @@ class TrackRecord:
     named: bool = False
     digest: str = ""
 
-    def read(self) -> list[Track]:
-        """Return the tracks in the file; see tracks_among."""
+    def read(self, images: Sequence[Path] = ()) -> list[Track]:
+        """Return the tracks in the file or, for a live camera, of its images; see tracks_among."""
+        if self.form == IN_NAMES:
+            return self.tracks_among(TRACK_FORMATS["mot"], boxes_in_names(images))
         return self.tracks_among(*read_boxes(Path(self.path), self.form, self._images()))
 
     def tracks_among(self, form: Format, boxes: Sequence[Box]) -> list[Track]:
@@ -102,9 +108,25 @@ class TrackRecord:
         return tracks
 
     def write(
-        self, save: Path, identity: Callable[[int, int], int], other: Callable[[int, float], int]
+        self,
+        save: Path,
+        tracks: Iterable[Track],
+        identity: Callable[[int, int], int],
+        other: Callable[[int, float], int],
     ) -> None:
-        """Write a copy of the file with other identities; see write_identities."""
+        """Write a copy of the file with other identities; see write_identities.
+
+        For a live camera, which has no file, write one with the boxes of its `tracks`.
+        """
+        if self.form == IN_NAMES:
+            boxes = sorted(
+                (frame, track.number, box)
+                for track in tracks
+                for frame, box in zip(track.frames.tolist(), track.boxes.tolist(), strict=True)
+            )
+            lines = (line_of_track(frame, identity(n, frame), box, 1) for frame, n, box in boxes)
+            write_text(save, "".join(lines))
+            return
         write_identities(
             Path(self.path),
             save,
@@ -139,6 +161,16 @@ class TrackRecord:
             )
             for crop, (track, _), seconds in zip(crops, numbers, passed, strict=True)
         }
+
+
+def boxes_in_names(images: Sequence[Path]) -> list[Box]:
+    """Return the boxes in the names of the images of a live camera; see crop_name."""
+    matches = (CROP_NAME.fullmatch(path.name) for path in images)
+    numbers = (map(int, match.groups()) for match in matches if match and match[3])
+    return [
+        Box(0, frame, track, (left, top, right, bottom), 1, UNKNOWN_VALUE, 1)
+        for track, frame, left, top, right, bottom in numbers
+    ]
 
 
 def describe_tracks(

@@ -25,6 +25,7 @@ from person_reid.data.video.frames import (
     name_of_frames,
     remark_on_broken,
 )
+from person_reid.data.video.track_files import line_of_track
 from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError
 from person_reid.files import (
@@ -228,7 +229,7 @@ def _write(
 ) -> int:
     """Write a frame's boxes that belong to confirmed tracks, and return their number."""
     lines = [
-        line_of_track(frame, identities[track], box, score)
+        line_of_track(frame, identities[track], box.tolist(), score)
         for track, box, score in zip(tracks.tolist(), boxes, scores, strict=True)
         if track in identities
     ]
@@ -247,10 +248,3 @@ def features_of_boxes(
     features = np.zeros((len(boxes), found.shape[1]), np.float32)
     features[some] = found
     return features
-
-
-def line_of_track(frame: int, track: int, box: FoundBoxes, score: float) -> str:
-    """Return a line in MOTChallenge format, in which pixel coordinates start at 1."""
-    left, top, right, bottom = box.tolist()
-    place = f"{left + 1:.2f},{top + 1:.2f},{right - left:.2f},{bottom - top:.2f}"
-    return f"{frame},{track},{place},{score:.3f},-1,-1,-1\n"

@@ -1,11 +1,13 @@
 """People in front of live cameras: they get an identity while they are there, and keep it."""
 
 import pickle
+import shutil
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.support.walks import COLOURS, FRAMES, draw_frame, find_by_colour, sides
 from person_reid.config.detector import TrackerOptions
@@ -15,8 +17,8 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_tracks import indexed_tracks
 from person_reid.gallery.live_gallery import LiveGallery
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.track_records import recorded_tracks
-from person_reid.video.live import IMAGES_TO_SAY, LivePeople
+from person_reid.gallery.track_records import boxes_in_names, recorded_tracks
+from person_reid.video.live import IMAGES_TO_SAY, FrameResult, LivePeople, TrackImage
 
 RATE = 10  # frames a second
 
@@ -217,7 +219,7 @@ def test_no_frame_of_a_live_track_is_before_the_first_and_its_record_outlives_fo
     for second in np.arange(0, 2, 0.05):
         look(second)
     (record,) = recorded_tracks(gallery)
-    _, boxes = read_boxes(Path(record.path))
+    boxes = boxes_in_names([*Path(record.path).glob("*.jpg")])
     assert {box.track for box in boxes} == {1, 2}
     assert min(box.frame for box in boxes) >= 1
     assert len(indexed_tracks(gallery)[1]) == 2
@@ -231,29 +233,50 @@ def test_no_frame_of_a_live_track_is_before_the_first_and_its_record_outlives_fo
     assert len(indexed_tracks(gallery)[1]) == 1
 
 
-def test_the_track_file_of_a_camera_forgets_the_boxes_of_forgotten_images(tmp_path):
+def test_the_gallery_alone_describes_the_tracks_of_live_cameras(tmp_path):
+    """Nothing but the index has to be on the disk: neither another file nor the images."""
     gallery = SearchIndex(tmp_path / "people.index")
     live = LivePeople(find_by_colour, mean_colours, threshold=0.9)
     kept = LiveGallery(live, {})
     for looked in (*seen_by_two_cameras(live), *live.end()):
         kept.keep(gallery, looked)
-    hall = next(each for each in recorded_tracks(gallery) if each.camera == "hall")
-    file, crops = Path(hall.path), Path(hall.crops)
+    shutil.rmtree(tmp_path / "people.crops")
+    tracks, _ = indexed_tracks(gallery)
+    assert sorted((each.record.camera, each.track.number) for each in tracks) == [
+        (camera, number) for camera in ("hall", "yard") for number in (1, 2)
+    ]
+    begun = {each.record.source: each.record.seconds([1])[0] for each in tracks}
+    for each in tracks:
+        red, _, blue = each.features.mean(axis=0)
+        times = each.record.seconds(each.track.frames)
+        for seconds, box in zip(times, each.track.boxes, strict=True):
+            number = 1 + round((seconds - begun[each.record.source]) * RATE)
+            assert np.abs(box - sides(7 if red > blue else 12, number)).max() <= 1
+    for record in {each.record.source: each.record for each in tracks}.values():
+        of_record = [each.track for each in tracks if each.record == record]
+        written = tmp_path / f"{record.camera}.txt"
+        record.write(written, of_record, lambda track, frame: track + 5, lambda *_: 0)
+        boxes = {(box.track - 5, box.frame): box.sides for box in read_boxes(written)[1]}
+        assert boxes == {
+            (track.number, frame): tuple(box)
+            for track in of_record
+            for frame, box in zip(track.frames.tolist(), track.boxes.tolist(), strict=True)
+        }
 
-    def boxes():
-        return {(box.track, box.frame) for box in read_boxes(file)[1]}
 
-    before = boxes()
-    assert {track for track, _ in before} == {1, 2}
-    gallery.forget(Filter(camera="hall", track="1"), "track", keep_crops=True)
-    assert boxes() == before
-    _, *later = sorted(each for each in before if each[0] == 2)
-    first = min(crops.glob("000002_*.jpg"))
-    gallery.forget(Filter(image=first), "image")
-    assert boxes() == {each for each in before if each[0] == 1} | {*later}
-    assert len(file.read_bytes()) > 0
-    gallery.forget(Filter(source=hall.source), "source")
-    assert not any(crops.glob("000002_*.jpg"))
+def test_a_camera_may_run_for_half_a_year(tmp_path):
+    gallery = SearchIndex(tmp_path / "people.index")
+    live = LiveGallery(LivePeople(find_by_colour, mean_colours), {})
+    none = np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for track, day in ((1, 0), (2, 180)):
+        time = 1.8e9 + 86400 * day
+        box = (-3.4, 10.0, 50.0, 90.0)
+        crop = Image.new("RGB", (50, 80))
+        image = TrackImage(track, time, box, crop, np.eye(8, dtype=np.float32)[track], 0)
+        live.keep(gallery, FrameResult("door", 1.8e9, time, (640, 480), *none, images=[image]))
+    tracks, _ = indexed_tracks(gallery)
+    assert [each.track.first - 1.8e9 for each in tracks] == [0, 180 * 86400]
+    assert [each.track.boxes.tolist() for each in tracks] == 2 * [[[-3, 10, 50, 90]]]
 
 
 def test_after_a_restart_the_people_seen_last_are_known_whatever_their_number(tmp_path):

@@ -33,7 +33,7 @@ DECODED_BOXES = 3  # boxes of a part that are decoded
 LEAST_UNCOVERED = 0.05  # share of a box that counts as seen even if other boxes cover it
 SHARPNESS_SIZE = (32, 64)  # (width, height) at which images are compared
 MOST_OUTSIDE = 0.2  # share of boxes whose middle may be outside the frames without a remark
-CROP_NAME = re.compile(r"\d{6,}_\d{6,}\.jpg")
+CROP_NAME = re.compile(r"(\d{6,})_(\d{6,})(?:_(-?\d+)_(-?\d+)_(-?\d+)_(-?\d+))?\.jpg")
 BoxArray = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
 
@@ -195,14 +195,17 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
     return count
 
 
-def crop_name(track: int, frame: int) -> str:
-    """Return the file name for a track's image from a frame; CROP_NAME matches such names."""
-    return f"{track:06d}_{frame:06d}.jpg"
+def crop_name(track: int, frame: int, box: Sequence[float] = ()) -> str:
+    """Return the file name for a track's image from a frame; CROP_NAME matches such names.
+
+    box: left, top, right and bottom, for an image that no track file lists.
+    """
+    return f"{track:06d}_{frame:06d}{''.join(f'_{round(side)}' for side in box)}.jpg"
 
 
 def number_and_frame(path: Path) -> tuple[int, int]:
     """Return the track and frame numbers that cut_boxes wrote into an image's name."""
-    track, frame = path.stem.split("_")
+    track, frame, *_ = path.stem.split("_")
     return int(track), int(frame)
 
 

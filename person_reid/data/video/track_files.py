@@ -392,3 +392,10 @@ def write_identities(
                 lines[number - 1] = f"{line[:start]}{found[file, number]}{line[end:]}"
         content = "".join(lines).encode("utf-8", "surrogateescape")
         (save / file.name if path.is_dir() else save).write_bytes(content)
+
+
+def line_of_track(frame: int, track: int, box: Sequence[float], score: float) -> str:
+    """Return a line in MOTChallenge format, in which pixel coordinates start at 1."""
+    left, top, right, bottom = box
+    place = f"{left + 1:.2f},{top + 1:.2f},{right - left:.2f},{bottom - top:.2f}"
+    return f"{frame},{track},{place},{score:.3f},-1,-1,-1\n"
