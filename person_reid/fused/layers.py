@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from person_reid.models import osnet
+from person_reid.models.osnet_lct import ContextGate
 
 LANES = 8  # channels come in multiples of it
 POINTER = ctypes.c_void_p
@@ -320,13 +321,21 @@ class FusedLiteConv3x3(osnet.LiteConv3x3):
         return layer(x, self.bn, True, self.conv1, self.conv2)
 
 
-class FusedGate(osnet.Gate):
+class _Mixing(osnet.StreamGate):
     """Compute the averages of the streams, and their mixture."""
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
         if self.training and layers_fit(*streams):
             return mixture(streams, self, self.weights)
         return super().forward(streams)
+
+
+class FusedGate(_Mixing, osnet.Gate):
+    """OSNet's gate, with a fused mixture."""
+
+
+class FusedContextGate(_Mixing, ContextGate):
+    """The gate of OSNet-LCT, with a fused mixture."""
 
 
 class _Block(nn.Module):
@@ -352,6 +361,7 @@ FUSED: dict[type[nn.Module], type[nn.Module]] = {
     osnet.ConvNorm: FusedConvNorm,
     osnet.LiteConv3x3: FusedLiteConv3x3,
     osnet.Gate: FusedGate,
+    ContextGate: FusedContextGate,
     osnet.OmniScaleBlock: FusedOmniScaleBlock,
     osnet.AdaptiveBlock: FusedAdaptiveBlock,
 }

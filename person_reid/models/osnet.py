@@ -58,10 +58,22 @@ class LiteConv3x3(nn.Module):
         return self.relu(self.bn(self.conv2(self.conv1(x))))
 
 
-class Gate(nn.Module):
-    """The unified aggregation gate G (eq. 3).
+class StreamGate(nn.Module):
+    """A gate G that weights the channels of each stream by the stream's global average."""
 
-    It weights the channels of each stream by the stream's global average.
+    def forward(self, streams: Sequence[Tensor]) -> Tensor:
+        """Return Σ_t G(x_t) ⊙ x_t, (B, C, H, W), for T streams of that shape."""
+        weights = self.weights(torch.stack([stream.mean((2, 3)) for stream in streams]))
+        first, *others = (stream * weights[t, :, :, None, None] for t, stream in enumerate(streams))
+        return sum(others, first)
+
+    def weights(self, averages: Tensor) -> Tensor:
+        """Return the weights of T streams' channels, given the channels' means: both (T, B, C)."""
+        raise NotImplementedError
+
+
+class Gate(StreamGate):
+    """The unified aggregation gate (eq. 3).
 
     Its layers are the authors' 1×1 convolutions. An average is a single pixel, so they are linear
     and run on all streams at once: as forty-eight small convolutions, they took up to a tenth of
@@ -73,14 +85,7 @@ class Gate(nn.Module):
         self.fc1 = nn.Conv2d(channels, channels // REDUCTION, 1)
         self.fc2 = nn.Conv2d(channels // REDUCTION, channels, 1)
 
-    def forward(self, streams: Sequence[Tensor]) -> Tensor:
-        """Return Σ_t G(x_t) ⊙ x_t, (B, C, H, W), for T streams of that shape."""
-        weights = self.weights(torch.stack([stream.mean((2, 3)) for stream in streams]))
-        first, *others = (stream * weights[t, :, :, None, None] for t, stream in enumerate(streams))
-        return sum(others, first)
-
     def weights(self, averages: Tensor) -> Tensor:
-        """Return the weights of T streams' channels, given the channels' means: both (T, B, C)."""
         x = averages
         for layer, activate in ((self.fc1, functional.relu), (self.fc2, torch.sigmoid)):
             x = activate(functional.linear(x, layer.weight.flatten(1), layer.bias))
@@ -92,17 +97,22 @@ class OmniScaleBlock(nn.Module):
 
     F_t is a stack of t lite convolutions with a receptive field of 2t + 1, t = 1…4; the four
     streams share one gate G. norm: applied to the sum y; the first paper has none. last_norm:
-    conv3's norm.
+    conv3's norm. gate: makes G for a number of channels.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, norm: Norm = nn.Identity, last_norm: Norm = nn.BatchNorm2d
+        self,
+        inputs: int,
+        outputs: int,
+        norm: Norm = nn.Identity,
+        last_norm: Norm = nn.BatchNorm2d,
+        gate: Callable[[int], StreamGate] = Gate,
     ) -> None:
         super().__init__()
         channels = outputs // 4
         self.conv1 = ConvNorm(inputs, channels)
         self.add_streams(channels)
-        self.gate = Gate(channels)
+        self.gate = gate(channels)
         self.conv3 = ConvNorm(channels, outputs, activate=False, norm=last_norm)
         widens = inputs != outputs
         self.downsample = ConvNorm(inputs, outputs, activate=False) if widens else nn.Identity()
@@ -176,10 +186,8 @@ class OSNet(nn.Module):
         """Add the stages between the stem and the last convolution, given their channels."""
         norm = InstanceNorm if ibn else nn.Identity
         block = OmniScaleBlock
-        self.conv2 = nn.Sequential(
-            block(stem, first, norm), block(first, first, norm), _half(first)
-        )
-        self.conv3 = nn.Sequential(block(first, second), block(second, second), _half(second))
+        self.conv2 = nn.Sequential(block(stem, first, norm), block(first, first, norm), half(first))
+        self.conv3 = nn.Sequential(block(first, second), block(second, second), half(second))
         self.conv4 = nn.Sequential(block(second, third), block(third, third))
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -202,9 +210,9 @@ class OSNetAIN(OSNet):
     def add_stages(self, stem: int, first: int, second: int, third: int, ibn: bool) -> None:
         block = AdaptiveBlock
         self.conv2 = nn.Sequential(block(stem, first, True), block(first, first, True))
-        self.pool2 = _half(first)
+        self.pool2 = half(first)
         self.conv3 = nn.Sequential(block(first, second, False), block(second, second, True))
-        self.pool3 = _half(second)
+        self.pool3 = half(second)
         self.conv4 = nn.Sequential(block(second, third, True), block(third, third, False))
 
 
@@ -212,7 +220,7 @@ def _stack(channels: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*(LiteConv3x3(channels) for _ in range(depth)))
 
 
-def _half(channels: int) -> nn.Sequential:
+def half(channels: int) -> nn.Sequential:
     """Build the layers between two stages; they halve the resolution."""
     return nn.Sequential(ConvNorm(channels, channels), nn.AvgPool2d(2, stride=2))
 

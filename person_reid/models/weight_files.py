@@ -19,6 +19,7 @@ from torch import Tensor
 from person_reid.config.zoo import network_names
 from person_reid.errors import UserError, first_line
 from person_reid.files import TENSORS, regular_file
+from person_reid.models.published.intel import read_openvino
 from person_reid.models.published.transformer_weights import timm_names_of_mmdetection
 from person_reid.text import did_you_mean, printable
 
@@ -129,6 +130,8 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
         raise FileNotFoundError(
             f"{path}: no such weight file.{did_you_mean(path.name, network_names())}"
         )
+    if path.suffix.lower() == ".xml" and (tensors := read_openvino(path)):
+        return {name: value.to(device) for name, value in tensors.items()}
     if path.suffix.lower() in NETWORK_SUFFIXES:
         raise UserError(f"{path}: {RUNS_ITSELF} {path}")
     regular_file(path, TENSORS, "a weight file")

@@ -5,12 +5,18 @@ import copy
 import pytest
 import torch
 
-from person_reid.fused.layers import FUSED, FusedGate, fuse, library
+from person_reid.fused.layers import FUSED, fuse, library
 from person_reid.models import osnet
 from person_reid.models.osnet import OSNet, OSNetAIN
+from person_reid.models.osnet_lct import ContextGate, OSNetLCT
 
 needs_compiler = pytest.mark.skipif(library() is None, reason="no C compiler with OpenMP")
-NETWORKS = {"plain": OSNet(0.25), "ibn": OSNet(0.25, ibn=True), "ain": OSNetAIN(0.25)}
+NETWORKS = {
+    "plain": OSNet(0.25),
+    "ibn": OSNet(0.25, ibn=True),
+    "ain": OSNetAIN(0.25),
+    "lct": OSNetLCT(0.25),
+}
 
 
 def fused_copy(network):
@@ -57,17 +63,20 @@ def test_a_fused_network_in_testing_gives_the_same_bits():
 
 
 @needs_compiler
-def test_a_gate_mixes_as_the_paper_says():
+@pytest.mark.parametrize("kind", [osnet.Gate, ContextGate])
+def test_a_gate_mixes_as_the_paper_says(kind):
     torch.manual_seed(0)
-    gate = osnet.Gate(32)
+    gate = kind(32)
+    for parameter in gate.parameters():
+        torch.nn.init.normal_(parameter)
     exact, fused = copy.deepcopy(gate).double(), fused_copy(torch.nn.Sequential(gate))[0]
-    assert type(fused) is FusedGate
+    assert type(fused) is FUSED[kind]
     streams = [torch.randn(3, 32, 5, 7).to(memory_format=torch.channels_last) for _ in range(4)]
     found = []
-    for each, kind in ((exact, torch.float64), (fused, torch.float32)):
-        tensors = [stream.to(kind).requires_grad_() for stream in streams]
+    for each, dtype in ((exact, torch.float64), (fused, torch.float32)):
+        tensors = [stream.to(dtype).requires_grad_() for stream in streams]
         mixed = each(tensors)
-        (mixed * torch.arange(mixed.numel(), dtype=kind).view_as(mixed).sin()).sum().backward()
+        (mixed * torch.arange(mixed.numel(), dtype=dtype).view_as(mixed).sin()).sum().backward()
         found.append([mixed.detach(), *(tensor.grad for tensor in [*tensors, *each.parameters()])])
     assert "_Mixture" in str(mixed.grad_fn)
     for exactly, nearly in zip(*found, strict=True):
@@ -87,10 +96,11 @@ def test_a_gate_that_does_not_learn_passes_the_gradient_on():
 
 
 @needs_compiler
-def test_every_layer_of_osnet_is_fused():
-    kinds = {type(module) for module in fused_copy(OSNet(0.25)).modules()}
+@pytest.mark.parametrize("name, count", [("plain", 4), ("lct", 5)])
+def test_every_layer_of_osnet_is_fused(name, count):
+    kinds = {type(module) for module in fused_copy(NETWORKS[name]).modules()}
     assert not kinds & FUSED.keys()
-    assert len(kinds & set(FUSED.values())) == 4
+    assert len(kinds & set(FUSED.values())) == count
 
 
 def test_networks_without_such_layers_stay():

@@ -10,6 +10,7 @@ from person_reid.models.architecture import Architecture
 from person_reid.models.published.from_authors import (
     ClipResNetArchitecture,
     FastReIDArchitecture,
+    OSNetLCTArchitecture,
     SoliderArchitecture,
     TransReIDArchitecture,
 )
@@ -119,6 +120,19 @@ def solider(kind: str, width: int, depths: tuple[int, ...]) -> Architecture:
     )
 
 
+def osnet_lct(width: float) -> Architecture:
+    """Return the architecture of one of Intel's networks. width: the multiplier of its channels."""
+    return OSNetLCTArchitecture(
+        f"osnet_lct_x{width}".replace(".", "_"),
+        256,
+        channels=int(512 * width),
+        width=width,
+        can_keep_resolution=False,
+        own_feature=True,
+        flips=False,
+    )
+
+
 def without_labels(architecture: Architecture) -> Architecture:
     """Return a transformer in the form tested by programs that train without labels.
 
@@ -136,6 +150,8 @@ FASTREID = [
     for kind in ("resnet50", "resnet50_ibn", "resnet101", "resnet101_ibn", "resnest50")
 ]
 OF_FAMILIES = (
+    # Intel's Open Model Zoo: person-reidentification-retail-0288, -0287, -0286 and -0277
+    *map(osnet_lct, (0.25, 0.5, 0.75, 1.0)),
     # He et al., ICCV 2021. ViT-B and DeiT-B are one architecture; the file has side information.
     transreid("transreid_vit_base", BASE),
     transreid("transreid_vit_base_12", BASE, stride=12),

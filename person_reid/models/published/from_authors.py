@@ -124,6 +124,22 @@ class FamilyArchitecture(Architecture):
 
 
 @dataclass(frozen=True)
+class OSNetLCTArchitecture(FamilyArchitecture):
+    """An OSNet with linear context transforms. width: the multiplier of its channels."""
+
+    _: KW_ONLY
+    width: float = 1.0
+
+    def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
+        from person_reid.models.osnet_lct import OSNetLCT
+
+        return OSNetLCT(self.width, size)
+
+    def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
+        return module.fc(pooled)
+
+
+@dataclass(frozen=True)
 class TransReIDArchitecture(FamilyArchitecture):
     """A transformer from models.transreid.
 
