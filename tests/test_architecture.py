@@ -17,7 +17,7 @@ FLOORS = [
     ["person_reid"],
     ["errors", "text"],
     ["files", "page_files", "progress", "arrays", "registration"],
-    ["config"],
+    ["config", "fetching"],
     ["device"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],
     ["run_folder", "retrieval", "fused"],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from person_reid.errors import UserError
 from person_reid.text import as_command, parse_json
@@ -21,13 +22,11 @@ ZOO_TABLE = Path(__file__).with_name("zoo.csv")
 PACKAGED = Path(__file__).resolve().parent.parent / "weights"  # folders of save_pretrained
 PACKAGED_NETWORK = "osnet_x0_25_people"  # which compare, search, people and serve use by default
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
-EXPORTED_SUFFIXES = (".xml", ".onnx")
 ChannelValues = tuple[float, float, float]
 # Mean and standard deviation of ImageNet's pixels, RGB in [0, 1], for normalisation.
 IMAGENET = MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 LUPERSON = (0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)
-BYTE_RANGE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 
 
 class Family(NamedTuple):
@@ -70,9 +69,7 @@ FAMILIES_OF_ZOO = {
         f"{GITHUB}/VlSomers/keypoint_promptable_reidentification", "Hippocratic 3.0", pixels=HALF
     ),
     "LightMBN": Family(f"{GITHUB}/jixunbo/LightMBN", "MIT", padding=None, flip=True),
-    "Intel": Family(
-        f"{GITHUB}/openvinotoolkit/open_model_zoo", "Apache-2.0", "", BYTE_RANGE, padding=None
-    ),
+    "Intel": Family(f"{GITHUB}/openvinotoolkit/open_model_zoo", "Apache-2.0", "", padding=None),
     "MegaDescriptor": Family(
         "https://huggingface.co/BVRA/MegaDescriptor-L-384", "CC-BY-NC-4.0", "", padding=None
     ),
@@ -84,12 +81,13 @@ FAMILIES_OF_ZOO = {
 class Published:
     """A published network: a row of zoo.csv.
 
-    options: {option: value} for the network, or for test.py if the file is an export.
+    options: {option: value} for the network.
     seen: the data sets of people that it was trained on; ImageNet's and CLIP's do not count.
     figures: {test set: (Rank@1, mAP)} in per cent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file, or "" if none is known.
     file: the file's name there, or the authors' name for it, or "" if unknown.
-    bytes, sha256: the file's size and hash, where known.
+    bytes, sha256: the file's size and hash, where known; of an OpenVINO network, the hashes of
+        the .bin and the .xml, separated by a space.
     at: the address of the file, or of a page or folder that has it.
     note: why the network cannot be used here, or "" if it can.
     """
@@ -117,9 +115,23 @@ class Published:
         return self.options.get("height", 256), self.options.get("width", 128)
 
     @property
-    def exported(self) -> bool:
-        """Return whether the file is an export, whose layers no option describes."""
-        return self.file.endswith(EXPORTED_SUFFIXES)
+    def addresses(self) -> dict[str, tuple[str, str]]:
+        """Return {ending of the file's name: (address, SHA-256 or "")}, if they are public.
+
+        An OpenVINO network is two files, of which the graph, .xml, is the last.
+        """
+        if not (self.file and urlsplit(self.at).path.endswith(f"/{self.file}")):
+            return {}
+        suffix = PurePosixPath(self.file).suffix
+        endings = (".bin", ".xml") if suffix == ".xml" else (suffix,)
+        sums = self.sha256.split() or [""] * len(endings)
+        root = self.at.removesuffix(suffix)
+        return {each: (root + each, digest) for each, digest in zip(endings, sums, strict=True)}
+
+    @property
+    def downloads(self) -> bool:
+        """Return whether the suite can fetch the file and use it."""
+        return bool(self.hub or self.addresses) and not self.note
 
     @property
     def file_names(self) -> list[str]:
@@ -140,10 +152,9 @@ class Published:
         """Return a message that says why the file is missing, and where to put it."""
         source = f"{self.file} of {self.where}" if self.hub else self.where
         beside = " with its .bin" if self.file.endswith(".xml") else ""
-        network = "" if self.exported else " with its --backbone"
         return (
             f"{self.name}: its file is not here{reason}. Download {source}{beside} and save it as "
-            f"{folder() / self.file_names[0]}, or name a file{network}: --weights FILE."
+            f"{folder() / self.file_names[0]}, or name a file with its --backbone: --weights FILE."
         )
 
     @property
@@ -218,8 +229,7 @@ def implied(weights: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return {option: value} for the network that `weights` names, or {} for a file.
 
     known: {option: its declaration} of the configuration. With the option from_run, a network in
-    this package is opened as a folder. Raises UserError for an exported file that is missing, or
-    that this command cannot run.
+    this package is opened as a folder.
     """
     if folder := packaged(weights):
         if "from_run" in known:
@@ -233,15 +243,6 @@ def implied(weights: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     options = dict(entry.options)
     if not entry.shared.flip:
         options["no_flip"] = True
-    if entry.exported:
-        if "engine" not in known:
-            raise UserError(
-                f"{entry.name}: an exported network, not weights. "
-                f"test.py and tools/compare_networks.py run it: --weights {entry.name}"
-            )
-        if not entry.local:
-            raise UserError(entry.absent())
-        options |= {"weights": None, "engine": str(entry.local)}
     return {name: value for name, value in options.items() if name in known}
 
 
@@ -292,7 +293,9 @@ def cells(entry: Published) -> tuple[str, str, str, str]:
 
 def place(entry: Published) -> str:
     """Say where a network's file is, or why the network cannot be used."""
-    return entry.note or ("on the hub" if entry.hub else "to download")
+    if entry.note or entry.hub:
+        return entry.note or "on the hub"
+    return "at its address" if entry.addresses else "to download"
 
 
 def facts(family: Family) -> str:
@@ -302,7 +305,6 @@ def facts(family: Family) -> str:
         IMAGENET: f"{normalised} ImageNet's mean and standard deviation",
         HALF: f"{normalised} a mean and standard deviation of 0.5",
         LUPERSON: f"{normalised} ImageNet's mean and standard deviation in place of LUPerson's",
-        BYTE_RANGE: "Pixels range from 0 to 255",
         None: "The mean and standard deviation of the pixels are unknown",
     }
     pads = f"pads images by {family.padding} pixels" if family.padding else "does not pad images"

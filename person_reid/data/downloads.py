@@ -9,25 +9,23 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.request import urlopen
 
 from person_reid.data.datasets import DATA_SETS, KnownDataSet
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import found_in, next_command, not_a_folder
 from person_reid.data.readers import TRAIN
 from person_reid.errors import UserError, first_line
+from person_reid.fetching import fetch_file
 from person_reid.files import real, shipped
-from person_reid.progress import progress
 from person_reid.text import as_command, did_you_mean
 
 log = logging.getLogger(__name__)
-PATIENCE = 30  # seconds that a server may be silent
 
 
 def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
     """Download a data set by name, unless it is already on disk, and return its folder.
 
-    folder: where to put it; by default, where find_data_set looks. Logs its size and terms first.
+    folder: where to put it; by default, where find_data_set looks. Logs its terms first.
     The checksums in the archive are verified; prepare.py checks the number of images.
     Raises UserError if the data set has no address, or cannot be fetched.
     """
@@ -45,10 +43,14 @@ def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
             f"{target}: holds something other than {data_set.name}. Name another folder."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
+    log.info(
+        "%s: downloading %s. Terms: %s (%s)",
+        data_set.name, data_set.archive, data_set.licence, data_set.source,
+    )  # fmt: skip
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
         archive = Path(place, "archive.zip")
         try:
-            _fetch(data_set, archive)
+            fetch_file(data_set.archive, archive)
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(place)  # verifies the checksum of each file
         except (OSError, ValueError, zipfile.BadZipFile) as error:
@@ -64,22 +66,6 @@ def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
             target.rmdir()
         found.rename(target)
     return target
-
-
-def _fetch(data_set: KnownDataSet, archive: Path) -> None:
-    """Download a data set's archive to a file. Raises OSError if less arrives than announced."""
-    with urlopen(data_set.archive, timeout=PATIENCE) as answer, archive.open("wb") as file:
-        size = int(answer.headers.get("Content-Length") or 0)
-        log.info(
-            "%s: %.0f MB from %s. Terms: %s (%s)",
-            data_set.name, size / 1e6, data_set.archive, data_set.licence, data_set.source,
-        )  # fmt: skip
-        with progress(total=size or None, desc="download", unit="B", unit_scale=True) as bar:
-            for part in iter(partial(answer.read, 2**20), b""):
-                file.write(part)
-                bar.update(len(part))
-        if size and file.tell() != size:
-            raise OSError(f"{file.tell():,} of {size:,} bytes arrived")
 
 
 def find_data_set(

@@ -22,6 +22,7 @@ from person_reid.arrays import as_float32
 from person_reid.config.detector import DETECTOR_NAMES, DetectorOptions
 from person_reid.data.video.video_files import Frame, size_of
 from person_reid.errors import UserError, first_line
+from person_reid.fetching import fetch_file
 from person_reid.files import checksum_of
 from person_reid.registration import Registry
 from person_reid.text import counted, did_you_mean
@@ -67,9 +68,8 @@ def open_yolox(name: str, device: torch.device) -> DetectorFile:
     if not file.exists():
         log.info("%s: downloading %s into %s", name, url, file.parent)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), expected, progress=False)
-        except Exception as error:  # no internet, a full disk, a damaged file: different exceptions
+            fetch_file(url, file, expected)
+        except (OSError, ValueError) as error:
             raise _not_to_be_had(name, file, url, error) from error
     if (found := checksum_of(file)) != expected:
         raise UserError(

@@ -13,7 +13,6 @@ from person_reid.data.own.unlabelled import read_people
 from person_reid.data.prepare import lay_out
 from person_reid.errors import UserError
 from tests.data.conftest import write_image
-from tests.support import ROOT
 
 MARKET = DATA_SETS["market"]
 
@@ -140,12 +139,3 @@ def test_a_data_set_is_named_in_any_writing(text, key):
 def test_a_name_of_no_data_set_or_of_several_is_refused(text, words):
     with pytest.raises(UserError, match=f"dataset={text}: .*{words}"):
         data_set_named(text)
-
-
-def test_the_readme_says_how_many_other_data_sets_there_are_and_in_how_many_protocols():
-    own = ("market", "market_500k", "duke", "synthetic", "folder", "csv", "mot")
-    others = [key for key, each in DATA_SETS.items() if each.read and key not in own]
-    names = {key.partition("_")[0] for key in others}
-    assert (len(names), len(others)) == (12, 19)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "Duke, twelve other [data sets](docs/datasets.md) in nineteen protocols" in readme

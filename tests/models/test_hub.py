@@ -10,6 +10,7 @@ import pytest
 import timm
 from safetensors.torch import save_file
 
+from person_reid.config.zoo import folder
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.from_timm import find_timm
@@ -111,3 +112,37 @@ def test_an_address_that_cannot_be_one_does_not_answer(address, monkeypatch):
     with pytest.raises(ConnectionError, match="does not answer"), hub.quick_to_fail():
         raise FileNotFoundError
     assert not raised
+
+
+@pytest.fixture
+def no_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return folder()
+
+
+def test_both_files_are_downloaded_once_the_graph_last(no_files, monkeypatch):
+    fetched = []
+
+    def fetch(address, target, sha256):
+        fetched.append((address.rpartition("/")[2], target.name))
+        assert len(sha256) == 64
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+
+    monkeypatch.setattr(hub, "fetch_file", fetch)
+    # Empty files are not the published ones, and are not fetched again.
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"intel_0287\.bin: not the published file .*e3b0c442"):
+            create_model("osnet_lct_x0_5", weights="intel_0287")
+    name = "person-reidentification-retail-0287"
+    assert fetched == [(f"{name}.bin", "intel_0287.bin"), (f"{name}.xml", "intel_0287.xml")]
+
+
+def test_a_download_that_fails_says_where_to_put_the_files(no_files, monkeypatch):
+    def fetch(*_):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(hub, "fetch_file", fetch)
+    with pytest.raises(UserError, match=r"could not be fetched \(no route to host\)") as error:
+        create_model("osnet_lct_x0_5", weights="intel_0287")
+    assert f"with its .bin and save it as {no_files / 'intel_0287.xml'}" in str(error.value)

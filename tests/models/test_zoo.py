@@ -18,7 +18,6 @@ from person_reid.config.option import configured
 from person_reid.config.tested import TestConfig
 from person_reid.config.zoo import FAMILIES_OF_ZOO, folder, listing, zoo
 from person_reid.console import parse
-from person_reid.console.named_network import network_named
 from person_reid.deploy.find import tested_network
 from person_reid.deploy.load import load_network, network_of_name
 from person_reid.models.architecture import list_models
@@ -47,12 +46,11 @@ def test_networks_without_an_architecture_are_counted():
 def test_the_options_of_a_published_network_describe_one_for_images_of_its_size():
     checked: list[NetworkOptions] = []
     for name, entry in AVAILABLE.items():
-        if not entry.exported:
-            described = configured(NetworkOptions, entry.options)
-            if described not in checked:
-                check_network(described)
-                checked.append(described)
-            assert input_size(described) == entry.size, name
+        described = configured(NetworkOptions, entry.options)
+        if described not in checked:
+            check_network(described)
+            checked.append(described)
+        assert input_size(described) == entry.size, name
 
 
 def test_what_a_row_says_has_its_form():
@@ -61,7 +59,7 @@ def test_what_a_row_says_has_its_form():
         assert entry.seen
         assert entry.where.startswith("https://"), name
         assert (entry.hub == "") or entry.file, name
-        assert re.fullmatch("([0-9a-f]{64})?", entry.sha256), name
+        assert re.fullmatch("([0-9a-f]{64}( [0-9a-f]{64})?)?", entry.sha256), name
         assert all(0 < mean_ap < rank1 < 100 for rank1, mean_ap in entry.figures.values()), name
 
 
@@ -134,7 +132,7 @@ def test_a_network_that_is_nowhere_names_its_file_and_the_place_in_one_line(name
     message, entry = str(raised.value), zoo()[name]
     assert "\n" not in message
     assert entry.where in message
-    assert (".bin" in message) == entry.exported
+    assert (".bin" in message) == (name == "intel_0288")
     assert str(folder() / entry.file_names[0]) in message
     assert (entry.file in message and "the hub cannot be reached" in message) or not entry.hub
 
@@ -243,17 +241,6 @@ def test_a_name_decides_what_flags_leave_open():
     trains = parse(TrainConfig, ["--weights", NAME])
     assert (trains.backbone, trains.weights) == ("osnet_x0_25", NAME)
     assert trains.name == "ft_osnet_x0_25"
-
-
-def test_an_exported_file_is_run_as_it_is(offline):
-    file = folder() / "person-reidentification-retail-0277.xml"
-    file.touch()
-    named = network_named("intel_0277", "networks", "-1")
-    assert (named.engine, named.bgr, named.range) == (str(file), True, "0..255")
-    assert named.weights is None
-    assert named.no_flip
-    with pytest.raises(UserError, match="intel_0277: an exported network, not weights"):
-        parse(TrainConfig, ["--weights", "intel_0277"])
 
 
 def test_a_network_whose_layers_are_missing_and_a_misspelt_one_are_refused():

@@ -91,7 +91,7 @@ def main(folder: str) -> None:
         keep_features()
         save(ranking(RANKED, place), "ranking.jpg")
         save(
-            scaled(draw(demo, ["--result", RESULT, "--worst", "1"], place), WIDTH),
+            scaled(draw(demo, ["--result", str(RESULT), "--worst", "1"], place), WIDTH),
             "ranking_worst.jpg",
         )
         rows = [side_by_side([draw(*each, place) for each in row]) for row in SHEET]

@@ -1,8 +1,9 @@
-"""Fetch the files of published networks from the Hugging Face hub.
+"""Fetch the files of published networks, from the Hugging Face hub or from their own address.
 
-Without a connection, only the hub's cache is read.
+Without a connection, only the hub's cache and the folder of weights are read.
 """
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,10 +12,12 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from person_reid.config.zoo import Published, packaged, published_network, zoo
+from person_reid.config.zoo import Published, folder, packaged, published_network, zoo
 from person_reid.errors import UserError, first_line
+from person_reid.fetching import fetch_file
 from person_reid.files import checksum_of
 
+log = logging.getLogger(__name__)
 HUB_PATIENCE = 3  # seconds
 
 
@@ -75,14 +78,16 @@ def weight_file(weights: str | Path) -> Path:
     entry = published_network(weights)
     if not entry:
         return Path(weights)
-    file = entry.local or _from_hub(entry)
-    found = entry.sha256 and checksum_of(file)
-    if found != entry.sha256:
-        raise UserError(
-            f"{file}: not the published file of {entry.name}: its SHA-256 begins with "
-            f"{found[:8]}, expected {entry.sha256[:8]}. Download it again from {entry.where}, or "
-            "name your own file: backbone=NAME and weights=FILE."
-        )
+    file = entry.local or (_from_hub(entry) if entry.hub else _from_address(entry))
+    parts = {file.with_suffix(end): digest for end, (_, digest) in entry.addresses.items()}
+    for part, expected in (parts or {file: entry.sha256}).items():
+        found = expected and checksum_of(part)
+        if found != expected:
+            raise UserError(
+                f"{part}: not the published file of {entry.name}: its SHA-256 begins with "
+                f"{found[:8]}, expected {expected[:8]}. Download it again from {entry.where}, or "
+                "name your own file: backbone=NAME and weights=FILE."
+            )
     return file
 
 
@@ -91,8 +96,6 @@ def _from_hub(entry: Published) -> Path:
 
     Raises UserError if it is in neither.
     """
-    if not entry.hub:
-        raise UserError(entry.absent())
     from huggingface_hub import hf_hub_download  # loads slowly
 
     try:
@@ -102,6 +105,25 @@ def _from_hub(entry: Published) -> Path:
         raise UserError(entry.absent(", and the hub cannot be reached")) from error
     except Exception as error:  # each cause has its own exception
         raise UserError(entry.absent(f", nor on the hub ({first_line(error)})")) from error
+
+
+def _from_address(entry: Published) -> Path:
+    """Download a network's files into the folder of weights, and return the file to open.
+
+    Raises UserError if no public address is known, or if a file does not arrive as published.
+    """
+    if not entry.addresses:
+        raise UserError(entry.absent())
+    file = folder() / entry.file_names[0]
+    log.info("%s: from %s. Licence: %s", entry.name, entry.at, entry.shared.licence)
+    try:
+        for ending, (address, digest) in entry.addresses.items():
+            if not (part := file.with_suffix(ending)).exists():
+                fetch_file(address, part, digest)
+    except (OSError, ValueError) as error:
+        reason = f", and could not be fetched ({first_line(error)})"
+        raise UserError(entry.absent(reason)) from error
+    return file
 
 
 def on_disk() -> list[str]:
