@@ -16,8 +16,8 @@ for every track, counts.csv with the number of people for each day and camera, a
 page on which to cut links, join tracks and name people, the most doubtful first. The page exports
 corrections.csv, which search.py apply and prepare.py --csv also read.
 
-Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
-two cameras with less time between them than the walk takes.
+Two tracks of one camera that overlap by more than a second are two people. With --travel, so are
+two tracks of two cameras with less time between them than the walk takes.
 """
 
 import sys

@@ -17,8 +17,8 @@ people, the most doubtful first; people.csv with a line for every track; counts.
 of people for each day and camera; the track files with the same identities in all of them; and,
 with --video, an annotated copy of each video in this call. Videos of live cameras are written
 during the recording. An interrupted call resumes: a video that has been tracked is not read again.
-Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
-two cameras with less time between them than the walk takes.
+Two tracks of one camera that overlap by more than a second are two people. With --travel, so are
+two tracks of two cameras with less time between them than the walk takes.
 
 Streams and webcams are live: a line reports who appears as soon as a few images show it, and
 another line follows if later images correct it. Ctrl-C ends the streams and writes the files.

@@ -44,11 +44,12 @@ def _as_said(
 ) -> Iterator[int]:
     """Yield the indices of the images at which the identities in `said` cut a track.
 
-    An image without an identity shows the same person as the image before it.
+    An image without an identity shows the same person as the image before it, unless the track
+    changes there: a list from people.html has only the images of the person that was checked.
     """
     before = ""
     for place, (path, _) in enumerate(each.images):
-        name = said.get(path) or before
+        name = said.get(path) or ("" if place in changes else before)
         if name != before if before else place in changes:
             yield place
         before = name

@@ -48,6 +48,8 @@ MANY_TRACKS = 200  # tracks at which neighbours have half their full weight
 SHARED = 0.15  # similarity of neighbours at the threshold
 CERTAIN = 1e30  # replaces a cosine; a mean that contains it is above 1
 DOUBTFUL = 0.05  # a link with a lower margin is doubtful
+# For how long a camera may track a person twice, in seconds and as a share of the shorter track
+HANDOVER, HANDOVER_SHARE = 1.0, 0.5
 # The ranges of counts contained the truth in nine of ten draws, see docs/accuracy.md.
 UNSURE = 0.1  # by how much the threshold may be wrong
 FEWER, MORE_HERE, MORE_IN_ALL = 0.9, 1.15, 1.3  # factors on the counts at the ends of a range
@@ -223,23 +225,26 @@ def two_people(
 ) -> Apart:
     """Return which pairs of tracks must show different people, as booleans (T, T) or their `rows`.
 
-    Two tracks of one camera are two people if they overlap in time. Tracks of two cameras are two
-    people if less time passes between them than a person needs from one camera to the other, and
-    therefore also if they overlap. Pairs with an unknown time are never included. For the
-    parameters, see link_tracks.
+    Two tracks of one camera are two people if they overlap in time for longer than HANDOVER or
+    HANDOVER_SHARE of the shorter one. Where people meet, a tracker may begin a new track of a
+    person just before the old one ends. Tracks of two cameras are two people if less time passes
+    between them than a person needs from one camera to the other, and therefore also if they
+    overlap. Pairs with an unknown time are never included. For the parameters, see link_tracks.
     """
     names, which = np.unique(np.asarray(cameras).astype(str), return_inverse=True)
     least = np.full((len(names), len(names)), -np.inf)
     for pair, seconds in (travel or {}).items():
         i, j = (np.flatnonzero(names == name) for name in pair)
         least[i, j] = least[j, i] = seconds
-    # A pause of 0 is too short. Some processors round smaller numbers than this one to 0.
+    # Two tracks of a single moment share it. Some processors round smaller numbers than this to 0.
     np.fill_diagonal(least, np.finfo(np.float64).tiny)
     starts, ends = (np.asarray(times, np.float64) for times in (starts, ends))
-    wanted = np.arange(len(starts))[rows]
+    wanted, lengths = np.arange(len(starts))[rows], ends - starts
     apart = np.empty((len(wanted), len(starts)), np.bool_)
     for row, i in zip(apart, wanted, strict=True):
-        row[:] = np.maximum(starts[i] - ends, starts - ends[i]) < least[which[i], which]
+        pauses = np.maximum(starts[i] - ends, starts - ends[i])
+        handover = np.minimum(HANDOVER, HANDOVER_SHARE * np.minimum(lengths[i], lengths))
+        row[:] = pauses < least[which[i], which] - handover * (which == which[i])
         row[i] = False
     return apart
 

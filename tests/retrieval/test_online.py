@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.retrieval.association import link_tracks
+from person_reid.retrieval.association import HANDOVER, link_tracks
 from person_reid.retrieval.normalization import level_cameras
 from person_reid.retrieval.online import OnlineLinks
 from person_reid.retrieval.track_features import USUAL
@@ -35,7 +35,7 @@ def test_a_track_goes_to_the_person_with_the_highest_mean_cosine_that_it_can_be(
         means: dict[int, float] = {}
         for person in set(said):
             own = [j for j in range(i) if said[j] == person]
-            met = any(cameras[j] == camera and ends[j] >= starts[i] for j in own)
+            met = any(cameras[j] == camera and ends[j] - starts[i] > HANDOVER for j in own)
             level = level_cameras(features[: i + 1], cameras[: i + 1])
             means[person] = -1.0 if met else np.mean([level[j] @ level[i] for j in own])
         best = max(means, key=lambda person: means[person], default=0)

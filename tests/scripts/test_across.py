@@ -359,7 +359,7 @@ def test_a_person_whom_the_detector_saw_twice_and_what_is_not_a_person(index, tm
 def test_a_track_inside_another_is_the_same_person_unless_somebody_tells_them_apart(
     index, tmp_path
 ):
-    """The detector found half of a body beside the whole one, in frames 30 to 40."""
+    """The detector found half of a body beside the whole one, in frames 24 to 40."""
     tracks = tmp_path / "hall.txt"
     tracks.write_text(tracks.read_text().replace(",2,120.50,7,30,60", ",2,65.50,7,20,30"))
     people = run(index)

@@ -124,3 +124,11 @@ def test_what_was_said_of_pieces_is_kept_without_the_list(index, tmp_path):
     (tmp_path / "corrections.csv").unlink()
     assert run(index) == before
     assert [len(before["hall", track]) for track in (1, 2, 3, 4)] == [2, 2, 2, 1]
+
+
+def test_a_list_of_one_persons_images_leaves_the_rest_of_an_exchanged_track(index, tmp_path):
+    """people.html exports such a list for a person who was confirmed."""
+    before = run(index)
+    found = run(index, *listed(tmp_path, {1: ["Anna"] * 4 + [""] * 4}))
+    assert [stay[1:] for stay in found["hall", 1]] == [stay[1:] for stay in before["hall", 1]]
+    assert found["hall", 1][0][0] != found["hall", 1][1][0] == found["hall", 2][0][0]

@@ -8,7 +8,7 @@ from person_reid.gallery.track_records import TrackRecord, record_tracks
 
 # camera: {track: (person, first frame, last frame)}, at ten frames a second
 STAYS = {
-    "hall": {1: (0, 1, 40), 2: (1, 30, 60), 5: (0, 61, 90), 7: (3, 200, 230)},
+    "hall": {1: (0, 1, 40), 2: (1, 24, 60), 5: (0, 61, 90), 7: (3, 200, 230)},
     "yard": {1: (1, 150, 190), 4: (0, 260, 300), 9: (2, 155, 170)},
 }
 FACES = np.eye(8, dtype=np.float32)
