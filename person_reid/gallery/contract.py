@@ -11,6 +11,7 @@ from person_reid.retrieval.similarity import Features
 
 Image = tuple[Path, About]
 TRACK_RECORDS = "tracks"  # the kind of note that track_records.py stores
+DECISIONS = "decided"  # the kind of the notes {SOURCE/TRACK: whether it has a name}
 ASKED_AT_ONCE = 500  # images per filter
 
 

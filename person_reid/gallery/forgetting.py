@@ -9,6 +9,7 @@ name, but anyone who has the index can test whether a guessed path was forgotten
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 from person_reid.data.video.tracked_boxes import Track
 from person_reid.errors import UserError
 from person_reid.gallery.checks import state_of
-from person_reid.gallery.contract import TRACK_RECORDS, Gallery
+from person_reid.gallery.contract import DECISIONS, TRACK_RECORDS, Gallery
 from person_reid.gallery.database import BUSY, DAMAGED, Database
 from person_reid.gallery.image_table import ImageTable, next_file
 from person_reid.gallery.index_folder import IndexFolder, delete_crops
@@ -37,8 +38,12 @@ Thing = TypeVar("Thing")
 
 
 def image_key(path: bytes, state: str) -> bytes:
-    """Return the key of an image: its path, and the size and time of its file."""
-    return b"\0".join((b"image", path, state.encode(errors="surrogatepass")))
+    """Return the key of an image: the name, size and time of its file, which a move keeps.
+
+    Without a file, it is the path.
+    """
+    name = re.split(rb"[/\\]", path)[-1] if state else path
+    return b"\0".join((b"image", name, state.encode(errors="surrogatepass")))
 
 
 def track_key(source: str, track: str) -> bytes:
@@ -123,8 +128,11 @@ def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
     db.connection.executemany("INSERT OR IGNORE INTO barred VALUES (?)", hashes)
     there = {source for (source,) in db.rows("SELECT DISTINCT source FROM images")}
     db.connection.executemany(
-        "DELETE FROM notes WHERE kind = ? AND name = ?",
-        ((TRACK_RECORDS, source) for *_, source, _ in rows if source not in there),
+        "DELETE FROM notes WHERE kind = ? AND name = ? OR kind = ? AND substr(name, 1, ?) = ?",
+        (
+            (TRACK_RECORDS, source, DECISIONS, len(source) + 1, f"{source}/")
+            for source in {source for *_, source, _ in rows} - there
+        ),
     )
 
 

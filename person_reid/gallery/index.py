@@ -175,6 +175,7 @@ class SearchIndex:
 
     def forget_at_once(self, which: Filter, asked: str) -> int:
         """Delete images without waiting for readers of the old state to finish; see `settled`."""
+        self._lists = None
         return forgetting.forget(self.store, which, asked, wait=False)
 
     def settled(self) -> bool:
@@ -191,7 +192,7 @@ class SearchIndex:
 
     def close(self) -> None:
         """Release the file."""
-        self._blocks = None
+        self._blocks = self._lists = None
         self.store.db.close()
 
     def remove(self) -> None:

@@ -13,9 +13,12 @@ gives another name, which the person then keeps.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,8 @@ FRAMES_A_SECOND = 100  # in the names of a stream's images
 REFRESH_SECONDS = 10  # between two checks for names that have changed in the gallery
 ENROLLED_SECONDS = 60  # between two checks for newly enrolled people; a check reads all names
 MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already in the gallery
+Renaming = Callable[[str, str], AbstractContextManager[dict[str, Any]]]
+WATCHED = 8  # images of a track, and of a person who was already in the gallery, that are watched
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,11 @@ def open_live(
     embed: EmbedCrops,
     options: VideosConfig | CameraOptions,
     addresses: Mapping[str, str],
+    record: Renaming | None = None,
 ) -> "LiveGallery":
     """Return a LiveGallery for cameras {name: address}, set up for the gallery's network.
+
+    record: see LiveGallery.
 
     Raises UserError for a threshold measured on another network, or a travel file for other
     cameras.
@@ -102,22 +110,32 @@ def open_live(
         cosines=track_cosines_of(gallery),
         most=options.remember,
     )
-    return LiveGallery(live, addresses)
+    return LiveGallery(live, addresses, record)
 
 
 class LiveGallery:
     """A gallery that stores the people seen by live cameras.
 
-    live: finds the people. addresses: {camera: its address}.
+    What it remembers of a person holds only as long as the gallery says so; see `refresh`.
+
+    live: finds the people. addresses: {camera: its address}. record: called with the old and the
+    new name of images before `refresh` renames them; returns a context manager for the change,
+    whose value takes the number of images.
     """
 
-    def __init__(self, live: LivePeople, addresses: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        live: LivePeople,
+        addresses: Mapping[str, str],
+        record: Renaming | None = None,
+    ) -> None:
         self.live, self._links, self._addresses = live, live.links, addresses
         self._records: dict[str, tuple[TrackRecord, float]] = {}  # with the time of the first frame
         self._names: dict[int, str] = {}  # names of people who have one besides their number
         self._left: set[str] = set()  # names that do not fit into the links
-        self._shown: dict[int, Path] = {}  # an image per person, whose name is watched
         self._paths: dict[tuple[str, int], list[Path]] = {}  # images of the latest tracks
+        self._known: dict[int, list[Path]] = {}  # images of people who were in the gallery before
+        self._renaming = record or (lambda before, now: nullcontext({}))
         self._refreshed = self._asked = -np.inf  # times of the latest checks
 
     def follow(
@@ -153,11 +171,13 @@ class LiveGallery:
         """
         sums: dict[tuple[str, str], Features] = {}
         latest: dict[str, str] = {}
+        watched: dict[str, deque[Path]] = defaultdict(partial(deque, maxlen=WATCHED))
         for images, features in chain.from_iterable(map(gallery.entries, which)):
-            for (_, about), feature in zip(images, features, strict=True):
+            for (path, about), feature in zip(images, features, strict=True):
                 key = who, _ = about.identity or "", about.camera or ""
                 sums[key] = sums.get(key, 0) + feature
                 latest[who] = max(latest.get(who, ""), about.time or "")
+                watched[who].append(path)
         order = sorted(sums, key=lambda key: (not number_in(key[0]), latest[key[0]]), reverse=True)
         rows = self._links.tracks.items()
         nameless = [track for track, row in rows if row.known and row.known not in self._names]
@@ -166,6 +186,7 @@ class LiveGallery:
             (mean,) = unit_rows_or_zeros(sums[key][None])
             person, named = self._number_of(key[0]), not number_in(key[0])
             self._links.know(("known", *key), person, key[1], mean, named)
+            self._known[person] = [*watched[key[0]]]
         for track in nameless[::-1][: max(0, self._links.known - most)]:
             del self._links.tracks[track]
         left = {who for who, _ in order if not number_in(who)} - {*self._names.values()}
@@ -228,8 +249,6 @@ class LiveGallery:
         gallery.add(paths, features, abouts, [*map(state_of, paths)])
         for path, each in zip(paths, images, strict=True):
             self._paths.setdefault((looked.camera, each.track), []).append(path)
-            if each.person:
-                self._shown.setdefault(each.person, path)
 
     def _write(self, record: TrackRecord, zero: float, image: TrackImage) -> Path:
         """Write an image, whose name gives its track, frame and box."""
@@ -285,48 +304,82 @@ class LiveGallery:
                 if not about.identity or number_in(about.identity)
             }
         )
-        before, newest = said.corrected_from, max(images, default=None)
-        # The image's name has changed, but not by a user.
-        if before and self._shown.get(before) in images:
-            del self._shown[before]
-        if newest:
-            self._shown.setdefault(said.person, newest)
+        before = said.corrected_from
         return Appeared(
             camera=said.camera,
             track=str(said.track),
             person=identity,
             name=None if number_in(identity) else identity,
             time=stored(_instant(said.time), "milliseconds"),
-            image=newest,
+            image=max(images, default=None),
             corrected_from=self._identity(before) if before else None,
         )
 
     def refresh(self, gallery: Gallery) -> None:
-        """Adopt the names that a user has given; drop forgotten people and what is not a person."""
-        people = {row.person for row in self._links.tracks.values()}
-        self._shown = {person: path for person, path in self._shown.items() if person in people}
-        self._paths = {
-            key: paths for key, paths in self._paths.items() if key in self._links.tracks
-        }
-        abouts = gallery.abouts([*self._shown.values()])
+        """Remember of each person only what the gallery says.
+
+        New names are adopted. Who was forgotten, or is not a person, is dropped. Who was known
+        before is known anew if an image was forgotten or has another name.
+        """
+        tracks = self._links.tracks
+        self._paths = {key: paths for key, paths in self._paths.items() if key in tracks}
+        watched: dict[int, list[Path]] = defaultdict(list)
+        for key, paths in self._paths.items():
+            watched[tracks[key].person] += paths[-WATCHED:]
+        watched.pop(0, None)  # nobody yet
+        abouts = gallery.abouts([*chain(*watched.values(), *self._known.values())])
+        names = {*gallery.values("identity")}
         forgotten = set()
-        for person, path in [*self._shown.items()]:
+        for person, paths in watched.items():
             before = self._identity(person)
-            if path not in abouts:
-                others = (each for some in gallery.images(Filter(identity=before)) for each in some)
-                if another := next(others, None):
-                    self._shown[person] = another[0]
-                else:
-                    forgotten.add(person)
-            elif (now := abouts[path].identity or before) == NOT_A_PERSON:
+            now = _name_of((abouts[path].identity for path in paths if path in abouts), before)
+            if now == NOT_A_PERSON or (before not in names and not abouts.keys() & paths):
                 forgotten.add(person)
             elif now != before:
-                self._names[person] = now
-                late = [e for some in gallery.images(Filter(identity=before)) for e, _ in some]
-                gallery.describe(dict.fromkeys(late, About(identity=now)))
+                self._rename(gallery, person, now)
         self._links.drop(forgotten)
         for person in forgotten:
-            del self._shown[person]
+            self._names.pop(person, None)
+            self._known.pop(person, None)
+        self._know_anew(gallery, names, abouts)
+
+    def _rename(self, gallery: Gallery, person: int, now: str) -> None:
+        """Adopt a person's new name for the images that are stored under the old one.
+
+        Images of a person with a user's name are renamed only if the cameras took them.
+        """
+        before = self._identity(person)
+        self._names[person] = now
+        late = {path for some in gallery.images(Filter(identity=before)) for path, _ in some}
+        if not number_in(before):
+            tracks = self._links.tracks
+            theirs = (key for key in self._paths if tracks[key].person == person)
+            late &= {*chain.from_iterable(map(self._paths.__getitem__, theirs))}
+        if late:
+            with self._renaming(before, now) as line:
+                line["images"] = gallery.describe(dict.fromkeys(late, About(identity=now)))
+
+    def _know_anew(
+        self, gallery: Gallery, names: Collection[str], abouts: Mapping[Path, About]
+    ) -> None:
+        """Replace what is known of people whose images have changed. abouts: {path: facts}."""
+        changed = {
+            person
+            for person, paths in self._known.items()
+            if any(abouts.get(path, About()).identity != self._identity(person) for path in paths)
+        }
+        tracks = self._links.tracks
+        for key in [key for key, row in tracks.items() if row.known in changed]:
+            del tracks[key]
+        again = [Filter(identity=name) for name in map(self._identity, changed) if name in names]
+        for person in changed:
+            del self._known[person]
+            if self._identity(person) not in names:
+                self._names.pop(person, None)
+        self._left &= {*names}
+        if changed:
+            self._know(gallery, again)
+            self._take_enrolled(gallery)
 
     def _take_enrolled(self, gallery: Gallery) -> None:
         """Add newly enrolled people to the links."""
@@ -348,6 +401,18 @@ class LiveGallery:
     def _identity(self, person: int) -> str:
         """Return the identity that a person has in the gallery."""
         return self._names.get(person) or numbered_person(person)
+
+
+def _name_of(identities: Iterable[str | None], before: str) -> str:
+    """Return the name of a person whose images have these identities; `before`: the name so far.
+
+    A user's name holds until most images have another one. A number gives way to any name.
+    """
+    votes = Counter(filter(None, identities))
+    names = [name for name in votes if name != NOT_A_PERSON and not number_in(name)]
+    if number_in(before) and names:
+        return max(names, key=votes.__getitem__)
+    return max(votes, key=lambda name: (votes[name], name == before), default=before)
 
 
 def _instant(seconds: float) -> datetime:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from person_reid.gallery.contract import DECISIONS
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_tracks import Corrections, IndexedTrack
 from person_reid.gallery.metadata import Filter
@@ -28,7 +29,6 @@ from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
 
 MORE = 10**6  # votes for a user's own statement; no track has as many images
-DECISIONS = "decided"  # the kind of these notes: {SOURCE/TRACK: whether it has a name}
 
 
 def photographed_people(

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,11 +48,18 @@ class Audit:
             os.fsync(file.fileno())
 
     def forget_names(self, known: Collection[str]) -> None:
-        """Remove from all lines the names that are no longer in the gallery."""
+        """Remove from all lines the names that are no longer in the gallery.
+
+        A name that was changed to one that is there belongs to nobody who was forgotten.
+        """
         if self._file is None or not self._file.is_file():
             return
-        before = self._file.read_text(encoding="utf-8")
-        tidied = "".join(_without_names(line, known) for line in before.splitlines(keepends=True))
+        before = self._file.read_text(encoding="utf-8", errors="replace")
+        lines, names = before.splitlines(keepends=True), {*known}
+        for change in map(_values, reversed(lines)):
+            if change.get("action") == "rename" and change.get("to") in names:
+                names.add(str(change.get("identity")))
+        tidied = "".join(_without_names(line, names) for line in lines)
         if tidied != before:
             write_text(self._file, tidied)
 
@@ -67,11 +74,16 @@ def _line(said: dict[str, Any], room: int = 0) -> bytes:
     return json.dumps(said, ensure_ascii=False).encode() + b" " * room + b"\n"
 
 
+def _values(line: str) -> dict[str, Any]:
+    """Return the values in a line, or {} for a line that a crash cut short."""
+    with suppress(ValueError):
+        if isinstance(values := parse_json(line), dict):
+            return values
+    return {}
+
+
 def _without_names(line: str, known: Collection[str]) -> str:
     """Return a line without the names that are not in `known`."""
-    try:
-        values: dict[str, Any] = parse_json(line)
-        forgotten = {key for key in {"identity", "to"} & {*values} if values[key] not in known}
-        return json.dumps(values | dict.fromkeys(forgotten), ensure_ascii=False) + "\n"
-    except (AttributeError, TypeError, ValueError):  # cut short by a crash
-        return line
+    values = _values(line)
+    gone = {key for key in {"identity", "to"} & {*values} if values[key] not in known}
+    return json.dumps(values | dict.fromkeys(gone), ensure_ascii=False) + "\n" if values else line

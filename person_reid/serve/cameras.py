@@ -60,7 +60,14 @@ class LiveCameras:
         options: CameraOptions,
     ) -> None:
         self._service, self._streams = service, streams
-        self._kept = open_live(gallery, detector, self._embed, options, streams.addresses)
+        self._kept = open_live(
+            gallery,
+            detector,
+            self._embed,
+            options,
+            streams.addresses,
+            lambda before, now: service.audit.line("cameras", "rename", identity=before, to=now),
+        )
         self._troubles: dict[str, Trouble] = {}
         self._unstored: dict[str, str] = {}  # why images of a camera are not stored
         service.watch_cameras(self)

@@ -64,6 +64,10 @@ class Feed:
         finally:
             self.followers -= 1
 
+    def forget(self) -> None:
+        """Drop what was stored for followers: it may tell of people who have been forgotten."""
+        raise NotImplementedError
+
     def _wake(self, camera: str = "") -> None:
         self._changes.pop(camera, asyncio.Event()).set()
 
@@ -100,6 +104,9 @@ class Events(Feed):
             (self._last, f"id: {self._run}-{self._last}\nevent: {kind}\ndata: {text}\n\n".encode())
         )
         self._wake()
+
+    def forget(self) -> None:
+        self._kept.clear()
 
     async def listen(self, after: str | None = None) -> AsyncGenerator[bytes, None]:
         """Return the text of the events that follow the event `after`, by default of new events.
@@ -141,6 +148,9 @@ class LivePictures(Feed):
         """Show the result of draw() as the newest picture of a camera."""
         self._newest[camera] = cache(lambda size: as_jpeg(draw(), size))
         self._wake(camera)
+
+    def forget(self) -> None:
+        self._newest.clear()  # a working camera shows its next frame at once
 
     async def watch(self, camera: str, size: int) -> AsyncGenerator[bytes, None]:
         """Return the parts of a stream of pictures with at most `size` pixels per side.

@@ -259,7 +259,7 @@ def check_new_name(gallery: Gallery, name: str, renamed: str | None = None) -> N
 async def describe_images(call: Call) -> Answer:
     """Change facts about the images that match all parameters."""
     about = await call.said()
-    words = {name: str(value) for name, value in call.parameters.items()}
+    words = {"by": ", ".join(call.parameters)}  # not the values, which may be names
     return {"images": await _describe(call, call.which(all_of_them=False), about, words)}
 
 

@@ -132,6 +132,12 @@ class Galleries:
 
         return await self._run(self._writer, acted)
 
+    async def reopen(self) -> None:
+        """Close the gallery in all threads that read, so that no deleted file stays open."""
+        pools = (self._readers, self._count), (self._preparer, 1)
+        calls = [call for pool in pools for call in in_every_thread(*pool, self._close)]
+        await asyncio.gather(*map(asyncio.wrap_future, calls))
+
     def close(self) -> None:
         """Finish the calls in progress, close the gallery, and end every thread."""
         pools = (self._readers, self._count), (self._writer, 1), (self._preparer, 1)

@@ -80,6 +80,8 @@ class Service:
         self.batches = EmbeddingQueue(self._embed, batch_size, limits.most_waiting)
         self.bodies, self.linking = asyncio.Semaphore(MOST_BODIES), asyncio.Semaphore(1)
         self.cameras: Cameras | None = None
+        self._settling: asyncio.Task[None] | None = None
+        self._doubts_clock = False
         self._threads = ThreadPoolExecutor(limits.readers, "decoding")
         self.usage.watch(
             {
@@ -128,14 +130,30 @@ class Service:
             with self.audit.line(who, "forget", **details) as line:
                 count = line["images"] = gallery.forget_at_once(which, words)
             self.audit.forget_names(gallery.values("identity"))
+            if count:
+                loop.call_soon_threadsafe(self._forgotten)
             return count
 
+        loop = asyncio.get_running_loop()
         count = await self.galleries.write(forget)
-        for _ in range(MOST_SETTLINGS if count else 0):  # others write in the pauses
+        if count and self._settling:
+            await asyncio.shield(self._settling)
+        return count
+
+    def _forgotten(self) -> None:
+        """Drop all copies of what was forgotten, even if the client has gone meanwhile."""
+        self.events.forget()
+        self.pictures.forget()
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        """Wait until no file holds what was forgotten; others write in the pauses."""
+        await self.galleries.reopen()
+        for _ in range(MOST_SETTLINGS):
             if await self.galleries.write(lambda gallery: gallery.settled()):
                 break
             await asyncio.sleep(SETTLED_AGAIN)
-        return count
 
     async def tidy(self) -> None:
         """Once an hour, delete unacknowledged uploads, and forget images that are too old."""
@@ -143,16 +161,36 @@ class Service:
             try:
                 await self.galleries.write(remove_unlisted)
                 if age := self.limits.retain:
-                    old = Filter(before=ago(age))
-                    count = await self.forget("the service", old, RETAIN, older_than=age)
-                    if count:
-                        log.info("%d images forgotten: older than %s", count, age)
+                    await self._forget_old(age)
                 await self.galleries.write(  # another program may have forgotten people
                     lambda gallery: self.audit.forget_names(gallery.values("identity"))
                 )
             except (UserError, OSError, Problem) as error:
-                log.warning("Not tidied: %s", error)
+                log.warning("The hourly clean-up failed (%s). It is repeated in an hour.", error)
+            except Exception:  # a task for weeks: the next hour tries again
+                log.exception("The hourly clean-up failed. It is repeated in an hour.")
             await asyncio.sleep(HOUR)
+
+    async def _forget_old(self, age: str) -> None:
+        """Forget images that are older than `age`.
+
+        If this would leave no image with a time, the clock may be wrong, as on a board without a
+        battery that has not reached a time server. The images then stay for one more hour.
+        """
+        old, recent = Filter(before=ago(age)), Filter(after=ago(age))
+
+        def nothing_recent(gallery: Gallery) -> bool:
+            return any(gallery.images(old)) and not any(gallery.images(recent))
+
+        self._doubts_clock = not self._doubts_clock and await self.galleries.read(nothing_recent)
+        if self._doubts_clock:
+            log.warning(
+                "All images are older than %s. If the clock of this machine is right, they are "
+                "forgotten in an hour.",
+                age,
+            )
+        elif count := await self.forget("the service", old, RETAIN, older_than=age):
+            log.info("%d images forgotten: older than %s", count, age)
 
     def end_streams(self) -> None:
         """End the streams of all listeners and viewers."""
@@ -161,6 +199,8 @@ class Service:
 
     def close(self) -> None:
         """Finish the work in progress."""
+        if self._settling:
+            self._settling.cancel()
         self.batches.close()
         self.galleries.close()
         self._threads.shutdown()

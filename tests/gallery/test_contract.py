@@ -1,6 +1,7 @@
 """Every gallery keeps the contract: an index file, PostgreSQL and the dictionary of the docs."""
 
 import os
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -156,9 +157,13 @@ def test_what_was_forgotten_is_known_until_it_is_allowed(gallery):
     assert gallery.forgotten([image, track]) == {track}
 
 
-def test_the_hash_of_what_was_forgotten_stays_that_of_older_galleries():
-    found = hash_of_key(image_key(b"a/b.jpg", "1 2"), "token")
-    assert found.hex() == "9c8ed8ac0e61bea9b71a413f5a42bb18"
+def test_a_forgotten_image_is_known_by_its_file_wherever_it_moves():
+    expected = blake2b(b"image\0b.jpg\x001 2", digest_size=16, key=b"token").digest()
+    for path in (b"a/b.jpg", b"/moved/b.jpg", rb"C:\moved\b.jpg"):
+        assert hash_of_key(image_key(path, "1 2"), "token") == expected
+    for path, state in ((b"a/c.jpg", "1 2"), (b"a/b.jpg", "1 3"), (b"a/b.jpg", "")):
+        assert hash_of_key(image_key(path, state), "token") != expected
+    assert image_key(b"a/b.jpg", "") != image_key(b"c/b.jpg", "")  # nothing but the path is known
 
 
 def test_the_record_of_a_track_file_goes_with_the_last_image_of_its_source(gallery):

@@ -308,3 +308,21 @@ def test_what_fails_in_a_new_gallery_leaves_nothing_and_is_said(tmp_path):
     with pytest.raises(KeyError, match="mine"), growing_gallery(str(tmp_path / "new.index")):
         raise KeyError("mine")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux says what is mapped")
+@pytest.mark.parametrize("how", ["forget", "forget_at_once", "close"])
+def test_no_deleted_file_of_lists_stays_mapped(tmp_path, monkeypatch, how):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(module, "MOST_COMPARED", 500)
+    index = SearchIndex(tmp_path / "people.index")
+    index.add([f"{i}.jpg" for i in range(1000)], np.random.default_rng(0).normal(size=(1000, 8)))
+    index.prepare()
+    index.search(np.eye(1, 8), 3)
+    assert str(tmp_path) in Path("/proc/self/maps").read_text()
+    if how == "close":
+        index.close()
+    else:
+        getattr(index, how)(Filter(images=("1.jpg",)), "asked")
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    assert not [line for line in lines if ".lists" in line and str(tmp_path) in line]

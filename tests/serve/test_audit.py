@@ -13,6 +13,7 @@ from person_reid.config.serve import ServiceLimits
 from person_reid.gallery.forgetting import forgettings
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import Filter
+from person_reid.serve import service as module
 from person_reid.serve.app import create_app
 from person_reid.serve.audit import Audit
 from person_reid.serve.service import Service
@@ -99,6 +100,73 @@ def test_retention_is_recorded_if_it_forgets_something(service, client, tmp_path
     assert len(forgettings(SearchIndex(tmp_path / "people.index").store)) == 1  # not written again
     (line,) = lines(tmp_path / "audit.jsonl")
     assert (line["older_than"], line["images"]) == ("30d", 1)
+
+
+def test_a_renaming_keeps_its_names_until_the_person_is_forgotten(tmp_path):
+    audit, file = Audit(tmp_path / "audit.jsonl"), tmp_path / "audit.jsonl"
+    for old, new in (("Anna", "Ann"), ("Ann", "Annie"), ("Zoe", "Zora")):
+        with audit.line("me", "rename", identity=old, to=new):
+            pass
+    audit.forget_names({"Annie"})
+    renamings = [(line["identity"], line["to"]) for line in lines(file)]
+    assert renamings == [("Anna", "Ann"), ("Ann", "Annie"), (None, None)]
+    audit.forget_names(())
+    assert "Ann" not in file.read_text()
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_file_that_is_cut_anywhere_is_read(tmp_path, cut):
+    file = tmp_path / "audit.jsonl"
+    audit = Audit(file)
+    for name in ("Anna", "Zoé"):
+        with audit.line("me", "name", identity=name):
+            pass
+    file.write_bytes(file.read_bytes()[:-cut])  # é is two bytes
+    audit.forget_names(())
+    assert "Anna" not in file.read_text(errors="replace")
+
+
+def test_a_filter_leaves_no_name(client, tmp_path):
+    more = {"where": "name=Anna Berg", "track": "Anna"}
+    client.post("/v1/images", params=more, **sent(picture("red")))
+    assert client.patch("/v1/images", params=more, json={"identity": "Ann"}).status_code == 200
+    (line,) = lines(tmp_path / "audit.jsonl")
+    assert (line["by"], line["identity"], line["images"]) == ("where, track", "Ann", 1)
+    assert "Anna" not in (tmp_path / "audit.jsonl").read_text()
+
+
+def test_the_hourly_clean_up_survives_any_error(service, client, monkeypatch, caplog):
+    attempts = []
+
+    def fail(gallery):
+        attempts.append(gallery)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(module, "remove_unlisted", fail)
+    monkeypatch.setattr(module, "HOUR", 0.01)
+    task = client.portal.start_task_soon(service.tidy)
+    until = time.monotonic() + 20
+    while len(attempts) < 3:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    task.cancel()
+    assert "The hourly clean-up failed" in caplog.text
+
+
+def test_a_clock_that_runs_ahead_empties_no_gallery(service, client, tmp_path, caplog):
+    """If it does not run ahead, the images are forgotten an hour later."""
+    client.post("/v1/images", params={"time": "2020-01-01"}, **sent(picture("red")))
+    index = SearchIndex(tmp_path / "people.index")
+    client.portal.call(service._forget_old, "30d")
+    assert len(index) == 1
+    assert "If the clock of this machine is right" in caplog.text
+    client.portal.call(service._forget_old, "30d")
+    assert len(index) == 0
+
+    for date in ("2020-01-01", "2999-01-01"):
+        client.post("/v1/images", params={"time": date}, **sent(picture("blue")))
+    client.portal.call(service._forget_old, "30d")  # at once, as one is recent
+    assert len(index) == 1
 
 
 async def _awaited(coroutine):

@@ -74,3 +74,15 @@ def test_listeners_are_bounded_and_leave(monkeypatch):
         return [each async for each in second], events.followers
 
     assert asyncio.run(listen()) == ([], 0)
+
+
+def test_nothing_is_repeated_that_was_sent_before_a_deletion():
+    async def listen():
+        events = Events(2)
+        events.tell("appeared", {"name": "Anna"})
+        events.forget()
+        events.tell("appeared", {"name": "Bob"})
+        return await some(await events.listen("0"), 2)
+
+    (text,) = asyncio.run(listen())[1:]
+    assert json.loads(read(text)["data"]) == {"name": "Bob"}

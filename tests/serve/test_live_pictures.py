@@ -202,6 +202,26 @@ def test_viewers_are_bounded_and_a_camera_that_stands_still_is_shown_again(monke
     assert asyncio.run(look()) == ([], 0)
 
 
+def test_the_last_picture_of_a_camera_is_not_shown_after_a_deletion(monkeypatch):
+    monkeypatch.setattr(feeds, "HEARTBEAT", 0.01)
+
+    async def watch():
+        pictures = LivePictures(1)
+        pictures.show("door", lambda: Image.new("RGB", (8, 8)))
+        pictures.forget()
+        viewer = await pictures.watch("door", 64)
+        parts = [await anext(viewer)]
+        waiting = asyncio.ensure_future(anext(viewer))
+        assert not (await asyncio.wait([waiting], timeout=0.2))[0]
+        pictures.show("door", lambda: Image.new("RGB", (8, 8)))
+        parts.append(await asyncio.wait_for(waiting, 5))
+        await viewer.aclose()
+        pictures.close()
+        return parts
+
+    assert b"image/jpeg" in asyncio.run(watch())[1]
+
+
 def test_who_may_look_at_what(service):
     with watched(service, {"door": "door.mp4"}, walk_again) as address:
         look = partial(opened, address)
