@@ -4,18 +4,18 @@ from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
-from person_reid.files import atomic_write, checksum_of
+from person_reid.files import atomic_write, verify
 from person_reid.progress import progress
 
 PATIENCE = 30  # seconds that a server may be silent
 
 
-def fetch_file(address: str, target: Path, sha256: str = "") -> None:
+def fetch_file(address: str, target: Path, checksum: str = "") -> None:
     """Download a file, with a progress bar.
 
-    sha256: the file's checksum, if it is known. Raises OSError, and leaves no file, if the server
-    cannot be reached, less arrives than it announced, or the checksum differs; ValueError if the
-    address is none.
+    checksum: the file's SHA-256 or SHA-384, if it is known. Raises OSError, and leaves no file, if
+    the server cannot be reached or less arrives than it announced; ValueError if the checksum
+    differs, or the address is none.
     """
     with atomic_write(target) as partial_file:
         with (
@@ -30,5 +30,4 @@ def fetch_file(address: str, target: Path, sha256: str = "") -> None:
         received = partial_file.stat().st_size
         if size and received != size:
             raise OSError(f"{received:,} of {size:,} bytes arrived")
-        if sha256 and (found := checksum_of(partial_file)) != sha256:
-            raise OSError(f"its SHA-256 begins with {found[:8]}, expected {sha256[:8]}")
+        verify(partial_file, checksum)

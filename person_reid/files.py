@@ -392,13 +392,27 @@ def text_of(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") 
         ) from None
 
 
-def checksum_of(path: str | Path, most: int = TENSORS) -> str:
-    """Return the SHA-256 of a file, which need not fit in memory. Raises as regular_file does."""
-    found = hashlib.sha256()
+def checksum_of(path: str | Path, most: int = TENSORS, kind: str = "sha256") -> str:
+    """Return the checksum of a file, which need not fit in memory. Raises as regular_file does.
+
+    kind: the name of the checksum in hashlib.
+    """
+    digest = hashlib.new(kind)
     with regular_file(path, most).open("rb") as file:
         while part := file.read(2**20):
-            found.update(part)
-    return found.hexdigest()
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def verify(path: str | Path, checksum: str) -> None:
+    """Raise ValueError if a file has another checksum.
+
+    checksum: a SHA-256 or SHA-384, or "" to compare nothing.
+    """
+    kind = "SHA-384" if len(checksum) == 96 else "SHA-256"
+    actual = checksum_of(path, kind=kind.replace("-", "")) if checksum else ""
+    if actual != checksum:
+        raise ValueError(f"its {kind} begins with {actual[:8]}, expected {checksum[:8]}")
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:

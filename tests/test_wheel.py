@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import person_reid
+from person_reid.config.zoo import PACKAGED_NETWORK
 from person_reid.console import main
 from tests.support import ROOT
 
@@ -105,6 +106,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         f"person_reid/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("recipes/**/*.py")
     }
     assert modules | scripts | recipes == {name for name in names if name.endswith(".py")}
+    network = f"weights/{PACKAGED_NETWORK}"
+    terms = {f"{info}/licenses/person_reid/{network}/{name}" for name in ("LICENSE", "NOTICE")}
+    assert terms <= set(names)
+    assert f"person_reid/{network}/model.safetensors" in names
+    assert wheel.stat().st_size < 7e6
 
 
 def test_the_wheel_requires_what_requirements_txt_lists():

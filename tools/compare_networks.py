@@ -48,7 +48,6 @@ from person_reid.models.published.hub import on_disk, weight_file
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval import metric_tables
 from person_reid.retrieval.results import RESULT, check_same_images
-from person_reid.text import as_command
 
 
 class CompareNetworksConfig(Look, TableForm, DeviceOptions):
@@ -151,14 +150,8 @@ def of_results(files: Sequence[str]) -> tuple[list[Row], list[Rankings]]:
 
 def named_here(texts: Sequence[str]) -> list[str]:
     """Return the networks in --networks, with `published` expanded."""
-    found = on_disk() if PUBLISHED_COLUMN in texts else []
-    if PUBLISHED_COLUMN in texts and not found:
-        raise reid.UserError(
-            f"networks={PUBLISHED_COLUMN}: no file of a published network is on this machine. "
-            f"`{as_command('model.py')} --published` lists them; "
-            "--weights NAME says where a file belongs."
-        )
-    return [each for text in texts for each in (found if text == PUBLISHED_COLUMN else [text])]
+    published = on_disk() if PUBLISHED_COLUMN in texts else []
+    return [each for text in texts for each in (published if text == PUBLISHED_COLUMN else [text])]
 
 
 def short_names(texts: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from person_reid.text import as_command, parse_json
 
 ZOO_TABLE = Path(__file__).with_name("zoo.csv")
 PACKAGED = Path(__file__).resolve().parent.parent / "weights"  # folders of save_pretrained
-PACKAGED_NETWORK = "osnet_x0_25_people"  # which compare, search, people and serve use by default
+PACKAGED_NETWORK = "intel_0277"  # which compare, search, people and serve use by default
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
 ChannelValues = tuple[float, float, float]
 # Mean and standard deviation of ImageNet's pixels, RGB in [0, 1], for normalisation.
@@ -86,8 +86,9 @@ class Published:
     figures: {test set: (Rank@1, mAP)} in per cent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file, or "" if none is known.
     file: the file's name there, or the authors' name for it, or "" if unknown.
-    bytes, sha256: the file's size and hash, where known; of an OpenVINO network, the hashes of
-        the .bin and the .xml, separated by a space.
+    bytes: the file's size, where known.
+    checksum: its SHA-256 or SHA-384, where known; of an OpenVINO network, those of the .bin and the
+        .xml, separated by a space.
     at: the address of the file, or of a page or folder that has it.
     note: why the network cannot be used here, or "" if it can.
     """
@@ -100,7 +101,7 @@ class Published:
     hub: str
     file: str
     bytes: int | None
-    sha256: str
+    checksum: str
     at: str
     note: str
 
@@ -116,7 +117,7 @@ class Published:
 
     @property
     def addresses(self) -> dict[str, tuple[str, str]]:
-        """Return {ending of the file's name: (address, SHA-256 or "")}, if they are public.
+        """Return {ending of the file's name: (address, checksum or "")}, if they are public.
 
         An OpenVINO network is two files, of which the graph, .xml, is the last.
         """
@@ -124,7 +125,7 @@ class Published:
             return {}
         suffix = PurePosixPath(self.file).suffix
         endings = (".bin", ".xml") if suffix == ".xml" else (suffix,)
-        sums = self.sha256.split() or [""] * len(endings)
+        sums = self.checksum.split() or [""] * len(endings)
         root = self.at.removesuffix(suffix)
         return {each: (root + each, digest) for each, digest in zip(endings, sums, strict=True)}
 
@@ -195,18 +196,13 @@ def packaged(text: Any) -> Path | None:
 
     A file or folder of that name in the current folder takes precedence.
     """
-    inside = text is not None and str(text) in packaged_names() and not Path(text).exists()
+    inside = str(text) in zoo() and (PACKAGED / str(text)).is_dir() and not Path(text).exists()
     return PACKAGED / str(text) if inside else None
 
 
-def packaged_names() -> list[str]:
-    """Return the names of the networks in this package."""
-    return sorted(path.name for path in PACKAGED.glob("*") if path.is_dir())
-
-
 def network_names() -> list[str]:
-    """Return the names of all networks with weights: packaged and published."""
-    return [*packaged_names(), *zoo()]
+    """Return the names of all networks with weights."""
+    return list(zoo())
 
 
 def published_network(text: Any) -> Published | None:
@@ -253,13 +249,11 @@ def folder() -> Path:
 
 
 def listing(pattern: str = "*") -> str:
-    """Return, as text, a table of networks with weights: first this package, then the families.
+    """Return, as text, a table for each family of networks with weights.
 
     pattern: lists the networks whose names match. Raises UserError if none do.
     """
-    inside = fnmatch.filter(packaged_names(), pattern)
-    lines = [f"{name}: in this package, {PACKAGED / name / 'README.md'}" for name in inside]
-    lines += ["", ""] if inside else []
+    lines: list[str] = []
     for family, about in FAMILIES_OF_ZOO.items():
         rows = [
             (each.name, *cells(each))
@@ -295,6 +289,8 @@ def place(entry: Published) -> str:
     """Say where a network's file is, or why the network cannot be used."""
     if entry.note or entry.hub:
         return entry.note or "on the hub"
+    if (PACKAGED / entry.name).is_dir():
+        return "in this package"
     return "at its address" if entry.addresses else "to download"
 
 

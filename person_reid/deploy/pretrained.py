@@ -16,7 +16,7 @@ from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.load import NetworkToTest
 from person_reid.errors import UserError, describe_error, first_line
 from person_reid.files import SETTINGS_BYTES, checksum_of, content_of
-from person_reid.models.factory import check_network
+from person_reid.models.factory import check_network, find_architecture
 from person_reid.models.published.hub import quick_to_fail
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.thresholds import load_bound, load_threshold
@@ -79,11 +79,12 @@ def _tell_terms(folder: Path) -> None:
     )
 
 
-def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
-    """Return the preprocessing to write to config.json. size: (height, width)."""
+def preprocessing(tested: NetworkToTest) -> dict[str, Any]:
+    """Return the preprocessing to write to config.json."""
+    (height, width), flips = tested.size, find_architecture(tested.spec.backbone).flips
     return {
-        "height": size[0], "width": size[1], "resize": "bicubic", "channels": "RGB",
-        "mean": list(MEAN), "std": list(STD), "mirrored_image_added": True,
+        "height": height, "width": width, "resize": "bicubic", "channels": "RGB",
+        "mean": list(MEAN), "std": list(STD), "mirrored_image_added": flips,
         "feature": "unit length",
     }  # fmt: skip
 
@@ -101,7 +102,7 @@ def _described(config: dict[str, Any], weights: Path) -> NetworkToTest:
         raise ValueError(f"feature_size {width!r}: expected a number of 1 or above")
     check_network(spec)
     tested = NetworkToTest(spec, weights, classes)
-    for name, value in preprocessing(tested.size).items():
+    for name, value in preprocessing(tested).items():
         if (found := config["preprocessing"][name]) != value or type(found) is not type(value):
             raise ValueError(f"preprocessing: {name} {found!r}: images are prepared with {value!r}")
     return tested

@@ -156,7 +156,7 @@ def save_pretrained(
         "network": asdict(tested.spec),
         "num_classes": tested.num_classes,
         "feature_size": network.dim,
-        "preprocessing": preprocessing(tested.size),
+        "preprocessing": preprocessing(tested),
         "threshold": threshold,
         "promise": bound and asdict(bound),
         IN_FILE: track_cosines and track_cosines._asdict(),

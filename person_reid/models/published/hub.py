@@ -15,7 +15,7 @@ from urllib.request import getproxies
 from person_reid.config.zoo import Published, folder, packaged, published_network, zoo
 from person_reid.errors import UserError, first_line
 from person_reid.fetching import fetch_file
-from person_reid.files import checksum_of
+from person_reid.files import verify
 
 log = logging.getLogger(__name__)
 HUB_PATIENCE = 3  # seconds
@@ -80,14 +80,14 @@ def weight_file(weights: str | Path) -> Path:
         return Path(weights)
     file = entry.local or (_from_hub(entry) if entry.hub else _from_address(entry))
     parts = {file.with_suffix(end): digest for end, (_, digest) in entry.addresses.items()}
-    for part, expected in (parts or {file: entry.sha256}).items():
-        found = expected and checksum_of(part)
-        if found != expected:
+    for part, checksum in (parts or {file: entry.checksum}).items():
+        try:
+            verify(part, checksum)
+        except ValueError as error:
             raise UserError(
-                f"{part}: not the published file of {entry.name}: its SHA-256 begins with "
-                f"{found[:8]}, expected {expected[:8]}. Download it again from {entry.where}, or "
-                "name your own file: backbone=NAME and weights=FILE."
-            )
+                f"{part}: not the published file of {entry.name}: {error}. Download it again from "
+                f"{entry.where}, or name your own file: backbone=NAME and weights=FILE."
+            ) from error
     return file
 
 
@@ -133,6 +133,7 @@ def on_disk() -> list[str]:
     def cached(entry: Published) -> bool:
         return bool(entry.hub) and isinstance(try_to_load_from_cache(entry.hub, entry.file), str)
 
-    return [
-        entry.name for entry in zoo().values() if not entry.note and (entry.local or cached(entry))
-    ]
+    def is_here(entry: Published) -> bool:
+        return bool(packaged(entry.name) or entry.local or cached(entry))
+
+    return [entry.name for entry in zoo().values() if not entry.note and is_here(entry)]
