@@ -96,9 +96,11 @@ def report(
     measured: dict[str, reid.Metrics] = {}
     intervals: dict[str, dict[str, Interval]] = {}
     parts: dict[str, dict[str, reid.Metrics]] = {}
+    reranked: Any = None
     with redirect_stdout(sys.stderr if config.for_files else sys.stdout):
         for kind, images in asked.items():
             scores = rescore(images.features, gallery.features, device) if rescore else None
+            reranked = scores if images is query else reranked
             for protocol, metrics in by_protocol(config, images, gallery, scores, device, world):
                 words = f"{kind}{'re-ranked ' if rescore else ''}{protocol}"
                 name = words.strip() or "single"
@@ -115,8 +117,7 @@ def report(
         if config.by == "identities":
             parts = {"identity": in_words("identity", reid.by_identity(query, first), query)}
         if config.by == "cameras":
-            again = rescore(query.features, gallery.features, device) if rescore else None
-            how = again or scores_by(config, query, gallery, device)
+            how = reranked or scores_by(config, query, gallery, device)
             found = reid.by_cameras(query, gallery, config.ap, how, config.ignore_cameras)
             parts = {"cameras": in_words("camera", found, query)}
         if leads and config.save_per_query:

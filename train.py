@@ -57,7 +57,7 @@ def train(config: TrainConfig, world: "reid.World") -> None:
         images.decode(network.size, network.padding)
         extra = reid.added_losses(config, images, network, teacher)  # --adv, --DG, --teacher
         if evaluation:
-            evaluation.decode(network.size)
+            evaluation.decode(network)
 
     # Move both to the device; fuse their layers where that is faster, or compile them.
     reid.prepare_modules(network, criterion, config, device)

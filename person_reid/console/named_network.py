@@ -4,6 +4,7 @@ Reading the string needs no torch.
 """
 
 import shlex
+import sys
 from pathlib import Path
 
 from person_reid.config.option import as_flag
@@ -28,7 +29,9 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
     Raises UserError for flags that would be ignored.
     """
     try:
-        named, *further = shlex.split(text)
+        # On Windows, a backslash separates folders and quotes nothing.
+        escaped = text.replace("\\", r"\\") if sys.platform == "win32" else text
+        named, *further = shlex.split(escaped)
     except ValueError as error:  # no text, or an unmatched quotation mark
         raise UserError(
             f"{text!r}: expected a network, and perhaps flags of test.py ({error})."

@@ -13,7 +13,8 @@ import torch.utils.data
 from PIL import Image
 
 from person_reid.data.images.image_files import fit_image, read_image
-from person_reid.data.layout import Split, read_split
+from person_reid.data.layout import JUNK_FOLDER, Split, read_split
+from person_reid.errors import UserError
 from person_reid.progress import progress
 from person_reid.text import counted
 
@@ -73,7 +74,7 @@ def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
 
     Raises UserError if the folder is not laid out.
     """
-    train = read_split(folder, split, cameras_required=False)
+    train = read_split(folder, split, cameras_required=False, with_junk=False)
     query, gallery = (read_split(folder, name) for name in ("query", "gallery"))
     splits = (ImageSplit(**vars(each)) for each in (train, query, gallery))
     return Dataset(Path(folder), split, *splits)
@@ -94,6 +95,8 @@ def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor
         bank[index] = torch.from_numpy(fit_image(_as_picture(image), *size).copy())
         people.append(identity.item() if hasattr(identity, "item") else identity)
         cameras.append(int(camera))
+    if junk := {-1, JUNK_FOLDER}.intersection(people):
+        raise UserError(f"fit: identity {junk.pop()} marks junk images. Leave them out.")
     names = sorted(set(people))
     numbers = {name: number for number, name in enumerate(names)}
     targets = np.array([numbers[who] for who in people], np.int64)
@@ -107,6 +110,11 @@ def _as_picture(image: Any) -> Image.Image:
         return image
     values = image
     if isinstance(image, torch.Tensor):
+        if image.is_floating_point() and not 0 <= image.min() <= image.max() <= 1:
+            raise UserError(
+                f"An image has values {image.min():.2g} to {image.max():.2g}: expected 0 to 1. "
+                "Leave the normalisation out, or pass a DataLoader."
+            )
         values = (image * 255).round().to(torch.uint8) if image.is_floating_point() else image
         values = values.movedim(0, -1).cpu().numpy()
     return Image.fromarray(values)

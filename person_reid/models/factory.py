@@ -23,7 +23,7 @@ from torch import nn
 
 from person_reid.config.network import PUBLISHED_CLASSES, NetworkOptions
 from person_reid.config.option import configured, named
-from person_reid.config.zoo import implied, network_names
+from person_reid.config.zoo import implied, network_names, published_network
 from person_reid.device import seeded
 from person_reid.errors import UserError
 from person_reid.models.architecture import (
@@ -227,10 +227,12 @@ def create_model(
     arguments = signature(create_model).parameters
     described = configured(NetworkOptions, {**known, **options}, others=arguments)
     check_network(described)
+    architecture = find_architecture(described.backbone)
+    if entry := published_network(weights):
+        architecture = replace(architecture, flips=entry.shared.flip)
+    start = weights or ("imagenet" if pretrained else "none")
     with nullcontext() if seed is None else seeded(seed):
-        return build_network(
-            described, num_classes, weights or ("imagenet" if pretrained else "none")
-        )
+        return build_network(described, num_classes, start, architecture)
 
 
 def _around(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from person_reid.config.network import NetworkOptions
 from person_reid.device import seeded
 from person_reid.errors import UserError
-from person_reid.models.architecture import Architecture, fits_images
+from person_reid.models.architecture import Architecture, OwnArchitecture, fits_images
 from person_reid.models.attention import USAM
 from person_reid.models.heads import (
     PUBLISHED_FEATURE,
@@ -141,10 +141,12 @@ BNNECKS = (
 
 
 def unused_classifiers(network: Network) -> list[nn.Linear]:
-    """Return the ImageNet classifier in published checkpoints (`model.fc`), if there is one.
+    """Return the ImageNet classifiers of the libraries' networks, which are never used.
 
-    It is not used.
+    They are linear layers with 1000 outputs. A custom module may use layers of these names.
     """
+    if isinstance(network.architecture, OwnArchitecture):
+        return []
     layers = [getattr(network.module, name, None) for name in ("fc", "_fc", "classifier")]
     return [
         layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1000

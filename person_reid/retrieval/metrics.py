@@ -225,6 +225,8 @@ def evaluate(
             f"{len(query)} queries and {len(gallery)} gallery images: "
             "expected at least one of each."
         )
+    if ap not in AVERAGE_PRECISIONS:
+        raise UserError(f"ap={ap!r}: expected one of {', '.join(AVERAGE_PRECISIONS)}.")
     scores = scores_of(query, gallery, scores, distances)
     worn = None if clothes is None else _worn(query, gallery, clothes)
     pairs, junk = find_pairs(query, gallery, ignore_cameras, worn, same_clothes)

@@ -32,11 +32,12 @@ class Evaluation:
         check_cameras(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type]
         remark_unmatched(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type]
 
-    def decode(self, size: tuple[int, int]) -> None:
-        """Decode the images, or open their caches. size: (height, width)."""
-        cache = self.data_dir / ".cache"
+    def decode(self, network: Network) -> None:
+        """Decode the images for a network, or open their caches."""
+        cache, resize = self.data_dir / ".cache", network.architecture.resize
         self.banks = {
-            name: load_bank(split.paths, *size, cache, name) for name, split in self.splits.items()
+            name: load_bank(split.paths, *network.size, cache, name, resize)
+            for name, split in self.splits.items()
         }
 
     def due(self, epoch: int) -> bool:
@@ -56,6 +57,7 @@ class Evaluation:
             extract = partial(
                 present_extractor(network, device, self.config.runtime or "torch"),
                 batch_size=self.config.batchsize,
+                flip=network.architecture.flips,
             )
             query, gallery = (
                 features_of_bank(extract, self.banks[name], split, name, world)

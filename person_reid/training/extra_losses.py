@@ -212,7 +212,8 @@ def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) ->
         features = open_array(file, (len(split), teacher.dim), np.float32)
         if features is None:
             features = teacher.features(
-                load_bank(split.paths, *teacher.size, cache, name), f"teacher of {name}"
+                load_bank(split.paths, *teacher.size, cache, name, teacher.resize),
+                f"teacher of {name}",
             )
             _write(features, file)
         found.append(features)

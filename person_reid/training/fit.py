@@ -12,6 +12,7 @@ from torch.utils import data
 
 from person_reid.config import FitOptions
 from person_reid.config.option import resolve
+from person_reid.config.train import AugmentationOptions, BatchOptions
 from person_reid.data.images.augment import Augment
 from person_reid.data.images.bank import BatchSource
 from person_reid.data.samplers import MakeSampler
@@ -81,7 +82,7 @@ def fit(
     Raises UserError for options that cannot work, and for a network with another number
     of classes.
     """
-    options = _settled(options or FitOptions(), teacher)
+    options = _settled(options or FitOptions(), teacher, network.head_name)
     _check(network, options)
     place = usable_device(device)
     choose_backends(place, tf32=not options.no_tf32)
@@ -120,7 +121,7 @@ def fit(
     return journal.history
 
 
-def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
+def _settled(options: FitOptions, teacher: Embedder | None, head: str) -> FitOptions:
     """Resolve the options, and name the teacher.
 
     Raises UserError for options that would be ignored.
@@ -128,7 +129,7 @@ def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
     options = resolve(type(options), options.not_default(options.declared()))
     if teacher:
         options = replace(options, teacher=options.teacher or "given")
-    loss_plan(options)
+    loss_plan(options, head)
     if options.teacher and not teacher:
         raise UserError(
             f"teacher={options.teacher} only names a network. Open it: "
@@ -161,6 +162,9 @@ def _images(
     if isinstance(dataset, data.DataLoader):
         if sampler:
             raise UserError("fit: a DataLoader has a sampler already.")
+        of_images = {**AugmentationOptions.declared(), **BatchOptions.declared()}
+        if ignored := options.not_default(of_images):
+            raise UserError(f"fit: {', '.join(ignored)} would be ignored with a DataLoader.")
         _check_classes(network)
         return LoadedBatches(dataset, network.num_classes or 0, options, device, seed)
     split, bank = decode_items(dataset, network.size)

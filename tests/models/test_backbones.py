@@ -402,3 +402,15 @@ def test_imagenet_classifier_is_kept_for_its_keys_but_not_trained():
     assert not network.model.fc.weight.requires_grad
     network.model.fc = nn.Linear(512, 256)  # a layer of that name, but not an ImageNet classifier
     assert unused_classifiers(network) == []
+
+
+def test_the_layers_of_a_custom_module_are_trained_whatever_their_names():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 1000)
+
+        def forward(self, images):
+            return self.fc(images.mean((2, 3)))
+
+    assert create_model(Own(), 3, size=(32, 16)).model.fc.weight.requires_grad

@@ -329,3 +329,9 @@ def test_multi_query_of_another_network_is_refused():
     query = image_set(np.eye(3), [1, 1, 2], [1, 2, 1])
     with pytest.raises(UserError, match="features of 2 dimensions, the queries' have 3"):
         merge_multi_query(query, image_set(np.eye(2), [1, 1], [1, 1]))
+
+
+def test_an_unknown_average_precision_is_refused_before_the_ranking():
+    sets = image_set([[1.0]], [1], [1]), image_set(np.ones((3, 1)), [2, 2, 1], [2, 2, 2])
+    with pytest.raises(UserError, match="ap='Step': expected one of trapezoidal, step"):
+        evaluate(*sets, scores=lambda *_: pytest.fail("ranked"), ap="Step")  # type: ignore[arg-type]

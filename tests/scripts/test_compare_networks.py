@@ -213,3 +213,9 @@ def test_either_networks_or_results_are_compared(words, message, here):
     with pytest.raises(UserError) as error:
         compare_networks.main(words)
     assert str(error.value) == message
+
+
+def test_backslashes_on_windows_separate_folders(monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    network = network_named(r'resnet50="C:\runs of May\net.pth" --seed 3', "networks", "-1")
+    assert (network.weights, network.seed) == (r"C:\runs of May\net.pth", 3)

@@ -640,3 +640,16 @@ def test_too_few_draws_are_refused(result, capsys):
     with pytest.raises(SystemExit):
         evaluate.main(["--result", result, "--bootstrap", "5"])
     assert "--bootstrap: 5: expected a number from 100 to 1000000" in capsys.readouterr().err
+
+
+def test_rankings_of_each_camera_are_re_ranked_once(result, monkeypatch, capsys):
+    once, calls = reid.rescorer, []
+
+    def counting(config):
+        rescore = once(config)
+        return lambda *images: calls.append(images) or rescore(*images)
+
+    monkeypatch.setattr(reid, "rescorer", counting)
+    evaluate_rerank.main(["--result", result, "--by", "cameras"])
+    assert "camera" in capsys.readouterr().out
+    assert len(calls) == 1

@@ -175,7 +175,7 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(monkeypatch, caplog)
     monkeypatch.setattr("person_reid.training.extra_losses.atomic_write", full)
     names: Any = {"probe": lambda: np.zeros(2), "dim": 4, "size": (8, 4)}
     teacher: Any = SimpleNamespace(
-        features=lambda bank, name: np.ones((len(bank), 4), np.float32), **names
+        features=lambda bank, name: np.ones((len(bank), 4), np.float32), resize="bicubic", **names
     )
     found = teacher_features(
         teacher, [(Path("people/train_all"), read_split("people", "train_all"))]
@@ -192,7 +192,9 @@ def test_features_of_images_that_have_changed_are_computed_again(tmp_path):
         computed.append(name)
         return np.zeros((len(bank), 4), np.float32)
 
-    teacher: Any = SimpleNamespace(probe=lambda: np.zeros(2), dim=4, size=(8, 4), features=features)
+    teacher: Any = SimpleNamespace(
+        probe=lambda: np.zeros(2), dim=4, size=(8, 4), resize="bicubic", features=features
+    )
     for time in (None, None, 0):
         split = read_split(tmp_path, "train_all")
         if time is not None:

@@ -99,7 +99,7 @@ def test_the_network_is_left_as_it_was_whatever_computes_the_features(here, runt
     figures = []
     for name in ("torch", runtime):
         evaluation = Evaluation(TrainConfig(data_dir="people", runtime=name, batchsize=8))
-        evaluation.decode((32, 16))
+        evaluation.decode(trained.network)
         figures.append(evaluation(trained.network, trained.step.device, trained.step.world))
     assert figures[0].keys() == {"rank1", "mAP"}
     assert figures[1] == pytest.approx(figures[0], abs=1e-3)

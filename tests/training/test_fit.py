@@ -413,3 +413,38 @@ def test_the_precision_of_a_gpu_is_the_one_asked_for(no_tf32, dataset, monkeypat
     with pytest.raises(Prepared) as told:
         reid.fit(created(dataset), dataset, reid.FitOptions(no_tf32=no_tf32), device="cpu")
     assert told.value.args == (not no_tf32,)
+
+
+def pictures(values, identities=(0, 1)):
+    return [(values, identity, 1) for identity in identities]
+
+
+def test_junk_is_left_out_as_train_py_does(tmp_path):
+    write_people(tmp_path / "train_all", people=2, images=2)
+    for name in ("query", "gallery"):
+        write_people(tmp_path / name, people=2, images=1)
+    people = reid.read_dataset(tmp_path).train.classes
+    junk = tmp_path / "train_all" / "-1"
+    junk.mkdir()
+    Image.new("RGB", (8, 16)).save(junk / "-1_c1_000000.jpg")
+    assert reid.read_dataset(tmp_path).train.classes == people
+
+
+@pytest.mark.parametrize("junk", [-1, "-1"])
+def test_junk_in_a_torch_dataset_is_refused(junk):
+    with pytest.raises(reid.UserError, match=f"identity {junk} marks junk"):
+        decode_items(pictures(torch.zeros(3, 8, 4), (junk, type(junk)(2))), (8, 4))
+
+
+@pytest.mark.parametrize(
+    "values", [torch.full((3, 8, 4), -0.5), torch.full((3, 8, 4), 200.0)], ids=["below", "above"]
+)
+def test_normalised_pictures_are_refused(values):
+    with pytest.raises(reid.UserError, match="expected 0 to 1. Leave the normalisation out"):
+        decode_items(pictures(values), (8, 4))
+
+
+def test_pictures_from_0_to_1_keep_their_values():
+    shades = torch.linspace(0, 1, 32).reshape(1, 8, 4).expand(3, 8, 4)
+    _, bank = decode_items(pictures(shades), (8, 4))
+    assert torch.equal(bank[0].movedim(2, 0), (shades * 255).round().byte())

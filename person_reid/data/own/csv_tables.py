@@ -26,7 +26,7 @@ NUMBERED_COLUMNS = ("identity", "new_identity", "camera", "track", "clothes", "a
 GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "NA", "N/A", "n/a", "#N/A")
 # Words that people add to the name of a column, as in cam_id. The rest may be an abbreviation.
 ADDED = re.compile(r"_?(id|no|nr|number)$")
-WITH_POINT = re.compile(r"([-+]?[0-9]+)[.,]0*")
+WITH_POINT = re.compile(r"([-+]?[0-9]+)[.,]0{0,2}")  # 1,000 is a thousand, not 1
 ROUNDED = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+[0-9]+")
 
 

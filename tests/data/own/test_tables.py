@@ -272,3 +272,12 @@ def test_a_column_that_is_not_read_is_passed_over_and_named(name, table, caplog)
     rows = read_table(table, ("path", "identity"), ("camera", "split", "clothes", "track", "time"))
     assert rows == [(2, {"path": "1.jpg", "identity": "7"})]
     assert f"columns that are not read: {name}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("7.0", "7"), ("7,00", "7"), ("7.", "7"), ("1,000", "1,000")]
+)
+def test_a_separator_of_thousands_is_no_decimal_point(written, read, tmp_path):
+    (tmp_path / "list.csv").write_text(f'path,identity\n1.jpg,"{written}"\n')
+    (about,) = read_abouts(tmp_path / "list.csv", ("path",)).values()
+    assert about.identity == read
