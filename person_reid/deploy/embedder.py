@@ -30,12 +30,12 @@ from PIL import Image
 
 from person_reid.arrays import Integers, any_array, flaw
 from person_reid.config.tested import CONFIG_FILE
-from person_reid.config.zoo import PACKAGED_NETWORK, packaged
+from person_reid.config.zoo import PACKAGED_NETWORK
 from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import Pixels, fit_image, load_image, probe_image
 from person_reid.deploy.extraction import FeatureSettings, NetworkSource, open_source
 from person_reid.deploy.interface import Preparation
-from person_reid.deploy.pretrained import find_folder, open_pretrained
+from person_reid.deploy.pretrained import find_folder, local_folder, open_pretrained
 from person_reid.device import usable_device
 from person_reid.errors import UserError
 from person_reid.progress import progress
@@ -117,7 +117,7 @@ class Embedder:
         opened = open_source(source, weights, which_epoch, size, settings)
 
         self.source, self.weights = source, weights
-        if isinstance(source, str) and weights is None and (folder := packaged(source)):
+        if isinstance(source, str) and weights is None and (folder := local_folder(source)):
             self._know_threshold(folder)
         self.flip = flip is not False
         self.size = opened.size

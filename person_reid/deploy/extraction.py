@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from person_reid.config.tested import READABLE
-from person_reid.config.zoo import network_names, packaged, published_network
+from person_reid.config.zoo import network_names, published_network
 from person_reid.deploy.engine import Engine
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (
@@ -23,7 +23,7 @@ from person_reid.deploy.load import (
     network_of_run,
     network_of_weights,
 )
-from person_reid.deploy.pretrained import open_pretrained
+from person_reid.deploy.pretrained import local_folder, open_pretrained
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.errors import UserError
 from person_reid.models.architecture import Architecture, list_models
@@ -167,10 +167,10 @@ def _network(
     if weights is not None:
         _refuse_ignored(weights, _of_name(None, which_epoch))
         return network_of_weights(str(source), weights, size)
-    if packaged(source) or published_network(source):
+    if (folder := local_folder(source)) or published_network(source):
         _refuse_ignored(source, _of_name(None, which_epoch))
-        found = open_pretrained if packaged(source) else network_of_name
-        return found(str(source)).resized(size)
+        opened = open_pretrained(source) if folder else network_of_name(str(source))
+        return opened.resized(size)
     if not RunFolder(str(source)).options_file.exists():
         if str(source) in list_models():
             others = " or ".join(list_models(f"{source}_*", pretrained=True)[:3])

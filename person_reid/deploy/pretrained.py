@@ -61,6 +61,11 @@ def open_pretrained(source: str | Path) -> NetworkToTest:
     return tested
 
 
+def local_folder(source: str | Path) -> Path | None:
+    """Return the save_pretrained folder of a name, here or in this package, or None."""
+    return Path(source) if Path(source, CONFIG_FILE).is_file() else packaged(source)
+
+
 def find_folder(source: str | Path) -> Path:
     """Return a save_pretrained folder: local, in this package, or from the Hugging Face hub."""
     if folder := packaged(source):

@@ -411,6 +411,15 @@ def test_the_network_in_the_package_is_the_default_and_every_name_of_it_means_th
     assert "same person: similarity 1.0000" in capsys.readouterr().out
 
 
+def test_a_folder_with_the_name_of_the_network_in_the_package_is_opened_instead():
+    shutil.copytree(PACKAGED / PACKAGED_NETWORK, PACKAGED_NETWORK)
+    config = Path(PACKAGED_NETWORK, "config.json")
+    described = json.loads(config.read_text())
+    config.write_text(json.dumps(described | {"threshold": 0.123}))
+    for embed in (Embedder(device="cpu"), Embedder.from_pretrained(PACKAGED_NETWORK, device="cpu")):
+        assert embed.threshold == 0.123
+
+
 def test_a_damaged_network_in_the_package_is_named(here, monkeypatch):
     folder = here / "weights" / PACKAGED_NETWORK
     shutil.copytree(PACKAGED / PACKAGED_NETWORK, folder)
