@@ -3,6 +3,7 @@
 write_people_videos(Path("people"), linked)       # people/hall-1a2b3c4d.mp4, beside its tracks
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,17 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from person_reid.data.video.frames import FrameFolder, Video, open_frames
 from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError, optional_module
 from person_reid.files import real
 from person_reid.gallery.linked_tracks import LinkedTracks
+from person_reid.gallery.track_records import IN_NAMES
 from person_reid.progress import progress
 from person_reid.show.lanes import colours_of_people, ink_on, label_font
 from person_reid.text import printable
 
+log = logging.getLogger(__name__)
 LONGEST_GAP = 1.0  # seconds; boxes are interpolated across gaps up to this length
 CLOCK = 60_000  # ticks per second; MPEG-4 allows at most 65,535
 ENCODERS = {  # the first one that PyAV supports is used
@@ -43,11 +46,14 @@ def write_people_videos(
 ) -> None:
     """Write a copy of each video, annotated with its people, into a folder.
 
-    among: the videos to draw; by default, all that have tracks. Raises UserError if PyAV or a video
-    is missing.
+    among: the videos to draw; by default, all that have tracks. The log lists live cameras and
+    missing videos, which are not drawn. Raises UserError if PyAV is missing.
     """
     records = {each.record.source: each.record for each in linked.tracks}
-    shown = [each for each in records.values() if among is None or real(each.frames) in among]
+    wanted = [each for each in records.values() if among is None or real(each.frames) in among]
+    shown = [each for each in wanted if each.form != IN_NAMES and Path(each.frames).exists()]
+    for record in [each for each in wanted if each not in shown]:
+        log.warning("%s is not drawn, because it is not a file.", record.frames)
     videos = [open_frames(Path(each.frames), each.fps) for each in shown]
     with progress(
         total=sum(len(frames.numbers) for frames in videos), desc="drawing", unit=" frames"
@@ -123,7 +129,8 @@ def open_video(
 ) -> Iterator[Callable[[float, Image.Image], None]]:
     """Yield a function that adds a picture, with its time in seconds, to a new MP4 video.
 
-    Codecs need even sides, so the last column or row may be lost. options: for FFmpeg's MP4 format.
+    Pictures of other sizes than the first are scaled into its frame. Codecs need even sides, so the
+    last column or row may be lost. options: for FFmpeg's MP4 format.
     """
     av = optional_module("av", UserError('--video needs PyAV: python -m pip install ".[video]"'))
     codec = next(name for name in ENCODERS if name in av.codecs_available)
@@ -132,13 +139,15 @@ def open_video(
 
         def add(seconds: float, picture: Image.Image) -> None:
             nonlocal last, stream
+            width, height = (side // 2 * 2 for side in picture.size)
             if stream is None:
                 stream = container.add_stream(
                     codec, rate=Fraction(fps).limit_denominator(1001), options=dict(ENCODERS[codec])
                 )
-                stream.width, stream.height = (side // 2 * 2 for side in picture.size)
+                stream.width, stream.height = width, height
                 stream.pix_fmt, stream.codec_context.time_base = "yuv420p", tick
-            frame = av.VideoFrame.from_image(picture.crop((0, 0, stream.width, stream.height)))
+            even = picture.crop((0, 0, width, height))
+            frame = av.VideoFrame.from_image(ImageOps.pad(even, (stream.width, stream.height)))
             frame.pts = last = max(last + 1, round(seconds * CLOCK))
             frame.time_base = tick
             container.mux(stream.encode(frame))
