@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 
 BACKLOG = 64  # connections that wait to be accepted
+LONGEST_END = 5  # seconds for requests in progress after SIGTERM; Docker kills after ten
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
             ssl_keyfile=config.key,
             proxy_headers=config.behind_proxy,
             server_header=False,
-            timeout_graceful_shutdown=config.timeout,
+            timeout_graceful_shutdown=min(config.timeout, LONGEST_END),
         )
         Server(settings, service.end_streams).run(sockets=[listening])
 

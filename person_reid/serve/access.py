@@ -61,9 +61,11 @@ class Access:
         Raises Problem if the token is missing, is wrong, does not allow the role, or was used too
         often.
         """
-        given = (authorization or "").removeprefix("Bearer ").encode(errors="replace")
+        scheme, _, credentials = (authorization or "").partition(" ")
+        is_bearer = scheme.lower() == "bearer"  # RFC 9110, 11.1: in any case
+        sent = credentials.strip().encode(errors="replace") if is_bearer else b""
         # compared with every token, in a time that reveals nothing about them
-        matches = [token for token in self._roles if hmac.compare_digest(token, given)]
+        matches = [token for token in self._roles if hmac.compare_digest(token, sent)]
         if not matches:
             raise Problem(
                 401,

@@ -7,6 +7,7 @@ The web page is a few files whose scripts call /v1 like any other client.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from person_reid.errors import StoreError, UserError
 from person_reid.page_files import PAGES, page_sources
@@ -53,6 +56,7 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+WHOLE_ADDRESS = re.compile("https?://[^/]*/?(.*)", re.IGNORECASE)
 Respond = Callable[[Request], Awaitable[Response]]
 
 
@@ -99,9 +103,22 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
         routes=[*routes, Route("/v1/openapi.json", document), *page_routes()],
         lifespan=lifespan,
         exception_handlers={HTTPException: unknown},
+        middleware=[Middleware(_by_path)],
     )
     app.router.redirect_slashes = False  # a redirect would trust the client's Host header
     return app
+
+
+def _by_path(app: ASGIApp) -> ASGIApp:
+    """Return an app that also takes whole addresses as targets; see RFC 9112, 3.2.2."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        root, path = scope.get("root_path", ""), scope.get("path", "")
+        if target := WHOLE_ADDRESS.match(path.removeprefix(root)):
+            scope = {**scope, "path": f"{root}/{target[1]}"}
+        await app(scope, receive, send)
+
+    return called
 
 
 def _respond(service: Service, operation: Operation) -> Respond:

@@ -1,6 +1,8 @@
 """Read requests: bodies of limited size, and the images and JSON in them."""
 
+import asyncio
 import io
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from person_reid.text import parse_json
 
 MEGABYTE = 10**6
 MOST_JSON = 4 * MEGABYTE  # bytes
+LONGEST_PAUSE, LEAST_RATE = 10, 4000  # a body must arrive within seconds + size / (bytes a second)
 
 
 class SentImage(NamedTuple):
@@ -30,16 +33,21 @@ class SentImage(NamedTuple):
 
 
 async def body_of(request: Request, most_bytes: int) -> bytes:
-    """Return the body of a request. Raises Problem if it is too large."""
+    """Return the body of a request. Raises Problem if it is too large or arrives too slowly."""
     parts, size = [], 0
+    stream, began = request.stream(), time.monotonic()
     try:
-        async for part in request.stream():
+        while part := await asyncio.wait_for(
+            anext(stream, b""), began + LONGEST_PAUSE + size / LEAST_RATE - time.monotonic()
+        ):
             size += len(part)
             if size > most_bytes:
                 raise Problem(413, f"Send at most {most_bytes / MEGABYTE:g} MB in a request.")
             parts.append(part)
     except ClientDisconnect:
         raise Problem(400, "The request ended before its body did.") from None
+    except asyncio.TimeoutError:
+        raise Problem(408, f"Only {size:,} bytes of the body arrived. Send it again.") from None
     return b"".join(parts)
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -115,6 +116,23 @@ def test_a_camera_is_told_of_until_the_service_ends(tmp_path):
         assert not [line for line in lines if line.startswith("data: ")]
     images = [image for some in SearchIndex(tmp_path / "people.index").images() for image in some]
     assert {about.identity for _, about in images} == {"person 0001"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM")
+def test_half_an_upload_ends_a_service_no_later_than_docker_would(tmp_path):
+    (tmp_path / "tokens").write_text(f"read {'a' * 20}\n")
+    with serving(tmp_path, *SMALLEST, "--gpu_ids", "-1", "--tokens", "tokens") as (
+        service,
+        address,
+    ):
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            head = "POST /v1/embed HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            head += f"Authorization: Bearer {'a' * 20}\r\nContent-Length: 10000\r\n\r\n"
+            client.sendall(head.encode() + b"half")
+            time.sleep(0.5)
+            service.send_signal(signal.SIGTERM)
+            assert service.wait(10) in (0, -signal.SIGTERM)
 
 
 def test_the_detector_of_cameras_is_opened_before_the_service_begins(here, monkeypatch):

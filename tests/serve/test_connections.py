@@ -1,5 +1,6 @@
 """Connections that say nothing are closed, make room for others, and are trusted no further."""
 
+import asyncio
 import socket
 import time
 from contextlib import ExitStack, closing
@@ -10,8 +11,8 @@ pytest.importorskip("starlette")
 
 from urllib.request import urlopen
 
-from person_reid.serve import server
-from tests.serve.conftest import listening
+from person_reid.serve import requests, server
+from tests.serve.conftest import listening, picture
 
 ALIVE = b"GET /v1/health/live HTTP/1.1\r\nHost: x\r\n"
 
@@ -65,6 +66,46 @@ def test_two_lengths_of_a_body_end_the_connection(service):
         head = ALIVE + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % len(body)
         both.sendall(head + body)
         assert until_closed(both).count(b"HTTP/1.1 200") == 1
+
+
+@pytest.mark.parametrize("root", ["", "/reid"])
+def test_a_target_may_be_a_whole_address(service, root):
+    with listening(service, root_path=root) as address:
+        for target, status in (
+            ("http://any.example/v1/health/live", b"200"),
+            ("HTTPS://any.example:8443/v1/health/live?x=1", b"400"),
+            ("http://any.example", b"200"),
+            ("http://any.example/v1/nowhere", b"404"),
+            ("/v1/health/live", b"200"),
+        ):
+            with connected(address) as connection:
+                request = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                connection.sendall(request.encode())
+                assert until_closed(connection).split(b" ")[1] == status, target
+
+
+def test_a_body_that_hardly_arrives_is_not_waited_for(service, monkeypatch):
+    """Each byte is in time, but there are hardly any; others send theirs meanwhile."""
+    monkeypatch.setattr(requests, "LONGEST_PAUSE", 0.5)
+    service.bodies = asyncio.Semaphore(2)
+    head = "POST /v1/embed HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    head += f"Authorization: Bearer {'read' * 4}\r\nContent-Length: %d\r\n\r\n"
+    image = picture("red")
+    with listening(service) as address, ExitStack() as opened:
+        slow = [opened.enter_context(connected(address)) for _ in range(2)]
+        for connection in slow:
+            connection.sendall((head % 10**5).encode())
+        with connected(address) as quick:
+            quick.sendall((head % len(image)).encode() + image)
+            for _ in range(10):
+                for connection in slow:
+                    connection.sendall(b"x")
+                time.sleep(0.04)
+            assert quick.recv(65536).startswith(b"HTTP/1.1 200")
+        for connection in slow:
+            answer = until_closed(connection)
+            assert answer.startswith(b"HTTP/1.1 408")
+            assert b"10 bytes of the body arrived" in answer
 
 
 def test_a_websocket_is_not_offered_and_not_remarked_on(service, caplog):
