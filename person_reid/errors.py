@@ -22,6 +22,10 @@ class StoreError(UserError):
     """A failure of the file or server that holds a gallery, whatever the request."""
 
 
+class StoreAway(StoreError):
+    """The server that holds a gallery does not answer, or another program has locked the tables."""
+
+
 def describe_error(error: BaseException) -> str:
     """Return an exception's message in readable form: `disk.mat: No space left on device`.
 

@@ -223,10 +223,6 @@ class MilvusGallery(Gallery):
         notes = {row["path"].removeprefix(f"{kind} "): json.loads(row["value"]) for row in rows}
         return {name: notes[name][1] for name in sorted(notes, key=lambda name: notes[name][0])}
 
-    def remove(self):
-        for collection in filter(self._there, (self.name, self.told)):
-            self._ask(self.client.drop_collection, collection)
-
     def close(self):
         self.client.close()
 

@@ -1,6 +1,7 @@
 """The interface that index files and all other gallery engines implement."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,16 +37,18 @@ class ReadGallery(Protocol):
     def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
         """Yield the images and their features (n, D), in chunks."""
 
-    def images(
-        self, which: Filter = EVERYTHING, after: Path | None = None
-    ) -> Iterator[list[Image]]:
-        """Yield the images that follow the image `after`, in chunks and without features."""
-        found = after is None
-        for images, _ in self.entries(which):
-            places = [place for place, (path, _) in enumerate(images, 1) if path == after]
-            if found or places:
-                yield images[0 if found else places[0] :]
-                found = True
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[Image]]:
+        """Yield the images in chunks, without features."""
+        return (images for images, _ in self.entries(which))
+
+    def listed(self, which: Filter = EVERYTHING, after: str = "") -> Iterator[tuple[str, Image]]:
+        """Yield the images, each with a key after which a later call resumes.
+
+        That call yields every image that this one has not yielded, whatever was added or forgotten
+        meanwhile. after: a key, or "" for all images. Raises ValueError for another text.
+        """
+        keys = ((str(image[0]), image) for some in self.images(which) for image in some)
+        return ((key, image) for key, image in sorted(keys, key=itemgetter(0)) if key > after)
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
         """Return {path: facts} for the given paths that are in the gallery."""
@@ -74,6 +77,11 @@ class Gallery(ReadGallery, Protocol):
     def file(self) -> Path | None:
         """The local file beside which the crops of tracks are stored, or None."""
         return None
+
+    @property
+    def owner(self) -> str:
+        """The text that marks the folder of crops as this gallery's; a copy has another one."""
+        return Path(self.path).name
 
     def add(
         self,
@@ -129,8 +137,8 @@ class Gallery(ReadGallery, Protocol):
         """Do the work that would otherwise slow down the next search."""
         return
 
-    def remove(self) -> None:
-        """Delete the gallery."""
+    def interrupt(self) -> None:
+        """Cancel what other threads wait for, if the engine can; their calls raise StoreError."""
         return
 
     def close(self) -> None:

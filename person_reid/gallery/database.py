@@ -100,6 +100,13 @@ class Database:
         """Release the file."""
         self.connection.close()
 
+    def alone(self) -> bool:
+        """Return whether no other connection has the file open."""
+        self.rows("PRAGMA busy_timeout = 0")
+        with suppress(UserError):  # SQLite ends the log only for the last connection
+            return self.rows("PRAGMA journal_mode = DELETE") == [("delete",)]
+        return False
+
     def remove(self) -> None:
         """Delete the file; processes that have it open can still read it."""
         self.close()

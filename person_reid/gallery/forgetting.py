@@ -151,7 +151,7 @@ def _delete_noted_crops(store: ImageTable) -> None:
         return
     back = {path for path, _ in store.where("path", [*noted], "path", "images")}
     cut = [(store.folder.path(path), source) for path, source in noted.items() if path not in back]
-    delete_crops(cut, store.path)
+    delete_crops(cut, store.path, store.path.name)
     with store.db.transaction():
         store.db.rows("DELETE FROM notes WHERE kind = ?", (CROPS,))
 

@@ -60,14 +60,16 @@ def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gall
 def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
     """Yield the gallery at an address, created if it does not exist; codes: see open_gallery.
 
-    If the block fails before a new gallery contains any image, the gallery is deleted.
+    If the block fails before a new file contains any image, the file is deleted, unless another
+    program has it open.
     """
     gallery = open_gallery(place, codes=codes)
     try:
         yield gallery
     except BaseException:
-        if gallery.new and not len(gallery):
-            gallery.remove()
+        new_file = gallery if isinstance(gallery, SearchIndex) and gallery.new else None
+        if new_file is not None and not len(new_file) and new_file.store.db.alone():
+            new_file.remove()
         raise
 
 

@@ -238,20 +238,24 @@ class ImageTable:
             images = self._known([(number, *facts) for number, _, *facts in rows])
             yield [*images.values()], self._matrix([row[:2] for row in rows])
 
-    def images(
-        self, which: Filter = EVERYTHING, after: Path | None = None
-    ) -> Iterator[list[tuple[Path, About]]]:
+    def listed(
+        self, which: Filter = EVERYTHING, after: int = 0
+    ) -> Iterator[tuple[str, tuple[Path, About]]]:
+        """Yield (id, image) for the images whose ids are above `after`."""
+        condition, values = self.condition(which)
+        command = f"SELECT id, {ROW_FACTS} FROM images WHERE {condition} AND id > ? ORDER BY id"
+        for rows in self.db.read(command, (*values, after), FIRST_ROWS):
+            yield from ((str(number), image) for number, image in self._known(rows).items())
+
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
         """Yield the images in chunks; see SearchIndex.images."""
         condition, values = self.condition(which)
-        if after:
-            condition += " AND id > (SELECT id FROM images WHERE path = ?)"
-            values = [*values, self.folder.stored(after)]
         command = f"SELECT id, {ROW_FACTS} FROM images WHERE {condition} ORDER BY id"
         read = 0
         for rows in self.db.read(command, values, FIRST_ROWS):
             read += len(rows)
             yield [*self._known(rows).values()]
-        if which == EVERYTHING and not after and read != len(self):  # another process adds, perhaps
+        if which == EVERYTHING and read != len(self):  # another process adds, perhaps
             ways = "(SELECT count(*) FROM images INDEXED BY by_about)", "count(*)"
             ((listed, found),) = self.db.rows(f"SELECT {', '.join(ways)} FROM images NOT INDEXED")
             if listed != found:

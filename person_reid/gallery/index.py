@@ -125,14 +125,15 @@ class SearchIndex:
         """Yield chunks of n images as (path, facts), with their features (n, D)."""
         return self.store.entries(which)
 
-    def images(
-        self, which: Filter = EVERYTHING, after: Path | None = None
-    ) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images as (path, facts), in chunks, without reading features.
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
+        """Yield the images as (path, facts), in chunks, without reading features."""
+        return self.store.images(which)
 
-        after: an image in the index; only the images that follow it are read.
-        """
-        return self.store.images(which, after)
+    def listed(
+        self, which: Filter = EVERYTHING, after: str = ""
+    ) -> Iterator[tuple[str, tuple[Path, About]]]:
+        """Yield the images in order of addition, each with a key; see ReadGallery.listed."""
+        return self.store.listed(which, int(after or 0))
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
         """Return {path: facts} for the given paths that the index holds, reading no others."""
@@ -198,6 +199,14 @@ class SearchIndex:
     def remove(self) -> None:
         """Delete the file; processes that have it open can still read it."""
         self.store.db.remove()
+
+    @property
+    def owner(self) -> str:
+        """The name of the file, whose copies share the folder beside it."""
+        return self.path.name
+
+    def interrupt(self) -> None:
+        """Do nothing: a call waits for other processes only for BUSY seconds."""
 
     def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
         """Replace all features with the features of the same files in another index.

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.data.video.crops import CROP_NAME
-from person_reid.files import is_file_name, real
+from person_reid.files import is_file_name, real, write_text
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
 BELOW = b"./"  # no image's path begins like this, because Path drops it
 KEY = "below"  # {KEY: path} stands for a path below the folder in a JSON value
+OWNER = ".owner"  # a file in the folder beside an index that names the gallery it belongs to
 UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that a client sent to the service
 
 
@@ -85,13 +86,25 @@ def folder_beside(index: str | Path, source: str) -> Path:
     return real(index).with_suffix(".crops") / source
 
 
-def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
+def is_owner(index: Path, owner: str) -> bool:
+    """Return whether the folder beside an index belongs to `owner`; a new folder becomes its own.
+
+    Several databases, such as a copy for a trial, may be given the same folder.
+    """
+    mark = folder_beside(index, OWNER)
+    if not mark.exists():
+        write_text(mark, owner)
+    return mark.read_text("utf-8") == owner
+
+
+def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None, owner: str) -> None:
     """Delete the images that are crops or uploads in the folder beside an index.
 
     Such images in other folders are kept, and the log lists these folders: a folder named by a
     record may belong to another user.
 
     images: (path, source) pairs. index: the file of the index; None for a gallery on a server.
+    owner: the owner of the folder beside the index; see is_owner.
     """
     cut: dict[Path, set[str]] = defaultdict(set)
     left = Counter[Path]()
@@ -99,13 +112,14 @@ def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None
         own = CROP_NAME.fullmatch(path.name) or UPLOAD_NAME.fullmatch(path.name)
         if not own or not path.is_file():
             continue
-        if index and is_file_name(source) and path.parent == folder_beside(index, source):
+        beside = index and is_file_name(source) and path.parent == folder_beside(index, source)
+        if index and beside and is_owner(index, owner):
             cut[path.parent].add(path.name)
         else:
             left[path.parent] += 1
     for folder, names in cut.items():
         for name in names:
-            (folder / name).unlink()
+            (folder / name).unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty
             folder.rmdir()
     for folder, count in left.items():

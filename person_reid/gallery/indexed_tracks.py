@@ -8,10 +8,10 @@ said = corrections_of(names, tracks)
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +124,20 @@ class Corrections:
 
 
 def indexed_tracks(
-    index: Gallery, period: Filter = EVERYTHING
+    index: Gallery,
+    period: Filter = EVERYTHING,
+    among: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[list[IndexedTrack], Features]:
     """Return the T tracks in all track files of an index, and features (S, D) of the first S.
 
     The other tracks have no image in the index. period: only tracks that begin between its `after`
-    and `before`; tracks without a time are excluded. Raises UserError if there are no features.
+    and `before`; tracks without a time are excluded. among: {source: its tracks}; only these are
+    read. Raises UserError if there are no features.
     """
     every: list[IndexedTrack] = []
     for record in recorded_tracks(index):
-        every += _tracks_of(index, record, period)
+        if among is None or record.source in among:
+            every += _tracks_of(index, record, period, among[record.source] if among else None)
     seen = [each for each in every if each.images]
     if not seen and period != EVERYTHING:
         raise UserError(f"{index.path}: no track with an image begins between after and before.")
@@ -151,10 +155,13 @@ def features_of(tracks: Sequence[IndexedTrack]) -> Features:
     return track_features(np.concatenate([each.features for each in tracks]), numbers.tolist())[1]
 
 
-def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[IndexedTrack]:
+def _tracks_of(
+    index: Gallery, record: TrackRecord, period: Filter, among: Collection[str] | None = None
+) -> list[IndexedTrack]:
     """Return the tracks in a file that begin in a period.
 
-    Raises UserError if the file lacks a track that the index knows.
+    among: the tracks to read, by default all. Raises UserError if the file lacks a track that the
+    index knows.
     """
     if record.form != IN_NAMES and not Path(record.path).exists():
         raise UserError(
@@ -163,7 +170,9 @@ def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[Inde
         )
     images: dict[str, list[tuple[Path, About]]] = defaultdict(list)
     rows: dict[str, list[Features]] = defaultdict(list)
-    for some, features in index.entries(Filter(source=record.source)):
+    whole = Filter(source=record.source)
+    filters = [whole] if among is None else [replace(whole, track=each) for each in among]
+    for some, features in chain.from_iterable(map(index.entries, filters)):
         for image, feature in zip(some, features, strict=True):
             images[image[1].track or ""].append(image)
             rows[image[1].track or ""].append(feature)
@@ -179,7 +188,7 @@ def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[Inde
     return [
         IndexedTrack(record, track, images[number], np.array(rows[number])).in_order()
         for number, track in tracks.items()
-        if _begins_within(track, record, period)
+        if (among is None or number in among) and _begins_within(track, record, period)
     ]
 
 

@@ -106,8 +106,8 @@ def _pairs(value: Any, name: str) -> tuple[tuple[str, str], ...]:
 
 
 def _stored(value: Any, name: str) -> str:
-    """Return a time in stored form."""
-    return stored(_instant(value, name))
+    """Return a time in stored form; empty text, which clears a time, stays empty."""
+    return "" if value == "" else stored(_instant(value, name))
 
 
 def _bound(value: Any, name: str) -> str:
@@ -184,7 +184,8 @@ class Filter:
             given.pop(name, None)
         found = [(*others.get(name, (name, "=")), value) for name, value in given.items()]
         somebody = [("identity", ">", ""), ("identity", "!=", NOT_A_PERSON)]
-        return [*found, *somebody * self.has_identity]
+        dated = [("time", ">", "")]  # empty where a user has cleared it
+        return [*found, *somebody * self.has_identity, *dated * bool(self.before)]
 
     def admits(self, path: str | os.PathLike[str], about: About) -> bool:
         """Return whether an image passes the filter; for galleries without a query language."""

@@ -11,6 +11,7 @@ PGPASSWORD or ~/.pgpass; `sslmode` controls TLS. Each method is one transaction.
 
 import json
 import logging
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -19,12 +20,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
 from person_reid.config.times import stored
-from person_reid.errors import StoreError, UserError, first_line, optional_module
+from person_reid.errors import StoreAway, StoreError, UserError, first_line, optional_module
 from person_reid.files import real
 from person_reid.gallery.checks import (
     SAME_PICTURE,
@@ -36,8 +38,9 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
-from person_reid.gallery.contract import TRACK_RECORDS, Gallery
-from person_reid.gallery.forgetting import hash_of_key, image_key, track_key
+from person_reid.gallery.contract import TRACK_RECORDS, Gallery, Image
+from person_reid.gallery.database import BUSY
+from person_reid.gallery.forgetting import CROPS, hash_of_key, image_key, track_key
 from person_reid.gallery.index_folder import IndexFolder, delete_crops
 from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter, Found, fact_name
 from person_reid.retrieval.neighbours import overlap
@@ -60,7 +63,25 @@ EFFORT = (
     "SELECT set_config('hnsw.ef_search', %s, true), "
     "set_config('hnsw.iterative_scan', 'relaxed_order', true)"
 )
-SETTINGS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "application_name": "person-reid"}
+SETTINGS = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",
+    "application_name": "person-reid",
+    "client_encoding": "utf8",  # PostgreSQL sends bytes from a database without an encoding
+}
+LOCK_TIMEOUT = (
+    "SELECT set_config('lock_timeout', %s, false) WHERE current_setting('lock_timeout') = '0'"
+)
+EXTENSION = """
+SELECT extversion, quote_ident(nspname), nspname = ANY(current_schemas(true))
+FROM pg_extension JOIN pg_namespace AS schema ON schema.oid = extnamespace
+WHERE extname = 'vector'
+"""
+SEARCH_PATH = (
+    "SELECT set_config('search_path', "
+    "concat_ws(', ', nullif(current_setting('search_path'), ''), %s::text), false)"
+)
+LONGEST_NAME = 63 - len("_identity")  # bytes; PostgreSQL cuts longer names of tables and indexes
 ABOUT, BARRED, TRIAL = "about", "barred", "trial"  # kinds of notes, besides those of the contract
 FACTS = ", ".join(FACT_NAMES)
 TEXT = 'text COLLATE "C"'  # sorted as SQLite and Python do
@@ -142,25 +163,35 @@ class PostgresGallery(Gallery):
 
     path, new = "", True
     file: Path | None = None
+    _depth = 0  # of the current transaction: how many others contain it
 
     def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
-        asked = dict(parse_qsl(parts.query))
-        if parts.password or "password" in asked:
+        scheme, _, rest = address.partition("://")
+        # urlsplit does not recognise a password that contains / ? # or [
+        if ":" in rest.rpartition("@")[0] or re.search(r"[?&](ssl)?password=", rest):
             raise UserError(
-                f"{parts.scheme}://…@{parts.hostname}: addresses are printed and stored. Give the "
-                "password in PGPASSWORD or ~/.pgpass."
+                f"{scheme}://…: addresses are printed and stored. Give the password in PGPASSWORD "
+                "or ~/.pgpass, and write an @ elsewhere in the address as %40."
             )
+        try:
+            parts = urlsplit(address)
+        except ValueError as error:  # an unpaired bracket
+            raise UserError(f"{address}: {error}.") from None
+        settings = dict(parse_qsl(parts.query))
         place, _, self.name = parts.path.rpartition("/")
-        if not (place.strip("/") and self.name.isidentifier() and len(self.name) <= 50):
-            raise UserError(f"{address}: expected postgresql://HOST/DATABASE/NAME.")
-        self.path = address
+        fits = self.name.isidentifier() and len(self.name.encode()) <= LONGEST_NAME
+        if not (place.strip("/") and fits):
+            raise UserError(
+                f"{address}: expected postgresql://HOST/DATABASE/NAME, with a NAME of letters, "
+                f"digits and _, of at most {LONGEST_NAME} bytes in UTF-8."
+            )
+        self.path, self._connections = address, WeakSet[Any]()
         missing = UserError(f'{address}: needs psycopg: python -m pip install ".[postgres]"')
         self.pgvector = optional_module("pgvector.psycopg", missing)
         self.psycopg = optional_module("psycopg", missing)
         self.vector = optional_module("pgvector", missing).HalfVector
-        folder = asked.pop("crops", None)
-        self.place = urlunsplit(parts._replace(path=place, query=urlencode(asked)))
+        folder = settings.pop("crops", None)
+        self.place = urlunsplit(parts._replace(path=place, query=urlencode(settings)))
         with self._explained():
             self._connection = self._connect()
         self.new = self.width() is None
@@ -176,15 +207,19 @@ class PostgresGallery(Gallery):
         """Return a new connection. Raises UserError if the server's pgvector is too old."""
         given = SETTINGS | self.psycopg.conninfo.conninfo_to_dict(self.place)
         connection = self.psycopg.connect(**given, autocommit=True, prepare_threshold=None)
-        known = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
-        while not (found := connection.execute(known).fetchone()):
+        self._connections.add(connection)
+        connection.execute(LOCK_TIMEOUT, (f"{BUSY}s",))
+        while not (extension := connection.execute(EXTENSION).fetchone()):
             with suppress(self.psycopg.errors.UniqueViolation):  # another process has created it
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        if tuple(map(int, found[0].split("."))) < PGVECTOR:
+        version, schema, in_path = extension
+        if tuple(map(int, version.split("."))) < PGVECTOR:
             raise UserError(
-                f"{self.path}: pgvector {found[0]}; needs {'.'.join(map(str, PGVECTOR))} or newer: "
+                f"{self.path}: pgvector {version}; needs {'.'.join(map(str, PGVECTOR))} or newer: "
                 "before it, additions beside VACUUM could damage the graph."
             )
+        if not in_path:
+            connection.execute(SEARCH_PATH, (schema,))
         self.pgvector.register_vector(connection)
         connection.adapters.register_dumper(dict, self.psycopg.types.json.JsonbBinaryDumper)
         return connection
@@ -199,16 +234,24 @@ class PostgresGallery(Gallery):
             try:
                 stack.enter_context(self._connection.transaction())
             except self.psycopg.OperationalError:
+                if self._depth:  # a new connection would not undo what the lost one undid
+                    raise
                 self._connection = self._connect()
                 stack.enter_context(self._connection.transaction())
-            yield stack.enter_context(self._connection.cursor(binary=True))
+            self._depth += 1
+            try:
+                yield stack.enter_context(self._connection.cursor(binary=True))
+            finally:
+                self._depth -= 1
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except (self.psycopg.Error, UnicodeError) as error:
-            kind = NoTables if isinstance(error, self.psycopg.errors.UndefinedTable) else StoreError
+            away = isinstance(error, self.psycopg.OperationalError)
+            new = isinstance(error, self.psycopg.errors.UndefinedTable)
+            kind = NoTables if new else StoreAway if away else StoreError
             raise kind(f"{self.path}: {first_line(error, 300)}") from error
 
     def _rows(self, words: str, *values: Any) -> list[Any]:
@@ -261,23 +304,17 @@ class PostgresGallery(Gallery):
         states = dict(self._rows(words, keys))
         return [p for p, key in zip(paths, keys, strict=True) if states.get(key) != state_of(p)]
 
-    def _read(
-        self, which: Filter, columns: str = "", after: Path | None = None
-    ) -> Iterator[list[Any]]:
-        """Yield chunks of (id, path, facts..., more, columns...) in order of id."""
+    def _read(self, which: Filter, columns: str = "", after: int = 0) -> Iterator[list[Any]]:
+        """Yield chunks of (id, path, facts..., more, columns...) in order of id, above `after`."""
         words, values = self._condition(which)
-        if after:
-            words += ' AND id > (SELECT id FROM "{name}_images" WHERE path = %s)'
-            values.append(self.folder.stored(after))
-        last = 0
         while rows := self._rows(
             f'SELECT id, path, {FACTS}, more{columns} FROM "{{name}}_images" '
             f"WHERE {words} AND id > %s ORDER BY id LIMIT {AT_ONCE}",
             *values,
-            last,
+            after,
         ):
             yield rows
-            last = rows[-1][0]
+            after = rows[-1][0]
 
     def entries(
         self, which: Filter = EVERYTHING
@@ -287,11 +324,14 @@ class PostgresGallery(Gallery):
             features = np.stack([row[-1].to_numpy() for row in rows]).astype(np.float32)
             yield [*map(self._entry, rows)], features
 
-    def images(
-        self, which: Filter = EVERYTHING, after: Path | None = None
-    ) -> Iterator[list[tuple[Path, About]]]:
-        """Yield the images that follow the image `after`, in chunks and without features."""
-        return ([*map(self._entry, rows)] for rows in self._read(which, after=after))
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[Image]]:
+        """Yield the images in chunks, without features."""
+        return ([*map(self._entry, rows)] for rows in self._read(which))
+
+    def listed(self, which: Filter = EVERYTHING, after: str = "") -> Iterator[tuple[str, Image]]:
+        """Yield the images in order of addition, each with a key; see ReadGallery.listed."""
+        chunks = self._read(which, after=int(after or 0))
+        return ((str(row[0]), self._entry(row)) for rows in chunks for row in rows)
 
     def values(self, name: str) -> list[str]:
         """Return the distinct values of the column `name`, in alphabetical order."""
@@ -353,21 +393,13 @@ class PostgresGallery(Gallery):
                 "RETURNING path, state, coalesce(source, ''), coalesce(track, '')",
                 values,
             ).fetchall()
-            if not rows:
-                return 0
+            if rows:
+                self._bar(cursor, rows, asked)
             if not keep_crops:
-                places = ((self.folder.path(path), source) for path, _, source, _ in rows if source)
-                delete_crops(places, self.file)
-            gone = {(source, track) for *_, source, track in rows}
-            sources = {source for source, _ in gone}
-            words = f"SELECT DISTINCT source, track FROM {images} WHERE source = ANY(%s)"
-            left = {*cursor.execute(words, ([*sources],))}
-            keys = [image_key(path, state) for path, state, *_ in rows]
-            keys += [track_key(*each) for each in gone - left if all(each)]
-            self.note(BARRED, dict.fromkeys(self._hashes(keys)))
-            self._drop(TRACK_RECORDS, sources - {source for source, _ in left})
-            told = {"asked": str(asked), "images": len(rows)}
-            self.note("forgotten", {f"{stored(datetime.now())} {secrets.token_hex(4)}": told})
+                self.note(CROPS, {path.hex(): source for path, _, source, _ in rows if source})
+        self._delete_noted_crops()
+        if not rows:
+            return 0
         log.info(
             "%s: no search finds them any more. Their bytes stay in the server's files until "
             "autovacuum has removed them, or you do: VACUUM %s",
@@ -375,6 +407,27 @@ class PostgresGallery(Gallery):
             images,
         )
         return len(rows)
+
+    def _bar(self, cursor: Any, rows: Sequence[tuple[bytes, str, str, str]], asked: str) -> None:
+        """Note that images (path, state, source, track) and their last tracks are forgotten."""
+        tracks = {(source, track) for *_, source, track in rows}
+        sources = {source for source, _ in tracks}
+        words = f'SELECT DISTINCT source, track FROM "{self.name}_images" WHERE source = ANY(%s)'
+        remaining = {*cursor.execute(words, ([*sources],))}
+        keys = [image_key(path, state) for path, state, *_ in rows]
+        keys += [track_key(*track) for track in tracks - remaining if all(track)]
+        self.note(BARRED, dict.fromkeys(self._hashes(keys)))
+        self._drop(TRACK_RECORDS, sources - {source for source, _ in remaining})
+        details = {"asked": str(asked), "images": len(rows)}
+        self.note("forgotten", {f"{stored(datetime.now())} {secrets.token_hex(4)}": details})
+
+    def _delete_noted_crops(self) -> None:
+        """Delete the noted crops, also those of interrupted calls, unless they were added again."""
+        if noted := self.notes(CROPS):
+            crops = {self.folder.path(bytes.fromhex(key)): noted[key] for key in noted}
+            gone = crops.keys() - self.abouts([*crops]).keys()
+            delete_crops(((path, crops[path]) for path in gone), self.file, self.owner)
+            self._drop(CROPS, noted)
 
     def _hashes(self, keys: Iterable[bytes]) -> dict[str, bytes]:
         """Return {name of a key's note: key} for keys (see forgetting.py) of images or tracks."""
@@ -487,7 +540,8 @@ class PostgresGallery(Gallery):
             if not connection.execute(lock).fetchone()[0]:
                 return  # another process is building it
             memory = max(LEAST_MEMORY, count * (2 * width + GRAPH_BYTES) >> 10)
-            connection.execute(f"SET maintenance_work_mem = {min(memory, MOST_MEMORY)}")
+            settings = f"SET maintenance_work_mem = {min(memory, MOST_MEMORY)}"
+            connection.execute(f"{settings}; SET lock_timeout = 0")  # it waits for all writers
             if not trial:  # a killed process may have left an unfinished graph
                 connection.execute(f'DROP INDEX IF EXISTS "{self.name}_graph"')
             connection.execute(GRAPH.format(name=self.name))
@@ -532,6 +586,12 @@ class PostgresGallery(Gallery):
     # --- the gallery as a whole
 
     @property
+    def owner(self) -> str:
+        """The server and the database of the gallery."""
+        words = "SELECT system_identifier || current_database() FROM pg_control_system()"
+        return str(self._rows(words)[0][0])
+
+    @property
     def tools(self) -> str:
         """Advice on the tools for copying and checking the gallery."""
         return (
@@ -539,9 +599,10 @@ class PostgresGallery(Gallery):
             "and check the server's own files by pg_amcheck"
         )
 
-    def remove(self) -> None:
-        """Delete the tables."""
-        self._rows('DROP TABLE IF EXISTS "{name}_images", "{name}_notes"')
+    def interrupt(self) -> None:
+        """Cancel the commands that other threads wait for."""
+        for connection in [*self._connections]:
+            connection.cancel()
 
     def close(self) -> None:
         """Close the connection."""

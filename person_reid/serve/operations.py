@@ -127,18 +127,20 @@ async def identify(call: Call) -> Answer:
 async def list_images(call: Call) -> Answer:
     """Return a page of the images in the gallery."""
     which, ids = call.which(), call.service.ids
-    last = ids.path(start) if (start := call.parameters.get("start")) else None
+    start = call.parameters.get("start")
+    key = ids.path(start) if start else ""
 
     def page(gallery: Gallery) -> dict[str, Any]:
-        if start and not (last and gallery.abouts([last])):
-            raise Problem(404, "start: that image is not there any more. Begin the list again.")
-        found = (image for some in gallery.images(which, last) for image in some)
+        try:
+            images = gallery.listed(which, str(key))
+        except ValueError:  # such as None
+            raise Problem(404, "start: not the `next` of a page. Begin the list again.") from None
         return one_page(
             call,
             "images",
-            found,
-            key=lambda image: ids.of(image[0]),
-            shown=lambda image: call.shown(*image),
+            images,
+            key=lambda row: ids.of(row[0]),
+            shown=lambda row: call.shown(*row[1]),
             begun=True,
         )
 
@@ -235,6 +237,9 @@ async def add_images(call: Call) -> Answer:
                 known = gallery.abouts(paths)
                 abouts = {path: about if path in known else first for path in paths}
                 gallery.add(paths, features, abouts, [state_of(path) for path in paths])
+                if gone := [path for path in paths if not path.exists()]:  # by another program
+                    gallery.forget_at_once(Filter(images=tuple(gone)), "forgotten while added")
+                    raise Problem(409, "An image was forgotten while it was added. Send it again.")
             except BaseException:
                 for path in new:
                     path.unlink(missing_ok=True)
@@ -316,7 +321,9 @@ async def rename_person(call: Call) -> Answer:
             raise Problem(409, f"Somebody is called {new!r} already. merge=true makes them one.")
         if new not in names:
             check_new_name(gallery, new, old)
-        paths = [path for some in gallery.images(Filter(identity=old)) for path, _ in some]
+        images = [image for some in gallery.images(Filter(identity=old)) for image in some]
+        check_one_place(gallery, images, new)
+        paths = [path for path, _ in images]
         with call.service.audit.line(call.who, "rename", identity=old, to=new) as line:
             line["images"] = gallery.describe(dict.fromkeys(paths, About(identity=new)))
             decide(gallery, dict.fromkeys(paths, new))

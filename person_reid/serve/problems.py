@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from starlette.responses import JSONResponse
 
-from person_reid.errors import StoreError, UserError
+from person_reid.errors import StoreAway, StoreError, UserError
 from person_reid.text import printable
 
 # From the slash that begins a path to the last slash that may belong to it, as folder names can
@@ -35,10 +35,13 @@ def as_problem(error: UserError, gallery: str) -> Problem:
 
     gallery: the address of the gallery.
     """
+    if isinstance(error, StoreAway):  # its message names the server
+        return too_busy("The server of the gallery does not answer, or a table is locked")
     status = 500 if isinstance(error, StoreError) else 422
     if isinstance(error.__cause__, sqlite3.OperationalError):  # the disk is full, say
         status = 507
-    return Problem(status, without_folders(str(error).replace(gallery, PurePath(gallery).name)))
+    name = PurePath(gallery.partition("?")[0]).name
+    return Problem(status, without_folders(str(error).replace(gallery, name)))
 
 
 def without_folders(text: str) -> str:

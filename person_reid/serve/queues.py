@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, TypeVar
 
@@ -105,7 +105,7 @@ class Galleries:
         self._writer = ThreadPoolExecutor(1, "writing")
         self._preparer = ThreadPoolExecutor(1, "preparing")
         self._preparing: Future[None] | None = None
-        self._opened = threading.local()
+        self._opened: dict[int, Gallery] = {}  # by the identifier of a thread
         self._probe: Any = None  # the feature by which a gallery recognises its network
         self.waiting = 0
 
@@ -139,10 +139,13 @@ class Galleries:
         await asyncio.gather(*map(asyncio.wrap_future, calls))
 
     def close(self) -> None:
-        """Finish the calls in progress, close the gallery, and end every thread."""
+        """Finish or interrupt the calls in progress, close the gallery, and end every thread."""
         pools = (self._readers, self._count), (self._writer, 1), (self._preparer, 1)
         for pool, count in pools:
-            in_every_thread(pool, count, self._close)
+            closing = in_every_thread(pool, count, self._close)
+            while wait(closing, timeout=1).not_done:
+                for gallery in [*self._opened.values()]:
+                    gallery.interrupt()  # nobody waits for an answer any more
             pool.shutdown()
 
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[Gallery], T]) -> T:
@@ -168,6 +171,8 @@ class Galleries:
         """Open the gallery. Raises StoreError if that fails, or if its network has changed."""
         try:
             gallery = open_gallery(self.address)
+        except StoreError:
+            raise
         except UserError as error:
             raise StoreError(str(error)) from error.__cause__
         if isinstance(gallery, SearchIndex):
@@ -184,18 +189,19 @@ class Galleries:
 
     def _close(self) -> None:
         """Close this thread's gallery."""
-        if hasattr(self._opened, "gallery"):  # an empty gallery is false
-            self._opened.__dict__.pop("gallery").close()
+        if threading.get_ident() in self._opened:
+            self._opened.pop(threading.get_ident()).close()
 
     def _called(self, call: Callable[[Gallery], Any]) -> Any:
         """Call a function with this thread's gallery.
 
         After a gallery error, the gallery is opened again, because its file may have been replaced.
         """
-        if not hasattr(self._opened, "gallery"):
-            self._opened.gallery = self._open()
+        thread = threading.get_ident()
+        if thread not in self._opened:
+            self._opened[thread] = self._open()
         try:
-            return call(self._opened.gallery)
+            return call(self._opened[thread])
         except StoreError:
             self._close()
             raise

@@ -3,10 +3,11 @@
 People are linked as in tools/across.py.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from person_reid.gallery.linked_tracks import (
     record_people,
     some_places,
 )
-from person_reid.gallery.metadata import About
+from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.association import two_people
 from person_reid.retrieval.clusters import numbered_person
@@ -121,16 +122,13 @@ def _track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
 def check_one_place(gallery: Gallery, images: Sequence[tuple[Path, About]], name: str) -> None:
     """Raise Problem if the images of tracks would show a person in two places at once."""
     sources = {record.source for record in recorded_tracks(gallery)}
-    new = {(about.source, about.track) for _, about in images if about.source in sources}
-    if not new:
+    if not sources.intersection(about.source for _, about in images):
         return
-    every, features = indexed_tracks(gallery)
-    theirs = [
-        each
-        for each in every[: len(features)]
-        if (each.record.source, str(each.track.number)) in new
-        or any(about.identity == name for _, about in each.images)
-    ]
+    tracks: dict[str, set[str]] = defaultdict(set)
+    for _, about in chain(images, *gallery.images(Filter(identity=name))):
+        if about.source in sources and about.track:
+            tracks[about.source].add(about.track)
+    theirs, _ = indexed_tracks(gallery, among=tracks)
     apart = cannot_be_one(theirs, two_people(cameras_of(theirs), *spans(theirs)))
     for pair in np.argwhere(apart)[:1].tolist():
         first, second = (f"{theirs[i].record.camera} {theirs[i].name}" for i in pair)

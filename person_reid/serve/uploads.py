@@ -15,7 +15,7 @@ from PIL import Image
 
 from person_reid.files import atomic_write
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.index_folder import UPLOAD_NAME, folder_beside
+from person_reid.gallery.index_folder import OWNER, UPLOAD_NAME, folder_beside, is_owner
 from person_reid.serve.problems import Problem
 
 SOURCE = "uploads"  # the source of the images, and their folder beside the index
@@ -34,9 +34,15 @@ def as_stored(image: Image.Image) -> tuple[str, bytes]:
 
 
 def upload_folder(index: Gallery) -> Path:
-    """Return the folder for stored images. Raises Problem for a gallery without a folder."""
+    """Return the folder for stored images. Raises Problem if none belongs to the gallery."""
     if not index.file:
         raise Problem(409, "This gallery keeps no images: its address names no ?crops=FOLDER.")
+    if not is_owner(index.file, index.owner):
+        raise Problem(
+            409,
+            "The folder for images belongs to another gallery. Name another folder by "
+            f"?crops=FOLDER, or delete {OWNER} in it if that gallery is gone.",
+        )
     return folder_beside(index.file, SOURCE)
 
 
@@ -59,6 +65,8 @@ def remove_unlisted(index: Gallery) -> None:
     """
     folder = folder_beside(index.file, SOURCE) if index.file else Path()
     names = [path for path in folder.glob("*.png") if UPLOAD_NAME.fullmatch(path.name)]
+    if not (index.file and names and is_owner(index.file, index.owner)):
+        return
     before = time.time() - LONGEST_ADDITION
     listed = index.abouts(names)  # even if a copy has changed the file's time
     for path in names:

@@ -2,7 +2,6 @@
 
 import os
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,20 +102,21 @@ def test_what_was_added_is_there_and_can_be_searched_described_and_forgotten(gal
     assert gallery.forget(Filter(identity="Anna"), "identity") == 0
 
 
-def test_a_list_goes_on_after_an_image_whatever_else_is_forgotten(gallery):
+def test_a_list_goes_on_whatever_else_is_added_again_or_forgotten(gallery):
     gallery.add(PATHS, FEATURES, ABOUTS, ["state"] * 8)
 
-    def after(place, which=EVERYTHING):
-        found = gallery.images(which, Path(PATHS[place]))
-        return [str(path) for images in found for path, _ in images]
+    def after(number, which=EVERYTHING):
+        return [str(path) for _, (path, _) in gallery.listed(which, keys[number])]
 
+    keys = [key for key, _ in gallery.listed()]
     assert after(2) == PATHS[3:]
     assert after(7) == []
     assert after(1, Filter(camera="1")) == PATHS[4::3]
     gallery.forget(Filter(image=os.fsencode(PATHS[0])), "image")
-    assert after(2) == PATHS[3:]
-    gallery.forget(Filter(image=os.fsencode(PATHS[2])), "image")
-    assert after(2) == []
+    gallery.forget(Filter(image=os.fsencode(PATHS[3])), "image")
+    assert after(2) == PATHS[4:]
+    gallery.add([PATHS[2], PATHS[5], "/new.jpg"], FEATURES[4:7], None, ["state"] * 3)
+    assert {*PATHS[4:], "/new.jpg"} <= {*after(3)} <= {PATHS[2], *PATHS[4:], "/new.jpg"}
 
 
 def test_an_image_is_there_once_and_keeps_what_is_not_said_anew(gallery):

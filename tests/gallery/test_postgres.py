@@ -1,6 +1,7 @@
 """A gallery in PostgreSQL: several writers, killed servers and clients, lost connections."""
 
 import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -8,14 +9,16 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from person_reid.errors import StoreError, UserError
+from person_reid.errors import StoreAway, StoreError, UserError
 from person_reid.gallery import postgres as engine
 from person_reid.gallery.contract import TRACK_RECORDS
-from person_reid.gallery.gallery import open_gallery
+from person_reid.gallery.gallery import growing_gallery, open_gallery
+from person_reid.gallery.index_folder import is_owner
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.postgres import PostgresGallery
 from person_reid.gallery.upkeep import faults_of
@@ -87,7 +90,7 @@ def test_what_was_acknowledged_survives_a_kill(postgres, postgres_server, victim
     said += acknowledged(process, 10**6)
     error = process.communicate()[1]
     if victim == "server":
-        assert re.search(r"StoreError: postgresql://[^\n]+\n$", error)
+        assert re.search(r"StoreAway: postgresql://[^\n]+\n$", error)
         postgres_server.start()
     with closing(open_gallery(postgres)) as gallery:
         found = there(gallery)
@@ -182,14 +185,151 @@ def test_a_restart_in_the_middle_of_searches_is_an_error_in_one_line(
     assert all(answer == paths for answer in found)
 
 
-def test_a_connection_that_was_lost_is_made_anew(gallery, postgres):
-    gallery.add(*chunk(0))
-    with closing(PostgresGallery(postgres)) as other, other._transaction() as cursor:
+def end_connections(address):
+    """End all other connections to the database of a gallery."""
+    with closing(PostgresGallery(address)) as other, other._transaction() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             "WHERE pid != pg_backend_pid() AND datname = current_database()"
         )
+
+
+def test_a_connection_that_was_lost_is_made_anew(gallery, postgres):
+    gallery.add(*chunk(0))
+    end_connections(postgres)
     assert len(gallery) == CHUNK
+
+
+def with_crops(address, folder):
+    """Return a gallery with a crops folder, and two images in it."""
+    opened = PostgresGallery(f"{address}?crops={folder}")
+    paths = [folder / f"{opened.name}.crops" / "film" / f"00000{n}_000001.jpg" for n in (1, 2)]
+    paths[0].parent.mkdir(parents=True)
+    for path in paths:
+        path.write_bytes(b"picture")
+    facts = {path: About("Anna", source="film", track="1") for path in paths}
+    opened.add(paths, np.eye(2, WIDTH), facts, ["", ""])
+    return opened, paths
+
+
+@pytest.mark.parametrize("step", ["image_key", "hash_of_key", "track_key"])
+def test_a_connection_lost_within_a_forgetting_leaves_all_as_it_was(
+    postgres, tmp_path, monkeypatch, step
+):
+    gallery, paths = with_crops(postgres, tmp_path)
+    work = getattr(engine, step)
+
+    def interrupted(*arguments):
+        monkeypatch.setattr(engine, step, work)
+        end_connections(postgres)
+        return work(*arguments)
+
+    monkeypatch.setattr(engine, step, interrupted)
+    with pytest.raises(StoreAway):
+        gallery.forget(Filter(identity="Anna"), "identity")
+    assert [*gallery.abouts(paths)] == paths
+    assert all(path.exists() for path in paths)
+    assert gallery.notes("forgotten") == {}
+    assert gallery.forget(Filter(identity="Anna"), "identity") == 2
+    assert not any(path.exists() for path in paths)
+    gallery.close()
+
+
+def test_pictures_are_deleted_after_their_rows_and_by_the_next_call_after_a_kill(
+    postgres, tmp_path, monkeypatch
+):
+    gallery, paths = with_crops(postgres, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(engine, "delete_crops", Mock(side_effect=KeyboardInterrupt))
+        gallery.forget(Filter(identity="Anna"), "identity")
+    assert not any(gallery.images())
+    assert all(path.exists() for path in paths)
+    gallery.add(paths[1:], np.eye(1, WIDTH), None, [""])  # added again meanwhile
+    assert gallery.forget(Filter(identity="Anna"), "identity") == 0
+    assert [path.exists() for path in paths] == [False, True]
+    gallery.close()
+
+
+def test_a_failed_beginning_keeps_what_another_machine_has_begun(postgres):
+    with pytest.raises(KeyboardInterrupt), growing_gallery(postgres) as first:
+        first.remember({"network": "a"})
+        other = PostgresGallery(postgres)
+        assert other.remember({"network": "a"}) == {"network": "a"}
+        raise KeyboardInterrupt
+    other.add(*chunk(0))
+    assert (len(other), other.recall("network")) == (CHUNK, "a")
+    other.close()
+
+
+def test_a_call_waits_for_a_locked_table_until_it_is_interrupted(gallery, postgres):
+    gallery.add(*chunk(0))
+    with closing(PostgresGallery(f"{postgres}?options=-clock_timeout%3D100ms")) as hasty:
+        with gallery._transaction() as writing, ThreadPoolExecutor(1) as pool:
+            assert gallery._rows("SHOW lock_timeout") == [("1min",)]
+            writing.execute(f'LOCK TABLE "{gallery.name}_images" IN ACCESS EXCLUSIVE MODE')
+            with pytest.raises(StoreAway, match="lock timeout"):
+                len(hasty)
+            with closing(PostgresGallery(f"{postgres}?options=-clock_timeout%3D1h")) as patient:
+                waiting = pool.submit(patient.__len__)
+                assert not wait([waiting], timeout=0.5).done
+                patient.interrupt()
+                with pytest.raises(StoreAway, match="cancel"):
+                    waiting.result(timeout=30)
+        assert len(hasty) == CHUNK
+
+
+def new_database(gallery, words=""):
+    """Return the address of a gallery in a new database."""
+    name = f"other_{secrets.token_hex(4)}"
+    gallery._connection.execute(f"CREATE DATABASE {name} {words}")
+    return f"{gallery.place.rpartition('/')[0]}/{name}/{gallery.name}"
+
+
+def test_a_database_without_an_encoding_keeps_names(gallery):
+    address = new_database(gallery, "TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    with closing(PostgresGallery(address)) as ascii_only:
+        ascii_only.add(["/1.jpg"], np.eye(1, WIDTH), {"/1.jpg": About("Zoë 王")}, [""])
+        assert ascii_only.values("identity") == ["Zoë 王"]
+
+
+def test_pgvector_may_be_in_a_schema_of_its_own(gallery):
+    address = new_database(gallery)
+    with gallery.psycopg.connect(address.rpartition("/")[0], autocommit=True) as connection:
+        connection.execute('CREATE SCHEMA "My Extensions"')
+        connection.execute('CREATE EXTENSION vector SCHEMA "My Extensions"')
+    with closing(PostgresGallery(address)) as apart:
+        apart.add(*chunk(0))
+        paths, features, *_ = chunk(0)
+        assert [str(found[0].path) for found in apart.search(features, 1)] == paths
+
+
+def test_a_copy_of_a_database_deletes_no_crops_of_the_original(gallery, postgres, tmp_path, caplog):
+    original, paths = with_crops(postgres, tmp_path)
+    assert is_owner(original.file, original.owner)
+    with closing(PostgresGallery(f"{new_database(gallery)}?crops={tmp_path}")) as copy:
+        copy.remember({"token": original.recall("token")})
+        copy.add(paths, np.eye(2, WIDTH), dict.fromkeys(paths, About(source="film")), ["", ""])
+        assert not is_owner(copy.file, copy.owner)
+        assert copy.forget(Filter(source="film"), "source") == 2
+    assert all(path.exists() for path in paths)
+    assert "film: 2 images of what is forgotten stay there" in caplog.text
+    assert original.forget(Filter(source="film"), "source") == 2
+    assert not any(path.exists() for path in paths)
+    original.close()
+
+
+def test_a_role_needs_no_rights_but_those_to_create_tables(gallery):
+    """The administrator has made the extension."""
+    address = new_database(gallery)
+    PostgresGallery(address).close()
+    role = f"anna_{secrets.token_hex(4)}"
+    with gallery.psycopg.connect(address.rpartition("/")[0], autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN")
+        connection.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
+    with closing(PostgresGallery(address.replace("reid@", f"{role}@"))) as limited:
+        limited.add(*chunk(0))
+        assert limited.forget(Filter(camera="1"), "camera") == CHUNK
+        assert limited.owner
 
 
 def test_the_graph_answers_and_grows(with_graph, caplog):
@@ -290,7 +430,16 @@ def test_images_below_the_folder_of_the_crops_are_found_on_each_machine(postgres
     [
         ("postgresql://anna:secret@db/shop/people", "PGPASSWORD"),
         ("postgresql://db/shop/people?password=secret", "PGPASSWORD"),
+        ("postgresql://anna:first#secret@db/shop/people", "PGPASSWORD"),
+        ("postgresql://anna:first/secret@db/shop/people", "PGPASSWORD"),
+        ("postgresql://anna:12/secret?34@db/shop/people", "PGPASSWORD"),
+        ("postgresql://anna:first?secret@db/shop/people", "PGPASSWORD"),
+        ("postgresql://anna:[secret@db/shop/people", "PGPASSWORD"),
+        ("postgresql://anna:one@secret@db/shop/people", "PGPASSWORD"),
+        ("postgresql://db/shop/people?sslmode=require&sslpassword=secret", "PGPASSWORD"),
+        ("postgresql://[::1/shop/people", "Invalid IPv6"),
         ("postgresql://db/people", "expected postgresql://HOST/DATABASE/NAME"),
+        (f"postgresql://db/shop/{'л' * 28}", "at most 54 bytes"),
         ("postgresql://127.0.0.1:1/shop/people", "connection failed"),
         ("postgresql://127.0.0.1:1/shop/people?sslmode=certain", "sslmode"),
     ],

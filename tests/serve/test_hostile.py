@@ -155,12 +155,11 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_are_said_and_leave_no_r
 def test_an_index_that_cannot_grow_says_so_and_keeps_what_it_acknowledged(
     client, service, tmp_path
 ):
-    def fill_disk():
-        database = service.galleries._opened.gallery.store.db.connection
-        database.execute("PRAGMA max_page_count = 1")  # SQLite takes the size that it has
+    def fill_disk(gallery):
+        gallery.store.db.rows("PRAGMA max_page_count = 1")  # SQLite takes the size that it has
 
     assert client.post("/v1/images", **sent(picture("red"))).status_code == 200
-    service.galleries._writer.submit(fill_disk).result()
+    client.portal.call(service.galleries.write, fill_disk)
     facts = {"where": [f"note{number}={'x' * 480}" for number in range(40)]}
     added = [
         client.post("/v1/images", params=facts, **sent(picture((9 * i, 0, 0)))) for i in range(9)

@@ -1,12 +1,15 @@
 """The service answers as the commands do, keeps what it acknowledges, and lets nobody else in."""
 
+import asyncio
 import base64
 import io
 import json
 import logging
 import re
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -19,9 +22,11 @@ from starlette.testclient import TestClient
 
 from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import load_image
-from person_reid.errors import UserError
+from person_reid.errors import StoreAway, UserError
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import Filter
+from person_reid.serve import operations
 from person_reid.serve.access import read_tokens
 from person_reid.serve.app import create_app
 from person_reid.serve.openapi import SCHEMAS, openapi_document
@@ -29,7 +34,7 @@ from person_reid.serve.operations import ALL_OPERATIONS
 from person_reid.serve.parameters import PARAMETERS
 from person_reid.serve.problems import Problem, as_problem
 from person_reid.serve.service import Service
-from person_reid.serve.uploads import upload_folder
+from person_reid.serve.uploads import remove_unlisted, upload_folder
 from person_reid.serve.usage import JsonLines
 from tests.serve.conftest import EACH_ENGINE, LIMITS, picture, sent
 from tests.support.camera_tracks import STAYS, fill
@@ -143,6 +148,44 @@ def test_what_was_acknowledged_is_in_the_index(client, address):
 
 
 @pytest.mark.parametrize("address", ["postgres"], indirect=True)
+def test_while_the_database_is_away_nobody_is_told_where_it_was(client, address, postgres_server):
+    add(client, RED, identity="Anna")
+    asked = [
+        partial(client.get, "/v1/health/ready"),
+        partial(client.get, "/v1/images"),
+        partial(client.post, "/v1/images", **sent(BLUE)),
+        partial(client.delete, "/v1/images", params={"identity": "Anna"}),
+    ]
+    postgres_server.kill()
+    try:
+        answers = [ask() for ask in asked]
+    finally:
+        postgres_server.start()
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert str(postgres_server.port) not in answer.text
+        assert "127.0.0.1" not in answer.text
+    assert [ask().status_code for ask in asked] == [200] * 4
+
+
+@pytest.mark.parametrize("address", ["postgres"], indirect=True)
+def test_a_locked_table_ends_a_service_no_later(service, address):
+    with closing(open_gallery(address)) as gallery:
+        gallery.add(["1.jpg"], np.eye(1, 6), None, [""])
+        asyncio.run(service.galleries.read(len))
+        with gallery._transaction() as cursor, ThreadPoolExecutor() as pool:
+            cursor.execute(f'LOCK TABLE "{gallery.name}_images" IN ACCESS EXCLUSIVE MODE')
+            asking = pool.submit(asyncio.run, service.galleries.read(len))
+            time.sleep(0.2)
+            began = time.monotonic()
+            service.close()
+            assert time.monotonic() - began < 20
+            with pytest.raises(StoreAway):
+                asking.result()
+
+
+@pytest.mark.parametrize("address", ["postgres"], indirect=True)
 def test_services_share_a_database(client, service, address):
     """What one adds, the other finds; what one forgets, the other shows to nobody."""
     anna = add(client, RED, identity="Anna")
@@ -238,10 +281,69 @@ def test_a_page_begins_where_the_one_before_ended_whatever_changed_meanwhile(cli
     assert page(third["next"])["ids"] == [new]
     odd = page(camera="1")
     assert (odd["ids"], page(odd["next"], camera="1")["ids"]) == ([ids[1], ids[3]], [ids[5]])
-    client.delete(f"/v1/images/{first['next']}")
-    for gone in (first["next"], "1", "x"):
-        assert page(gone)["status"] == 404
+    assert add(client, picture((10, 0, 0)))["id"] == ids[1] == first["ids"][-1]  # added again
+    assert page(first["next"])["ids"] == ids[2:4]
+    client.delete(f"/v1/images/{ids[1]}")
+    assert page(first["next"])["ids"] == ids[2:4]
+    for wrong in (ids[1], "1", "x"):
+        assert page(wrong)["status"] == 404
     assert client.get("/v1/sightings", params={"camera": "1", "start": "x"}).status_code == 404
+
+
+@EACH_ENGINE
+def test_a_time_is_cleared_and_then_in_no_period(client):
+    image = add(client, RED, time="2026-11-01T08:30Z")
+    cleared = client.patch(f"/v1/images/{image['id']}", json={"time": ""})
+    assert (cleared.status_code, cleared.json().get("time")) == (200, None)
+    for period in ({"after": "2020-01-01"}, {"before": "2030-01-01"}):
+        assert client.get("/v1/images", params=period).json()["images"] == []
+    assert client.delete("/v1/images", params={"before": "2030-01-01"}).json() == {"images": 0}
+
+
+def test_an_image_that_another_program_forgets_while_it_is_added_is_refused(
+    client, address, monkeypatch
+):
+    """The program forgets it after it was checked; its file is there from before."""
+    check = operations.not_forgotten
+
+    def forgotten_meanwhile(gallery, paths, allowed):
+        checked = check(gallery, paths, allowed)
+        with closing(SearchIndex(address)) as other:
+            assert other.forget_at_once(Filter(camera="1"), "camera") == 1
+        return checked
+
+    add(client, RED, camera="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(operations, "not_forgotten", forgotten_meanwhile)
+        answer = client.post("/v1/images", **sent(RED))
+    assert (answer.status_code, answer.json()["detail"][-14:]) == (409, "Send it again.")
+    assert client.get("/v1/images").json()["images"] == []
+    again = client.post("/v1/images", **sent(RED))
+    assert (again.status_code, "allow_forgotten" in again.json()["detail"]) == (409, True)
+
+
+def test_a_folder_of_images_belongs_to_one_gallery(client, service, tmp_path):
+    """A copy of the index, under another name, has the same folder."""
+    image = add(client, RED)
+    copy = str(tmp_path / "people.copy")
+    other = Service(copy, service.embedder, service.access, LIMITS, 4)
+    with TestClient(create_app(other), headers=client.headers) as second:
+        refused = second.post("/v1/images", **sent(BLUE))
+        assert refused.status_code == 409
+        assert "belongs to another gallery" in refused.json()["detail"]
+        with pytest.MonkeyPatch.context() as patch, closing(SearchIndex(copy)) as index:
+            patch.setattr("person_reid.serve.uploads.LONGEST_ADDITION", -60)
+            remove_unlisted(index)
+    assert client.get(f"/v1/images/{image['id']}/picture").status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER   "])
+def test_the_scheme_of_a_token_has_no_case(client, scheme):
+    token = "read" * 4
+    for sent_token, status in ((token, 200), (f"{token}x", 401), ("", 401)):
+        headers = {"Authorization": f"{scheme}{sent_token}"}
+        assert client.get("/v1/people", headers=headers).status_code == status
+    assert client.get("/v1/people", headers={"Authorization": token}).status_code == 401
 
 
 def test_sightings_come_in_pages_that_forgetting_does_not_shift(client):

@@ -89,6 +89,32 @@ def test_nobody_is_at_two_places_and_what_is_not_a_person_is_in_no_people(client
     }
 
 
+def test_a_rename_puts_nobody_at_two_places(client, tracks):
+    for track, name in (("1", "Anna"), ("2", "Bob")):
+        asked = {"source": "hall-1", "track": track}
+        assert client.patch("/v1/images", params=asked, json={"identity": name}).json()["images"]
+    asked = {"identity": "Bob", "to": "Anna", "merge": True}
+    refused = client.post("/v1/people/rename", json=asked)
+    assert refused.status_code == 409
+    assert "hall track 1 and hall track 2 are at two places at once" in refused.json()["detail"]
+    assert client.get("/v1/people").json() == {"people": ["Anna", "Bob"]}
+    assert client.post("/v1/across", params={"threshold": THRESHOLD}).status_code == 200
+
+
+def test_a_name_needs_no_tracks_but_those_of_its_person(client, tracks, tmp_path, monkeypatch):
+    read = []
+    entries = SearchIndex.entries
+    monkeypatch.setattr(
+        SearchIndex, "entries", lambda index, which: read.append(which) or entries(index, which)
+    )
+    (tmp_path / "yard.txt").rename(tmp_path / "moved.txt")
+    for track in ("1", "5"):
+        asked = {"source": "hall-1", "track": track}
+        answer = client.patch("/v1/images", params=asked, json={"identity": "Anna"})
+        assert answer.json() == {"images": 3}
+    assert {(which.source, which.track) for which in read} == {("hall-1", "1"), ("hall-1", "5")}
+
+
 def test_a_track_that_is_named_stays_apart_from_others(client, tracks):
     together = client.post("/v1/across", params={"threshold": THRESHOLD}).json()["tracks"]
     who = {(each["source"], each["track"]): each["person"] for each in together}
