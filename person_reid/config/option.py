@@ -306,7 +306,26 @@ class Options:
                 each.checked(value)
             except ValueError as error:
                 raise unfit(name, value, error) from None
+        vars(self).update(self.translated(self.not_default(self.declared())))
         self.refuse_fault()
+
+    @classmethod
+    def translated(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `values`, {name: value}, together with what the published flags in them stand for.
+
+        `--use_swin` stands for `--backbone swin_base`. Raises UserError for options that exclude
+        each other.
+        """
+        decided = dict(values)
+        # {option: what chose it}
+        chosen = {name: named(name, value) for name, value in values.items() if value is not False}
+        for name, each in cls.declared().items():
+            if each.about.stands_for and values.get(name):
+                other, value = each.about.stands_for
+                if other in chosen and decided[other] != value:
+                    raise UserError(f"{chosen[other]} and {name} exclude each other: choose one.")
+                decided[other], chosen[other] = value, name
+        return decided
 
     @classmethod
     def of_checked(cls, values: Mapping[str, Any]) -> "Self":
@@ -412,9 +431,9 @@ def resolve(
 
     Only this function decides which options are compatible, from what they declare. An option may
     imply others that are not set: `--weights osnet_x0_25_msmt17` implies the backbone of that
-    network. A published flag stands for another option: `--use_swin` for `--backbone swin_base`. An
-    option may need others: `--instances 4` has no effect without `--sampler pk`. A group's `fault`
-    names any other conflict.
+    network. A published flag stands for another option; see Options.translated. An option may need
+    others: `--instances 4` has no effect without `--sampler pk`. A group's `fault` names any other
+    conflict.
 
     values: {name: value} that a user has set, now or in a file. Each fits its option.
     given: the names set just now, by default all names. An option from a file is never rejected as
@@ -422,21 +441,15 @@ def resolve(
 
     Raises UserError for options that exclude each other, or that would be ignored.
     """
-    known, decided = kind.declared(), dict(values)
+    known, translated = kind.declared(), kind.translated(values)
+    decided = dict(translated)
     for name in values:
         if implies := known[name].about.implies:
             implied = implies(values[name], known)
-            decided |= {k: v for k, v in implied.items() if k == name or k not in values}
-    # {option: what chose it}
-    asked = {name: named(name, decided[name]) for name in values if decided[name] is not False}
-    for name, each in known.items():
-        if each.about.stands_for and decided.get(name):
-            other, value = each.about.stands_for
-            if other in asked and decided[other] != value:
-                raise UserError(f"{asked[other]} and {name} exclude each other: choose one.")
-            decided[other], asked[other] = value, name
+            decided |= {k: v for k, v in implied.items() if k == name or k not in translated}
     config = kind.of_checked(decided)
-    for name in values if given is None else given:
+    now = values if given is None else given
+    for name in filter(now.__contains__, known):  # the same order at every entrance
         needs, value = known[name].about.needs, decided[name]
         met = any(
             bool(getattr(config, other)) if those is ANY else getattr(config, other) in those

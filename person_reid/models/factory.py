@@ -270,8 +270,7 @@ def build_network(
     kind = network_kind(spec)
     architecture = architecture or find_architecture(spec.backbone)
     size = input_size(spec, architecture)
-    stride = 1 if spec.PCB and architecture.can_keep_resolution else spec.stride
-    pretrained = weights == "imagenet"
+    stride, pretrained = last_stride(spec, architecture), weights == "imagenet"
     module = architecture.build(pretrained, size, spec.drop_path, stride, called=spec.backbone)
     architecture = architecture.measured(module, size)
     if spec.attention:
@@ -317,12 +316,18 @@ def input_size(
     return options.height or height, options.width or width
 
 
+def last_stride(options: NetworkOptions, architecture: Architecture) -> int:
+    """Return the stride of the last stage: 1 for PCB, where the network can keep its resolution."""
+    return 1 if options.PCB and architecture.can_keep_resolution else options.stride
+
+
 def own_settings(options: NetworkOptions) -> dict[str, Any]:
-    """Return the options whose defaults depend on the network: image size and stochastic depth."""
+    """Return the options that depend on the network: image size, stochastic depth and stride."""
     architecture = find_architecture(options.backbone)
     height, width = input_size(options, architecture)
     drop_path = architecture.drop_path if options.drop_path is None else options.drop_path
-    return {"height": height, "width": width, "drop_path": drop_path}
+    stride = last_stride(options, architecture)
+    return {"height": height, "width": width, "drop_path": drop_path, "stride": stride}
 
 
 def check_network(options: NetworkOptions) -> None:

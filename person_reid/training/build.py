@@ -46,24 +46,34 @@ log = logging.getLogger(__name__)
 
 
 def check_training(config: TrainConfig) -> None:
-    """Raise UserError if the network or the losses would ignore an option.
+    """Raise UserError if the network or the losses would ignore an option."""
+    check_network(config)
+    check_options(config, config.head, input_size(config))
 
-    Warns about options that take effect too late.
+
+def check_options(config: FitOptions, head: str, size: tuple[int, int]) -> None:
+    """Raise UserError if a network would ignore an option; train.py and `fit` both ask.
+
+    head: the network's classifier. size: (height, width) of its images. Warns about options that
+    take effect too late.
     """
-    plan = loss_plan(config, config.head)
+    plan = loss_plan(config, head)
     if config.prototype_lr and not learns(plan) and config.prototype_lr != config.lr:
         raise UserError(
             f"prototype_lr={config.prototype_lr} would be ignored without a loss with its own "
             "weights, such as arcface."
         )
     weights = [spec.weight for spec in (plan.classification, *plan.added, *plan.taught)]
-    if not any(weights) and not config.adv and not config.DG:
+    if not any(weights) and not config.adv and not getattr(config, "DG", False):
         raise UserError(
             f"loss={config.loss}: every loss has the weight 0, so there is nothing to learn. "
             "Give one a weight, such as triplet:1."
         )
-    check_network(config)
-    check_size_schedule(config, input_size(config))
+    if config.sizes and config.sizes[-1][1] != size:
+        raise UserError(
+            f"resize_schedule={config.resize_schedule}: the last size is that of the trained "
+            f"network, which is height={size[0]} and width={size[1]}."
+        )
     epochs = config.total_epoch
     if config.warm_epoch > epochs:
         log.warning(
@@ -77,18 +87,6 @@ def check_training(config: TrainConfig) -> None:
         )
     if config.freeze_epochs >= epochs:
         log.warning("The backbone learns nothing: --freeze_epochs is not less than --total_epoch.")
-
-
-def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
-    """Raise UserError if training would end at an image size other than the network's.
-
-    size: (height, width) of the network.
-    """
-    if options.sizes and options.sizes[-1][1] != size:
-        raise UserError(
-            f"resize_schedule={options.resize_schedule}: the last size is that of the trained "
-            f"network, which is height={size[0]} and width={size[1]}."
-        )
 
 
 def check_run(config: TrainConfig, images: TrainingImages) -> None:

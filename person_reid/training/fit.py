@@ -21,11 +21,10 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.device import choose_backends, process_as_it_was, seeded, usable_device
 from person_reid.errors import UserError
 from person_reid.fused.layers import unfuse
-from person_reid.losses.plan import loss_plan
 from person_reid.models.network import Network, check_size
 from person_reid.models.surgery import balance
 from person_reid.training.build import (
-    check_size_schedule,
+    check_options,
     create_criterion,
     losses_beside,
     weight_averaging,
@@ -82,7 +81,7 @@ def fit(
     Raises UserError for options that cannot work, and for a network with another number
     of classes.
     """
-    options = _settled(options or FitOptions(), teacher, network.head_name)
+    options = _settled(options or FitOptions(), teacher, network)
     _check(network, options)
     place = usable_device(device)
     choose_backends(place, tf32=not options.no_tf32)
@@ -121,7 +120,7 @@ def fit(
     return journal.history
 
 
-def _settled(options: FitOptions, teacher: Embedder | None, head: str) -> FitOptions:
+def _settled(options: FitOptions, teacher: Embedder | None, network: Network) -> FitOptions:
     """Resolve the options, and name the teacher.
 
     Raises UserError for options that would be ignored.
@@ -129,7 +128,7 @@ def _settled(options: FitOptions, teacher: Embedder | None, head: str) -> FitOpt
     options = resolve(type(options), options.not_default(options.declared()))
     if teacher:
         options = replace(options, teacher=options.teacher or "given")
-    loss_plan(options, head)
+    check_options(options, network.head_name, network.size)
     if options.teacher and not teacher:
         raise UserError(
             f"teacher={options.teacher} only names a network. Open it: "
@@ -199,7 +198,6 @@ def _check(network: Network, options: FitOptions) -> None:
             "sync_bn: batch norms are synchronised between processes, "
             "and fit has one. Use train_DDP.py."
         )
-    check_size_schedule(options, network.size)
 
 
 @contextmanager
