@@ -21,6 +21,7 @@ from person_reid.config.people import LinkOptions
 from person_reid.config.times import EPOCH
 from person_reid.data.video.tracked_boxes import doubled
 from person_reid.errors import UserError
+from person_reid.gallery.doubted_tracks import doubted_tracks
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.indexed_tracks import (
@@ -46,7 +47,9 @@ from person_reid.gallery.naming import (
 )
 from person_reid.gallery.track_pieces import split_indexed
 from person_reid.retrieval.association import (
+    DOUBTED,
     DOUBTFUL,
+    NOBODY,
     People,
     Stay,
     TrackPairs,
@@ -72,7 +75,8 @@ class LinkedTracks:
     pictures show them, with the permanent numbers of people. shown: (track number, position in the
     track) of each image on the page; numbers after the linked tracks belong to `nobody`.
     identities: all identities in the index, whose numbers no new person gets. nobody: further
-    tracks that a user has marked as not a person. options: the options of the linking.
+    tracks, which do not count: a user has marked them as not a person, or they may not show one.
+    options: the options of the linking.
     """
 
     tracks: list[IndexedTrack]
@@ -138,10 +142,14 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
     known, origin = _said_of_images(index, tracks, options)
     tracks, features = split_indexed(tracks, known)
     named = names_of_tracks(known, tracks, origin)
-    nobody = [each for i, each in enumerate(tracks) if named.get(i) == NOT_A_PERSON]
-    people = [i for i in range(len(tracks)) if named.get(i) != NOT_A_PERSON]
-    if not people:
+    nobody = [i for i, name in named.items() if name == NOT_A_PERSON]
+    if len(nobody) == len(tracks):
         raise UserError(f"{origin}: no track shows a person, so there is nobody to link.")
+    doubted = [i for i in doubted_tracks(tracks) if i not in named]
+    if len(nobody) + len(doubted) == len(tracks):
+        doubted = []
+    others = [tracks[i] for i in (*doubted, *nobody)]
+    people = sorted({*range(len(tracks))} - {*doubted, *nobody})
     tracks, features = [tracks[i] for i in people], features[people]
     named = {row: named[i] for row, i in enumerate(people) if i in named}
     said = corrections_of(named, tracks, travel, origin)
@@ -167,18 +175,17 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
     recognized = dict(zip(every.labels[len(tracks) :].tolist(), names, strict=True))
     identities = {*index.values("identity")} - {NOT_A_PERSON}
     numbers = number_people(tracks, found.labels.tolist(), said, identities)
-    every_track = [*tracks, *nobody]
-    stays, shown = _describe(every_track, numbers, found, said, recognized, travel)
-    nobodies = [*zip(nobody, stays[len(tracks) :], strict=True)]
-    stays = stays[: len(tracks)]
+    persons = [numbers[label] - 1 for label in found.labels.tolist()]
+    persons += [DOUBTED] * len(doubted) + [NOBODY] * len(nobody)
+    stays, shown = _describe([*tracks, *others], persons, found, said, recognized, travel)
     return LinkedTracks(
         tracks=tracks,
         found=found,
         said=said,
-        stays=stays,
+        stays=stays[: len(tracks)],
         shown=shown,
         identities=identities,
-        nobody=nobodies,
+        nobody=[*zip(others, stays[len(tracks) :], strict=True)],
         options=options,
     )
 
@@ -225,7 +232,7 @@ def _said_of_images(
 
 def _describe(
     tracks: list[IndexedTrack],
-    numbers: list[int],
+    people: list[int],
     found: People,
     said: Corrections,
     recognized: dict[int, str],
@@ -233,15 +240,15 @@ def _describe(
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
     """Return a page's stays, and its images as (track number, position in the track).
 
-    Tracks beyond those in `found` do not show people. numbers: a number for each person in `found`.
+    people: the person of each track; tracks beyond those in `found` do not count.
     recognized: {person of `found`: the name that photographs give}.
     """
     nobody = len(tracks) - len(found.labels)
     labels = found.labels.tolist()
-    people = [numbers[label] - 1 for label in labels] + [-1] * nobody
     margins = [margin if isfinite(margin) else None for margin in found.margins.tolist()]
     margins += [None] * nobody
-    nearest = [numbers[k] - 1 if k >= 0 else -1 for k in found.nearest.tolist()] + [-1] * nobody
+    number_of = dict(zip(labels, people, strict=False))
+    nearest = [number_of.get(k, NOBODY) for k in found.nearest.tolist()] + [NOBODY] * nobody
     known = [
         known_name(each, said.names.get(i)) or recognized.get(label, "")
         for i, (each, label) in enumerate(zip(tracks, labels, strict=False))
@@ -272,7 +279,7 @@ def _describe(
                     for path, about in each.images
                 ),
                 known=known[i],
-                given=i in said.names or i >= len(labels),
+                given=i in said.names or people[i] == NOBODY,
                 twice=tuple(np.flatnonzero(at_once[i] & ~apart[i]).tolist()),
                 apart=tuple(np.flatnonzero(apart[i]).tolist()),
             )
@@ -302,12 +309,14 @@ def in_words(linked: LinkedTracks) -> str:
     doubtful = sum(stay.margin is not None and stay.margin < DOUBTFUL for stay in linked.stays)
     tracks = {(each.record.source, each.track.number) for each in linked.tracks}
     cuts = len(linked.tracks) - len(tracks)
+    doubts = sum(stay.person == DOUBTED for _, stay in linked.nobody)
+    doubt = f"; {counted(doubts, 'track')} not counted, perhaps not of people" if doubts else ""
     cut = f", cut at {counted(cuts, 'change')} of the person" if cuts else ""
     return (
         f"{counted(len(cameras), 'person', 'people')} on {counted(len(tracks), 'track')}{cut}, "
         f"{several} seen by several cameras; "
         f"threshold {linked.found.threshold:.{DIGITS}f}; "
-        f"{counted(doubtful, 'doubtful track')}"
+        f"{counted(doubtful, 'doubtful track')}{doubt}"
     )
 
 
@@ -325,7 +334,12 @@ def record_people(index: Gallery, linked: LinkedTracks, everybody: bool = True) 
                 names[path] = About(identity=name or numbered_person(stay.person + 1))
             if name:
                 said[path] = name
-    said |= {path: NOT_A_PERSON for each, _ in linked.nobody for path, _ in each.images}
+    for each, stay in linked.nobody:
+        if stay.person == NOBODY:
+            said |= {path: NOT_A_PERSON for path, _ in each.images}
+        elif everybody:
+            numbered = (path for path, about in each.images if number_in(about.identity))
+            names |= dict.fromkeys(numbered, About(identity=""))
     names |= {path: About(identity=NOT_A_PERSON) for path in said if said[path] == NOT_A_PERSON}
     count = index.describe(names)
     decide(index, said)

@@ -47,6 +47,7 @@ NEIGHBOURS = 4  # neighbours per track that are compared
 MANY_TRACKS = 200  # tracks at which neighbours have half their full weight
 SHARED = 0.15  # similarity of neighbours at the threshold
 CERTAIN = 1e30  # replaces a cosine; a mean that contains it is above 1
+NOBODY, DOUBTED = -1, -2  # in place of a person: a user said that it is not one, or it may not be
 DOUBTFUL = 0.05  # a link with a lower margin is doubtful
 # For how long a camera may track a person twice, in seconds and as a share of the shorter track
 HANDOVER, HANDOVER_SHARE = 1.0, 0.5
@@ -346,7 +347,7 @@ def _margins(
 class Stay:
     """A track: a person in front of a camera.
 
-    person: from 0; -1 if the track does not show a person. first, last: seconds since the start.
+    person: from 0, NOBODY, or DOUBTED. first, last: seconds since the start.
     name, times: descriptions of the track, and of its beginning and end. boxes: the number of
     boxes. margin: see People; None if the track has no image, or if no other person is possible.
     nearest: another possible person, or -1 if there is none. images: the indices of its images

@@ -822,5 +822,7 @@ def test_the_first_track_tells_when_a_picture_begins():
 
 def test_a_track_is_doubtful_up_to_a_margin_of_a_twentieth():
     stays = [SimpleNamespace(person=0, camera="hall", margin=margin) for margin in (0.04, 0.06)]
-    linked: Any = SimpleNamespace(stays=stays, tracks=[], found=SimpleNamespace(threshold=0.5))
+    linked: Any = SimpleNamespace(
+        stays=stays, tracks=[], nobody=[], found=SimpleNamespace(threshold=0.5)
+    )
     assert in_words(linked).endswith("; 1 doubtful track")

@@ -21,8 +21,8 @@ CUT = 21  # the first frame after the middle of images 18 and 23
 FACES = np.random.default_rng(0).normal(size=(PEOPLE, 32))
 
 
-def fill(index, folder, camera, start, shown):
-    """Put a camera into an index. shown: {track: (its person, and whom it shows from CUT on)}."""
+def fill(index, folder, camera, start, shown, cut=CUT):
+    """Put a camera into an index. shown: {track: (its person, and whom it shows from `cut` on)}."""
     tracks = folder / f"{camera}.txt"
     boxes = [
         f"{frame},{track},{20 * track},7,15,60,0.9,-1,-1,-1\n"
@@ -41,7 +41,7 @@ def fill(index, folder, camera, start, shown):
         for frame in SHOWN:
             paths.append(folder / camera / f"{track:06d}_{frame:06d}.jpg")
             shutil.copy(folder / "any.jpg", paths[-1])
-            people.append(both[frame >= CUT])
+            people.append(both[frame >= cut])
             abouts[paths[-1]] = About(camera=camera, track=str(track), source=record.source)
     noise = 0.1 * np.random.default_rng(1).normal(size=(len(paths), FACES.shape[1]))
     index.add(paths, (FACES[people] + noise).astype(np.float32), abouts)
@@ -132,3 +132,24 @@ def test_a_list_of_one_persons_images_leaves_the_rest_of_an_exchanged_track(inde
     found = run(index, *listed(tmp_path, {1: ["Anna"] * 4 + [""] * 4}))
     assert [stay[1:] for stay in found["hall", 1]] == [stay[1:] for stay in before["hall", 1]]
     assert found["hall", 1][0][0] != found["hall", 1][1][0] == found["hall", 2][0][0]
+
+
+def test_a_piece_of_one_image_is_not_counted_unless_somebody_names_it(tmp_path, capsys):
+    """The last image of track 1 shows somebody else, as where a tracker goes astray."""
+    index = SearchIndex(tmp_path / "people.index")
+    stays = {person + 1: (person, person) for person in range(PEOPLE)}
+    fill(index, tmp_path, "hall", "09:30:00", stays | {1: (0, 1)}, cut=SHOWN[-1])
+    assert [stay[1:] for stay in run(index, "--apply")["hall", 1]] == [("00.000", "03.200")]
+    assert "; 1 track not counted, perhaps not of people" in capsys.readouterr().out
+    page = (tmp_path / "people" / "people.html").read_text("utf-8")
+    tracks = json.loads(re.search(r'receive\("tracks", (.*)\);', page)[1])["tracks"]
+    assert [(e["name"], e["given"]) for e in tracks if e["person"] < 0] == [
+        ("track 1, piece 2", False)
+    ]
+    boxes = read_boxes(tmp_path / "people" / "hall-1.txt")[1]
+    assert len({int(box.track) for box in boxes if box.sides[0] == 19}) == 2
+    last = tmp_path / "hall" / f"000001_{SHOWN[-1]:06d}.jpg"
+    assert not index.abouts([last])[last].identity
+
+    (tmp_path / "corrections.csv").write_text(f"path,identity\n{last},Anna\n")
+    assert len(run(index, "--corrections", str(tmp_path / "corrections.csv"))["hall", 1]) == 2

@@ -107,6 +107,17 @@ def test_the_page_knows_of_whom_two_tracks_cannot_be():
     assert evaluate("cut(1)", "across.names", content) == {"0": "Bo", "1": "Anna"}
 
 
+def test_what_may_not_be_a_person_is_first_and_is_exported_only_once_confirmed():
+    some = stays([f"{i}.png" for i in range(5)])
+    some[0], some[2] = replace(some[0], person=-2), replace(some[2], person=-2)
+    content = describe_stays(some, "list.csv", COLUMNS)
+    first, moved, confirmed, rows = run_page(content, "", "dismiss(0)", "confirmPerson(-2)")
+    assert first["people"][0] == first["people"][2] == -2
+    assert (moved["people"][0], moved["checked"]) == (-1, [-1])
+    assert confirmed["checked"] == [-1, -2]
+    assert [row for row in rows if row[1] == "-1"] == [["0.png", "-1", "c0"], ["2.png", "-1", "c2"]]
+
+
 def test_two_people_have_two_names(node):
     script = 'callPerson(0, "Anna"); const faults = ["Anna", "person 0009", "Bert"]'
     script += ".map((name) => callPerson(1, name));"

@@ -2,13 +2,13 @@
 // People across cameras: the tracks of each person on a timeline, doubtful links first. Manual cuts, joins, names and
 // confirmations stay in the browser until they are exported.
 
-// people: the person on each track, NOBODY if it does not show a person; names: the names of people; checked: the people
+// people: the person on each track, NOBODY if it does not show a person, DOUBTED if it may not; names: the names of people; checked: the people
 // that somebody has checked; past: earlier states of these three.
-const NOBODY = -1, across = { people: [], names: {}, checked: [], past: [] };
+const NOBODY = -1, DOUBTED = -2, across = { people: [], names: {}, checked: [], past: [] };
 const tracksOf = (person) => across.people.flatMap((each, track) => (each === person ? [track] : []));
 const numberedName = (person) => `person ${String(person + 1).padStart(4, "0")}`; // as search.py people names new people
-const personName = (person) => (person === NOBODY ? "not a person" : across.names[person] ?? numberedName(person));
-const listedName = (person) => (person === NOBODY ? "-1" : personName(person));
+const personName = (person) => ({ [NOBODY]: "not a person", [DOUBTED]: "perhaps not a person" })[person] ?? across.names[person] ?? numberedName(person);
+const listedName = (person) => (person < 0 ? "-1" : personName(person));
 const marginOf = (tracks) => Math.min(...tracks.map((track) => DATA.tracks.tracks[track].margin ?? Infinity));
 const nameOfTrack = (track) => `${DATA.tracks.tracks[track].camera} ${DATA.tracks.tracks[track].name}`;
 
@@ -29,7 +29,7 @@ function keepAcross() {
 
 function countAcross() {
   const changed = across.people.filter((person, track) => person !== DATA.tracks.tracks[track].person).length;
-  const people = new Set(across.people.filter((person) => person !== NOBODY)).size;
+  const people = new Set(across.people.filter((person) => person >= 0)).size;
   byId("walked").textContent =
     `${counted(people, "person", "people")}, ${count(across.checked.length)} checked, ${counted(changed, "track", "tracks")} moved`;
   byId("save-people").textContent = `Export ${DATA.tracks.file}`;
@@ -44,8 +44,8 @@ function move(tracks, person) {
   const before = tracks.map((track) => across.people[track]);
   across.people = across.people.map((each, track) => (tracks.includes(track) ? person : each));
   const { [before[0]]: name, ...others } = across.names;
-  if (!across.people.includes(before[0])) across.names = name && person !== NOBODY ? { [person]: name, ...others } : others;
-  across.checked = [...new Set([...across.checked, ...before, person])].filter((each) => across.people.includes(each));
+  if (!across.people.includes(before[0])) across.names = name && person >= 0 ? { [person]: name, ...others } : others;
+  across.checked = [...new Set([...across.checked, ...before.filter((each) => each !== DOUBTED), person])].filter((each) => across.people.includes(each));
   keepAcross();
   return before;
 }
@@ -168,7 +168,7 @@ function showTracks(now) {
     const passes = filterOf(now), all = !now.person && !now.camera, groups = new Map();
     across.people.forEach((person, track) => groups.set(person, [...(groups.get(person) ?? []), track]));
     const shown = [...groups].filter(([, tracks]) => all || tracks.some((track) => DATA.tracks.tracks[track].images.some(passes)));
-    shown.sort(([one, a], [other, b]) => (one === NOBODY) - (other === NOBODY) || marginOf(a) - marginOf(b));
+    shown.sort(([one, a], [other, b]) => (one === NOBODY) - (other === NOBODY) || (other === DOUBTED) - (one === DOUBTED) || marginOf(a) - marginOf(b));
     fill(pane, shown.length, (i) => personRow(shown[i][0]), 12);
     if (!shown.length) pane.prepend(element("p", { className: "faint", textContent: "No person passes the filters." }));
   }
@@ -180,7 +180,7 @@ function personRow(person) {
   const tracks = mine.map((track) => DATA.tracks.tracks[track]);
   const cameras = [...new Set(DATA.tracks.tracks.map(({ camera }) => camera))].filter((name) => tracks.some(({ camera }) => camera === name));
   const checked = across.checked.includes(person);
-  const check = actButton(checked ? "✓ checked" : "Right", { act: "check" });
+  const check = actButton(checked ? "✓ checked" : person === DOUBTED ? "Not people" : "Right", { act: "check" });
   check.setAttribute("aria-pressed", checked);
   const other = element("input", { type: "number", min: 1, placeholder: "person" });
   other.setAttribute("aria-label", "number of the person to join with");
@@ -190,8 +190,9 @@ function personRow(person) {
   const seen = `${counted(tracks.length, "track", "tracks")} · ${counted(cameras.length, "camera", "cameras")}`;
   const row = element("article", { className: "walker", tabIndex: -1 },
     element("h2", {}, personName(person), element("span", { className: "faint", textContent: seen })),
-    ...(person === NOBODY ? [] : [element("p", { className: "buttons" }, ...buttons), lanes(tracks, cameras, ...DATA.tracks.span)]),
-    element("div", { className: "strips" }, ...mine.map((track) => trackPart(track, mine.length > 1 || person === NOBODY))));
+    ...(person === DOUBTED ? [element("p", { className: "buttons" }, check)] : []),
+    ...(person < 0 ? [] : [element("p", { className: "buttons" }, ...buttons), lanes(tracks, cameras, ...DATA.tracks.span)]),
+    element("div", { className: "strips" }, ...mine.map((track) => trackPart(track, mine.length > 1 || person < 0))));
   row.dataset.person = person;
   row.dataset.decision = checked ? "accepted" : "open";
   return row;
