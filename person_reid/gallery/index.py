@@ -171,13 +171,17 @@ class SearchIndex:
         keep_crops: keep these files. asked: the reason, for the table `forgotten`, which records
         when images were forgotten, but not which images.
         """
-        self._lists = None  # a deleted file stays on the disk while it is open
+        self.drop_lists()
         return forgetting.forget(self.store, which, asked, keep_crops)
 
     def forget_at_once(self, which: Filter, asked: str) -> int:
         """Delete images without waiting for readers of the old state to finish; see `settled`."""
-        self._lists = None
+        self.drop_lists()
         return forgetting.forget(self.store, which, asked, wait=False)
+
+    def drop_lists(self) -> None:
+        """Release the inverted lists: a deleted file stays on the disk while it is open."""
+        self._lists = None
 
     def settled(self) -> bool:
         """Return whether forgotten data is gone from every file: False while a search reads it."""
@@ -338,9 +342,10 @@ class SearchIndex:
 
         Without this call, the next search updates them.
         """
-        large = len(self.store) > MOST_COMPARED
-        if large and faiss_is_installed() and not self._fit(self._lists):
-            self._lists = InvertedLists(self.store)
+        if not self._fit(self._lists):
+            self.drop_lists()
+            if len(self.store) > MOST_COMPARED and faiss_is_installed():
+                self._lists = InvertedLists(self.store)
 
     def lists(self) -> InvertedLists | None:
         """Return up-to-date InvertedLists, or the newest ones while another thread updates them.

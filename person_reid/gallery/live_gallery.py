@@ -8,13 +8,14 @@
 Each image of a track is stored beside the index, and its feature in the index. The name of the
 image gives its track, its box, and its time in hundredths of a second, so that the gallery alone
 describes the tracks. An image has the identity of its person, such as "person 0007", until a user
-gives another name, which the person then keeps.
+gives another name, which the person then keeps. A name and a feature in memory hold only as long as
+the gallery has the images that they come from.
 """
 
 import logging
 import os
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -55,8 +56,8 @@ FRAMES_A_SECOND = 100  # in the names of a stream's images
 REFRESH_SECONDS = 10  # between two checks for names that have changed in the gallery
 ENROLLED_SECONDS = 60  # between two checks for newly enrolled people; a check reads all names
 MOST_KNOWN = 0.5  # share of the remembered tracks for people who were already in the gallery
-Renaming = Callable[[str, str], AbstractContextManager[dict[str, Any]]]
-WATCHED = 8  # images of a track, and of a person who was already in the gallery, that are watched
+WATCHED = 20  # the newest images of a named person by which a change is noticed
+Record = Callable[[str, str], AbstractContextManager[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def open_live(
     embed: EmbedCrops,
     options: VideosConfig | CameraOptions,
     addresses: Mapping[str, str],
-    record: Renaming | None = None,
+    record: Record | None = None,
 ) -> "LiveGallery":
     """Return a LiveGallery for cameras {name: address}, set up for the gallery's network.
 
@@ -116,26 +117,23 @@ def open_live(
 class LiveGallery:
     """A gallery that stores the people seen by live cameras.
 
-    What it remembers of a person holds only as long as the gallery says so; see `refresh`.
-
     live: finds the people. addresses: {camera: its address}. record: called with the old and the
-    new name of images before `refresh` renames them; returns a context manager for the change,
+    new identity of images before `refresh` renames them; returns a context manager for the change,
     whose value takes the number of images.
     """
 
     def __init__(
-        self,
-        live: LivePeople,
-        addresses: Mapping[str, str],
-        record: Renaming | None = None,
+        self, live: LivePeople, addresses: Mapping[str, str], record: Record | None = None
     ) -> None:
         self.live, self._links, self._addresses = live, live.links, addresses
         self._records: dict[str, tuple[TrackRecord, float]] = {}  # with the time of the first frame
         self._names: dict[int, str] = {}  # names of people who have one besides their number
         self._left: set[str] = set()  # names that do not fit into the links
-        self._paths: dict[tuple[str, int], list[Path]] = {}  # images of the latest tracks
-        self._known: dict[int, list[Path]] = {}  # images of people who were in the gallery before
-        self._renaming = record or (lambda before, now: nullcontext({}))
+        self._record_change = record or (lambda before, new: nullcontext({}))
+        # images of the latest tracks, with the identity ("" if none) that was stored for each
+        self._stored: dict[tuple[str, int], dict[Path, str]] = {}
+        self._new: set[Path] = set()  # images that were stored since the latest check
+        self._enrolled: dict[int, list[Path]] = {}  # images by which named people are recognised
         self._refreshed = self._asked = -np.inf  # times of the latest checks
 
     def follow(
@@ -152,10 +150,14 @@ class LiveGallery:
         write(self.know)
         for camera, frame, seconds in frames:
             looked = (look or self.live.feed)(frame, seconds, camera)
-            if looked and (looked.images or looked.said):
+            if looked and (looked.images or looked.said or self._refreshed < 0):
                 yield looked
         write(self.refresh)
         yield from self.live.end()
+
+    def reread(self) -> None:
+        """Read all names again before anything else is stored; any thread may call this."""
+        self._refreshed = self._asked = -np.inf
 
     def know(self, gallery: Gallery) -> None:
         """Add the people in a gallery to the links: named people first, then the latest seen."""
@@ -171,13 +173,13 @@ class LiveGallery:
         """
         sums: dict[tuple[str, str], Features] = {}
         latest: dict[str, str] = {}
-        watched: dict[str, deque[Path]] = defaultdict(partial(deque, maxlen=WATCHED))
+        enrolled: dict[str, deque[Path]] = defaultdict(partial(deque, maxlen=WATCHED))
         for images, features in chain.from_iterable(map(gallery.entries, which)):
             for (path, about), feature in zip(images, features, strict=True):
                 key = who, _ = about.identity or "", about.camera or ""
+                enrolled[who].append(path)
                 sums[key] = sums.get(key, 0) + feature
                 latest[who] = max(latest.get(who, ""), about.time or "")
-                watched[who].append(path)
         order = sorted(sums, key=lambda key: (not number_in(key[0]), latest[key[0]]), reverse=True)
         rows = self._links.tracks.items()
         nameless = [track for track, row in rows if row.known and row.known not in self._names]
@@ -186,7 +188,8 @@ class LiveGallery:
             (mean,) = unit_rows_or_zeros(sums[key][None])
             person, named = self._number_of(key[0]), not number_in(key[0])
             self._links.know(("known", *key), person, key[1], mean, named)
-            self._known[person] = [*watched[key[0]]]
+            if named:
+                self._enrolled[person] = [*enrolled[key[0]]]
         for track in nameless[::-1][: max(0, self._links.known - most)]:
             del self._links.tracks[track]
         left = {who for who, _ in order if not number_in(who)} - {*self._names.values()}
@@ -202,10 +205,10 @@ class LiveGallery:
 
     def keep(self, gallery: Gallery, looked: FrameResult) -> list[Appeared]:
         """Store the images of a result, and return who appeared."""
-        if looked.images and looked.time >= self._refreshed + REFRESH_SECONDS:
+        if looked.time >= self._refreshed + REFRESH_SECONDS:
             self.refresh(gallery)
             self._refreshed = looked.time
-        if looked.images and looked.time >= self._asked + ENROLLED_SECONDS:
+        if looked.time >= self._asked + ENROLLED_SECONDS:
             self._take_enrolled(gallery)
             self._asked = looked.time
         if looked.images:
@@ -248,7 +251,9 @@ class LiveGallery:
         features = np.stack([each.feature for each in images])
         gallery.add(paths, features, abouts, [*map(state_of, paths)])
         for path, each in zip(paths, images, strict=True):
-            self._paths.setdefault((looked.camera, each.track), []).append(path)
+            stored_images = self._stored.setdefault((looked.camera, each.track), {})
+            stored_images[path] = abouts[path].identity or ""
+        self._new.update(paths)
 
     def _write(self, record: TrackRecord, zero: float, image: TrackImage) -> Path:
         """Write an image, whose name gives its track, frame and box."""
@@ -296,14 +301,16 @@ class LiveGallery:
     def _appeared(self, gallery: Gallery, said: Identified) -> Appeared:
         """Record the identity of a track's images, unless a user has named these images."""
         identity = self._identity(said.person)
-        images = gallery.abouts(self._paths.get((said.camera, said.track), []))
-        gallery.describe(
-            {
-                path: About(identity=identity)
-                for path, about in images.items()
-                if not about.identity or number_in(about.identity)
-            }
-        )
+        stored_images = self._stored.get((said.camera, said.track), {})
+        images = gallery.abouts([*stored_images])
+        by_camera = [
+            path
+            for path, about in images.items()
+            if not about.identity
+            or number_in(about.identity)
+            or about.identity == stored_images[path]
+        ]
+        self._describe(gallery, by_camera, identity)
         before = said.corrected_from
         return Appeared(
             camera=said.camera,
@@ -316,70 +323,77 @@ class LiveGallery:
         )
 
     def refresh(self, gallery: Gallery) -> None:
-        """Remember of each person only what the gallery says.
-
-        New names are adopted. Who was forgotten, or is not a person, is dropped. Who was known
-        before is known anew if an image was forgotten or has another name.
-        """
+        """Adopt the names that a user has given; drop forgotten people and what is not a person."""
         tracks = self._links.tracks
-        self._paths = {key: paths for key, paths in self._paths.items() if key in tracks}
-        watched: dict[int, list[Path]] = defaultdict(list)
-        for key, paths in self._paths.items():
-            watched[tracks[key].person] += paths[-WATCHED:]
-        watched.pop(0, None)  # nobody yet
-        abouts = gallery.abouts([*chain(*watched.values(), *self._known.values())])
-        names = {*gallery.values("identity")}
-        forgotten = set()
-        for person, paths in watched.items():
-            before = self._identity(person)
-            now = _name_of((abouts[path].identity for path in paths if path in abouts), before)
-            if now == NOT_A_PERSON or (before not in names and not abouts.keys() & paths):
-                forgotten.add(person)
-            elif now != before:
-                self._rename(gallery, person, now)
-        self._links.drop(forgotten)
-        for person in forgotten:
-            self._names.pop(person, None)
-            self._known.pop(person, None)
-        self._know_anew(gallery, names, abouts)
-
-    def _rename(self, gallery: Gallery, person: int, now: str) -> None:
-        """Adopt a person's new name for the images that are stored under the old one.
-
-        Images of a person with a user's name are renamed only if the cameras took them.
-        """
-        before = self._identity(person)
-        self._names[person] = now
-        late = {path for some in gallery.images(Filter(identity=before)) for path, _ in some}
-        if not number_in(before):
-            tracks = self._links.tracks
-            theirs = (key for key in self._paths if tracks[key].person == person)
-            late &= {*chain.from_iterable(map(self._paths.__getitem__, theirs))}
-        if late:
-            with self._renaming(before, now) as line:
-                line["images"] = gallery.describe(dict.fromkeys(late, About(identity=now)))
-
-    def _know_anew(
-        self, gallery: Gallery, names: Collection[str], abouts: Mapping[Path, About]
-    ) -> None:
-        """Replace what is known of people whose images have changed. abouts: {path: facts}."""
-        changed = {
-            person
-            for person, paths in self._known.items()
-            if any(abouts.get(path, About()).identity != self._identity(person) for path in paths)
+        self._stored = {key: images for key, images in self._stored.items() if key in tracks}
+        votes: dict[int, Counter[str]] = defaultdict(Counter)
+        for key, images in self._stored.items():
+            identities = self._identities(gallery, images)
+            if 2 * [*identities.values()].count(NOT_A_PERSON) >= len(identities):  # or forgotten
+                del tracks[key]
+                continue
+            person = tracks[key].person
+            votes[person].update(
+                identity
+                for path, identity in identities.items()
+                if identity != images[path]  # a user's word
+                or (identity == self._identity(person) and path not in self._new)
+            )
+        enrolled = {
+            person: self._identities(gallery, paths) for person, paths in self._enrolled.items()
         }
-        tracks = self._links.tracks
-        for key in [key for key, row in tracks.items() if row.known in changed]:
-            del tracks[key]
-        again = [Filter(identity=name) for name in map(self._identity, changed) if name in names]
-        for person in changed:
-            del self._known[person]
-            if self._identity(person) not in names:
-                self._names.pop(person, None)
-        self._left &= {*names}
-        if changed:
-            self._know(gallery, again)
+        for person, identities in enrolled.items():
+            votes[person] = votes[person] or Counter(identities.values())
+        for person in votes.keys() - {0}:
+            self._adopt(gallery, person, votes[person])
+        self._new.clear()
+
+        names = {*gallery.values("identity")}
+        self._names = {person: name for person, name in self._names.items() if name in names}
+        self._left &= names
+        outdated = {row.known for row in tracks.values() if self._identity(row.known) not in names}
+        outdated |= {
+            person
+            for person, identities in enrolled.items()
+            if [*identities.values()] != [self._identity(person)] * len(self._enrolled[person])
+        }
+        if outdated - {0}:
+            self._links.drop(outdated - {0})
+            for person in outdated & self._enrolled.keys():
+                del self._enrolled[person]
+            renewed = {*map(self._identity, outdated)} & names
+            self._know(gallery, [Filter(identity=name) for name in sorted(renewed)])
             self._take_enrolled(gallery)
+
+    def _identities(self, gallery: Gallery, paths: Iterable[Path]) -> dict[Path, str]:
+        """Return {path: identity or ""} for the given images that the gallery still has."""
+        abouts = gallery.abouts([*paths])
+        return {path: about.identity or "" for path, about in abouts.items()}
+
+    def _adopt(self, gallery: Gallery, person: int, votes: Counter[str]) -> None:
+        """Adopt the name that a user gave a person: any if it has none, else that of most images.
+
+        votes: {identity or "": how many images of the person's tracks have it}.
+        """
+        before, has_name = self._identity(person), person in self._names
+        names = votes.keys() - ({NOT_A_PERSON} if has_name else {NOT_A_PERSON, "", before})
+        new = max(names, key=lambda name: (votes[name], name == before), default=before)
+        if new == before:
+            return
+        self._names[person] = new
+        if not new:
+            del self._names[person]  # the user has cleared it
+        images = chain.from_iterable(gallery.images(Filter(identity=before)))
+        late = [path for path, _ in images if not has_name or path in self._new]
+        if late:
+            with self._record_change(before, self._identity(person)) as line:
+                line["images"] = self._describe(gallery, late, self._identity(person))
+
+    def _describe(self, gallery: Gallery, paths: list[Path], identity: str) -> int:
+        """Store the identity that images have according to the cameras."""
+        for images in self._stored.values():
+            images.update(dict.fromkeys(images.keys() & {*paths}, identity))
+        return gallery.describe(dict.fromkeys(paths, About(identity=identity)))
 
     def _take_enrolled(self, gallery: Gallery) -> None:
         """Add newly enrolled people to the links."""
@@ -401,18 +415,6 @@ class LiveGallery:
     def _identity(self, person: int) -> str:
         """Return the identity that a person has in the gallery."""
         return self._names.get(person) or numbered_person(person)
-
-
-def _name_of(identities: Iterable[str | None], before: str) -> str:
-    """Return the name of a person whose images have these identities; `before`: the name so far.
-
-    A user's name holds until most images have another one. A number gives way to any name.
-    """
-    votes = Counter(filter(None, identities))
-    names = [name for name in votes if name != NOT_A_PERSON and not number_in(name)]
-    if number_in(before) and names:
-        return max(names, key=votes.__getitem__)
-    return max(votes, key=lambda name: (votes[name], name == before), default=before)
 
 
 def _instant(seconds: float) -> datetime:

@@ -108,9 +108,8 @@ class OnlineLinks:
         return sum(row.known > 0 for row in self.tracks.values())
 
     def drop(self, people: Collection[int]) -> None:
-        """Forget all tracks of these people."""
-        rows = self.tracks.items()
-        self.tracks = {key: row for key, row in rows if (row.known or row.person) not in people}
+        """Forget the tracks that `know` added for these people."""
+        self.tracks = {key: row for key, row in self.tracks.items() if row.known not in people}
 
     def add(
         self, track: Hashable, camera: str, start: float, end: float, feature: Features

@@ -77,6 +77,10 @@ class LiveCameras:
         troubles = {camera: each.reason for camera, each in [*self._troubles.items()]}
         return self._streams.states() | self._unstored | troubles
 
+    def reread(self) -> None:
+        """Read the names in the gallery again before anything else is stored."""
+        self._kept.reread()
+
     def try_again(self, camera: str) -> None:
         """Try a camera again after it rejected the password too often."""
         self._streams.try_again(camera)
@@ -124,8 +128,14 @@ class LiveCameras:
 
     def _tell(self, looked: FrameResult) -> None:
         """Store the images of a result, and send events about who appeared."""
+
+        def store(gallery: Gallery) -> None:  # a deletion that follows also drops these events
+            for appeared in self._kept.keep(gallery, looked):
+                event = event_of(self._service.ids, appeared)
+                self._loop.call_soon_threadsafe(self._service.events.tell, *event)
+
         try:
-            appeared = self._write(lambda gallery: self._kept.keep(gallery, looked))
+            self._write(store)
         except Exception as error:  # a full disk, say, which somebody can fix
             if self._unstored.get(looked.camera) != str(error):
                 ours = not isinstance(error, UserError | OSError)
@@ -133,9 +143,6 @@ class LiveCameras:
             self._unstored[looked.camera] = str(error)
             return
         self._unstored.pop(looked.camera, None)
-        for each in appeared:
-            event = event_of(self._service.ids, each)
-            self._loop.call_soon_threadsafe(self._service.events.tell, *event)
 
     def _embed(self, crops: Sequence[Image.Image]) -> Features:
         return self._ask(lambda: self._service.embed_crops(crops))

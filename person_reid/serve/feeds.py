@@ -125,9 +125,9 @@ class Events(Feed):
             yield b": events follow\n\n"
             while True:
                 change = self._changes[""]
-                for number, text in [each for each in self._kept if each[0] > last]:
-                    yield text
-                    last = number
+                while later := [event for event in self._kept if event[0] > last]:
+                    last, text = later[0]
+                    yield text  # meanwhile, the next event may be dropped
                 if self._closed:
                     return
                 if not await self._comes(change):

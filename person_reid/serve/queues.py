@@ -132,10 +132,9 @@ class Galleries:
 
         return await self._run(self._writer, acted)
 
-    async def reopen(self) -> None:
-        """Close the gallery in all threads that read, so that no deleted file stays open."""
-        pools = (self._readers, self._count), (self._preparer, 1)
-        calls = [call for pool in pools for call in in_every_thread(*pool, self._close)]
+    async def drop_lists(self) -> None:
+        """Release the lists of all readers, so that no deleted file stays open; see `prepare`."""
+        calls = in_every_thread(self._readers, self._count, partial(self._called, drop_lists))
         await asyncio.gather(*map(asyncio.wrap_future, calls))
 
     def close(self) -> None:
@@ -222,6 +221,12 @@ def prepare(gallery: Gallery) -> None:
     """Prepare the data that the next searches in an index will read."""
     if isinstance(gallery, SearchIndex):
         gallery.prepare()
+
+
+def drop_lists(gallery: Gallery) -> None:
+    """Release the inverted lists of an index."""
+    if isinstance(gallery, SearchIndex):
+        gallery.drop_lists()
 
 
 def first_search(gallery: Gallery) -> None:

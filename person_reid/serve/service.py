@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -35,8 +36,9 @@ if TYPE_CHECKING:  # the first needs PyTorch
 
 log = logging.getLogger(__name__)
 HOUR = 3600
-# How often, and at what interval in seconds, forgetting checks for readers of the old state.
-MOST_SETTLINGS, SETTLED_AGAIN = 600, 1.0
+LONGEST_JUMP = 60  # seconds by which the clock may be set forward without doubts
+# Seconds that forgetting waits for readers of the old state, and between checks for them.
+LONGEST_WAIT, SETTLED_AGAIN = 600, 1.0
 RETAIN = "retain"  # the recorded reason for forgetting old images
 MOST_BODIES = 32  # the most simultaneous requests with images; others wait
 T = TypeVar("T")
@@ -51,6 +53,10 @@ class Cameras(Protocol):
 
     def try_again(self, camera: str) -> None:
         """Try a camera again after it rejected the password too often."""
+        ...
+
+    def reread(self) -> None:
+        """Read the names in the gallery again before anything else is stored."""
         ...
 
 
@@ -81,7 +87,7 @@ class Service:
         self.bodies, self.linking = asyncio.Semaphore(MOST_BODIES), asyncio.Semaphore(1)
         self.cameras: Cameras | None = None
         self._settling: asyncio.Task[None] | None = None
-        self._doubts_clock = False
+        self._doubts_clock, self._clock_offset = False, np.inf
         self._threads = ThreadPoolExecutor(limits.readers, "decoding")
         self.usage.watch(
             {
@@ -132,12 +138,14 @@ class Service:
             self.audit.forget_names(gallery.values("identity"))
             if count:
                 loop.call_soon_threadsafe(self._forgotten)
+                if self.cameras:
+                    self.cameras.reread()
             return count
 
         loop = asyncio.get_running_loop()
         count = await self.galleries.write(forget)
-        if count and self._settling:
-            await asyncio.shield(self._settling)
+        if count and self._settling:  # which continues if this call is cancelled
+            await asyncio.wait([self._settling], timeout=LONGEST_WAIT)
         return count
 
     def _forgotten(self) -> None:
@@ -149,10 +157,11 @@ class Service:
 
     async def _settle(self) -> None:
         """Wait until no file holds what was forgotten; others write in the pauses."""
-        await self.galleries.reopen()
-        for _ in range(MOST_SETTLINGS):
-            if await self.galleries.write(lambda gallery: gallery.settled()):
-                break
+        while True:
+            with suppress(UserError, OSError, Problem):  # such as a queue that is full
+                await self.galleries.drop_lists()
+                if await self.galleries.write(lambda gallery: gallery.settled()):
+                    return
             await asyncio.sleep(SETTLED_AGAIN)
 
     async def tidy(self) -> None:
@@ -174,19 +183,25 @@ class Service:
     async def _forget_old(self, age: str) -> None:
         """Forget images that are older than `age`.
 
-        If this would leave no image with a time, the clock may be wrong, as on a board without a
-        battery that has not reached a time server. The images then stay for one more hour.
+        If this would leave no image with a time, or if the clock has jumped, it may be wrong, as on
+        a board without a battery that has not reached a time server. The images then stay for one
+        more hour.
         """
         old, recent = Filter(before=ago(age)), Filter(after=ago(age))
 
         def nothing_recent(gallery: Gallery) -> bool:
             return any(gallery.images(old)) and not any(gallery.images(recent))
 
-        self._doubts_clock = not self._doubts_clock and await self.galleries.read(nothing_recent)
+        before, self._clock_offset = self._clock_offset, time.time() - time.monotonic()
+        has_jumped = self._clock_offset > before + LONGEST_JUMP
+        self._doubts_clock = not self._doubts_clock and (
+            has_jumped or await self.galleries.read(nothing_recent)
+        )
         if self._doubts_clock:
             log.warning(
-                "All images are older than %s. If the clock of this machine is right, they are "
-                "forgotten in an hour.",
+                "The clock of this machine may be wrong: %s. If it is right, images older than %s "
+                "are forgotten in an hour.",
+                "it has jumped" if has_jumped else "no image is recent",
                 age,
             )
         elif count := await self.forget("the service", old, RETAIN, older_than=age):

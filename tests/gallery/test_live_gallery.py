@@ -12,7 +12,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.live_gallery import LiveGallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.naming import decide
-from person_reid.video.live import LivePeople
+from person_reid.video.live import FrameResult, Identified, LivePeople
 
 RATE = 10  # frames per second
 
@@ -38,10 +38,10 @@ class Camera:
         yield line
         self.recorded.append((before, now, line["images"]))
 
-    def walk(self, start):
+    def walk(self, start, frames=range(1, FRAMES + 1)):
         """Return {colour: the names under which the person appeared}."""
         names = {"red": set(), "blue": set()}
-        for number in range(1, FRAMES + 1):
+        for number in frames:
             looked = self.live.feed(draw_frame(number), 1e9 + start + number / RATE, "hall")
             for appeared in self.kept.keep(self.gallery, looked):
                 names[colour(self.gallery, appeared.image)].add(appeared.name)
@@ -123,6 +123,53 @@ def test_who_is_changed_before_walking_by_is_whom_the_gallery_says(gallery, chan
     act(gallery)
     assert camera.walk(100) == expected
     assert camera.walk(200) == expected
+
+
+def test_who_is_forgotten_a_moment_ago_has_no_name(gallery):
+    """The names were read a second before."""
+    camera = Camera(gallery)
+    camera.kept.keep(gallery, camera.live.feed(draw_frame(1), 1e9 + 99, "hall"))
+    gallery.forget(Filter(identity="Anna"), "Anna asked for it")
+    camera.kept.reread()
+    assert camera.walk(100) == {"red": {None}, "blue": {None}}
+    assert "Anna" not in gallery.values("identity")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7])  # before and after the first images are stored
+def test_a_person_in_view_is_renamed_with_the_images_that_follow(gallery, share):
+    camera = Camera(gallery)
+    middle = round(share * FRAMES)
+    camera.walk(100, range(1, middle))
+    camera.kept.refresh(gallery)
+    earlier = images_of(gallery, "Anna")
+    name_images(gallery, earlier, "Beate")
+    camera.walk(100, range(middle, FRAMES + 1))
+    later = images_of(gallery, "Anna")
+    assert later
+    camera.kept.refresh(gallery)
+    assert len(images_of(gallery, "Beate")) == len(earlier) + len(later)
+    assert camera.recorded == [("Anna", "Beate", len(later))]
+    assert camera.walk(200)["red"] == {"Beate"}
+
+
+def test_a_corrected_track_does_not_keep_the_name_that_the_cameras_gave_it(gallery):
+    camera = Camera(gallery)
+    camera.walk(100)
+    links = camera.live.links
+    anna = next(row.known for row in links.tracks.values() if row.named)
+    key, row = next(
+        (key, row) for key, row in links.tracks.items() if not row.known and row.person == anna
+    )
+    row.person = links.last = links.last + 1  # as if all tracks had been linked again
+    corrected = Identified(*key, row.person, row.start, corrected_from=anna)
+    none = np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    result = FrameResult("hall", 1e9, 1e9 + 200, (96, 64), *none, said=[corrected])
+    (appeared,) = camera.kept.keep(gallery, result)
+    assert (appeared.name, appeared.corrected_from) == (None, "Anna")
+    track = images_of(gallery, appeared.person)
+    assert {about.track for about in gallery.abouts(track).values()} == {str(key[1])}
+    camera.kept.refresh(gallery)
+    assert images_of(gallery, appeared.person) == track
 
 
 def test_one_corrected_image_renames_no_other(gallery):

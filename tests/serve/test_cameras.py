@@ -1,6 +1,7 @@
 """Live cameras of a service: who appears is told, stored, found, named and forgotten."""
 
 import json
+import threading
 import time
 from contextlib import closing
 from typing import Any
@@ -95,6 +96,30 @@ def test_names_and_numbers_outlive_the_service(service, open_client):
         ("person 0001", None),
         ("Anna", "Anna"),
     }
+
+
+def test_who_is_forgotten_has_no_name_from_then_on(service, open_client):
+    """Also within the seconds for which cameras use the names that they have read."""
+    with open_client(walk, {"door": "a.mp4"}) as client:
+        told(service, 2)
+        client.post("/v1/people/rename", json={"identity": "person 0001", "to": "Anna"})
+    again = type(service)(
+        service.galleries.address, service.embedder, service.access, service.limits, 4
+    )
+    service.__dict__.update(again.__dict__)
+    forgotten = threading.Event()
+
+    def walk_twice(address, every):
+        yield from walk(address, every)
+        assert forgotten.wait(20)
+        yield from ((image, 3 + seconds) for image, seconds in walk(address, every))
+
+    with open_client(walk_twice, {"yard": "b.mp4"}) as client:
+        assert "Anna" in [event["name"] for _, event in told(service, 2)]
+        assert client.delete("/v1/images", params={"identity": "Anna"}).json()["images"]
+        forgotten.set()
+        assert {event["name"] for _, event in told(service, 2)} == {None}
+        assert "Anna" not in client.get("/v1/people").json()["people"]
 
 
 def test_a_camera_that_fails_is_said_once_and_leaves_the_others_alone(

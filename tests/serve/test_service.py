@@ -52,6 +52,9 @@ class Door:
     def try_again(self, camera):
         assert camera == "1"
 
+    def reread(self):
+        pass
+
 
 def add(client, content, **facts):
     return client.post("/v1/images", params=facts, **sent(content)).json()["images"][0]
