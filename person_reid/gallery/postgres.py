@@ -38,7 +38,7 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
-from person_reid.gallery.contract import TRACK_RECORDS, Gallery, Image
+from person_reid.gallery.contract import DECISIONS, TRACK_RECORDS, Gallery, Image
 from person_reid.gallery.database import BUSY
 from person_reid.gallery.forgetting import CROPS, hash_of_key, image_key, track_key
 from person_reid.gallery.index_folder import IndexFolder, delete_crops
@@ -417,7 +417,13 @@ class PostgresGallery(Gallery):
         keys = [image_key(path, state) for path, state, *_ in rows]
         keys += [track_key(*track) for track in tracks - remaining if all(track)]
         self.note(BARRED, dict.fromkeys(self._hashes(keys)))
-        self._drop(TRACK_RECORDS, sources - {source for source, _ in remaining})
+        forgotten_sources = sources - {source for source, _ in remaining}
+        self._drop(TRACK_RECORDS, forgotten_sources)
+        tracks_named = self.notes(DECISIONS)
+        self._drop(
+            DECISIONS,
+            (name for name in tracks_named if name.rpartition("/")[0] in forgotten_sources),
+        )
         details = {"asked": str(asked), "images": len(rows)}
         self.note("forgotten", {f"{stored(datetime.now())} {secrets.token_hex(4)}": details})
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.gallery.contract import TRACK_RECORDS
+from person_reid.gallery.contract import DECISIONS, TRACK_RECORDS
 from person_reid.gallery.forgetting import hash_of_key, image_key, track_key
 from person_reid.gallery.gallery import (
     GALLERIES,
@@ -166,13 +166,15 @@ def test_a_forgotten_image_is_known_by_its_file_wherever_it_moves():
     assert image_key(b"a/b.jpg", "") != image_key(b"c/b.jpg", "")  # nothing but the path is known
 
 
-def test_the_record_of_a_track_file_goes_with_the_last_image_of_its_source(gallery):
+def test_notes_about_a_source_go_with_its_last_image(gallery):
     gallery.note(TRACK_RECORDS, {"film": {"path": "a"}, "other": {"path": "b"}})
+    gallery.note(DECISIONS, {"film/1": True, "film/12": False, "other/1": True})
     abouts = dict(zip(PATHS, [About(source="film")] * 2 + [About(source="other")], strict=False))
     gallery.add(PATHS[:3], FEATURES[:3], abouts)
     for place, left in ((0, {"film", "other"}), (1, {"other"}), (2, set())):
         assert gallery.forget(Filter(image=os.fsencode(PATHS[place])), "image") == 1
         assert {*gallery.notes(TRACK_RECORDS)} == left
+        assert {name.partition("/")[0] for name in gallery.notes(DECISIONS)} == left
 
 
 def test_a_file_is_missing_until_it_is_added_and_when_it_changes(gallery, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.gallery.checks import check_count, checked_features, known_of, state_of
-from person_reid.gallery.contract import TRACK_RECORDS
+from person_reid.gallery.contract import DECISIONS, TRACK_RECORDS
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN_ABOUT, merged_about
@@ -72,6 +72,9 @@ class DictionaryGallery(Gallery):
         left = {about.source for *_, about in self.rows.values()}
         for source in {about.source for about in gone.values()} - left:
             self.noted.get(TRACK_RECORDS, {}).pop(source, None)
+            decisions = self.noted.get(DECISIONS, {})
+            for name in [name for name in decisions if name.rpartition("/")[0] == source]:
+                del decisions[name]
         return len(gone)
 
     def remember(self, values):
