@@ -304,6 +304,17 @@ def test_two_processes_write_while_two_read(tmp_path):
     assert index.store.db.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_what_fails_in_a_new_gallery_leaves_the_file_that_another_program_has_open(tmp_path):
+    place = tmp_path / "new.index"
+    with pytest.raises(KeyError, match="mine"), growing_gallery(str(place)) as first:
+        first.remember({"network": "a"})
+        other = SearchIndex(place)
+        assert other.recall("network") == "a"
+        raise KeyError("mine")
+    other.add(names(0, 2), np.eye(2))
+    assert len(SearchIndex(place)) == 2
+
+
 def test_what_fails_in_a_new_gallery_leaves_nothing_and_is_said(tmp_path):
     with pytest.raises(KeyError, match="mine"), growing_gallery(str(tmp_path / "new.index")):
         raise KeyError("mine")
