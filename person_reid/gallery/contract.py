@@ -121,8 +121,8 @@ class Gallery(ReadGallery, Protocol):
     def notes(self, kind: str) -> dict[str, Any]:
         """Return the notes of one kind, oldest first.
 
-        Notes of the kind TRACK_RECORDS are named after sources. `forget` deletes a source's note
-        together with the source's last image.
+        Notes of the kind TRACK_RECORDS are named after sources, and those of the kind DECISIONS
+        SOURCE/TRACK. `forget` deletes a source's notes together with the source's last image.
         """
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
