@@ -45,6 +45,7 @@ from person_reid.video.tracker import Tracker
 
 LEAST_SECONDS = 1e-3  # between two frames; in a damaged video, two may have one time
 TRACKING_VERSION = 4  # increase it when the same video and options give different tracks
+WEAK = 0.5  # share of the score; more boxes lie between than above where people are small
 EmbedCrops = Callable[[Sequence[Image.Image]], Features]
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class TrackedVideo:
     frames: the number of processed frames. boxes, tracks: how many the track file holds. broken:
     the numbers of the frames that cannot be decoded. left_out: a description of irregular boxes.
     whole: whether each packet of a video held one frame, so that a later call can count the frames
-    without decoding them.
+    without decoding them. strong, weak: how many boxes had at least the score that begins a track,
+    and how many had less, but at least WEAK of it.
     """
 
     frames: int
@@ -65,12 +67,22 @@ class TrackedVideo:
     broken: Sequence[int] = ()
     left_out: str = ""
     whole: bool = False
+    strong: int = 0
+    weak: int = 0
 
     def remark(self, place: Path) -> None:
         """Log the faults that were found in the video at `place`."""
         remark_on_broken(place, self.broken)
         if self.left_out:
             log.warning("%s: %s.", place, self.left_out)
+        if self.weak > self.strong:
+            log.warning(
+                "%s: %s almost scored enough to begin a track, and only %d did. Small people may "
+                "be missing: try --detector_tiles 2, then a lower --new_score.",
+                place,
+                counted(self.weak, "box", "boxes"),
+                self.strong,
+            )
         if not self.tracks:
             log.warning("%s: nobody was tracked in its %s.", place, counted(self.frames, "frame"))
 
@@ -180,6 +192,7 @@ def _track(
     # A frame is written once all its tracks are confirmed or given up.
     waiting: deque[tuple[int, Integers, FoundBoxes, BoxScores]] = deque()
     looked, boxes, last = 0, 0, -1 / frames.fps
+    strong, weak, enough = 0, 0, tracker.options.new_score
     before, total = among or (0, -(-frames.about // every))
     bar = progress(
         frames.look(every),
@@ -198,6 +211,8 @@ def _track(
                 broken.append(number)
                 continue
             sides, scores = detector(frame)
+            strong += int((scores >= enough).sum())
+            weak += int(((scores >= WEAK * enough) & (scores < enough)).sum())
             looks = embed and features_of_boxes(embed, frame, sides, scores, tracker)
             found = tracker.update(sides, scores, max(seconds - last, LEAST_SECONDS), looks)
             last = max(last, seconds)
@@ -216,6 +231,8 @@ def _track(
         broken=broken,
         left_out=detector.left_out(),
         whole=whole,
+        strong=strong,
+        weak=weak,
     )
 
 

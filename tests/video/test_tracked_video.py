@@ -111,6 +111,20 @@ def test_only_what_was_wrong_with_a_video_is_remarked_on(caplog):
     ]
 
 
+@pytest.mark.parametrize("score, hinted", [(0.59, True), (0.31, True), (0.29, False)])
+def test_many_boxes_that_almost_begin_a_track_are_hinted_at(score, hinted, walk, tmp_path, caplog):
+    def find(frame):
+        boxes, scores = find_by_colour(frame)
+        assert len(boxes) == len(COLOURS)
+        every = np.concatenate([boxes, boxes[:1], boxes])
+        return every, np.concatenate([scores, np.full(len(boxes) + 1, score)])
+
+    for _ in range(2):  # the second time, from the notes
+        tracked(walk, tmp_path / "hall.txt", find)
+        assert ("try --detector_tiles 2" in caplog.text) == hinted
+        caplog.clear()
+
+
 def test_boxes_with_low_scores_are_not_embedded():
     frame, crops = draw_frame(5), []
 
