@@ -7,7 +7,7 @@
 # make test-all          before a release: with a browser and with the programs of others, which it installs
 # make test-processors   before a release: the tests that rounding could decide, as other x86 processors compute
 # make test-lowest       before a release: the tests with the lowest versions of all libraries, best with the oldest PYTHON
-# All set up .venv first, test-lowest .venv-lowest, test-all .venv-all. PYTHON names another interpreter (3.10 or newer).
+# All set up .venv first, test-lowest .venv-lowest, test-all .venv-all. PYTHON names another interpreter (3.11 or newer).
 
 PYTHON ?= python3
 VENV   := .venv

@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 
@@ -332,7 +332,7 @@ def look_and_draw(
     def look(frame: Frame, seconds: float, camera: str) -> FrameResult:
         looked = kept.live.feed(frame, seconds, camera)
         if camera not in added:
-            began = datetime.fromtimestamp(looked.began, timezone.utc)
+            began = datetime.fromtimestamp(looked.began, UTC)
             path = folder / f"{as_file_name(camera)}-{began:%Y%m%d-%H%M%S}.mp4"
             added[camera] = videos.enter_context(open_video(path, STREAM_RATE, movflags=WHOLE))
         added[camera](seconds - looked.began, draw_marks(frame, kept.marks(looked)))

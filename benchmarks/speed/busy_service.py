@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -166,7 +166,7 @@ async def add(client, camera, seconds):
     for number in range(int(ADDED * seconds)):
         await asyncio.sleep(max(0, begin + number / ADDED - time.perf_counter()))
         age = timedelta(hours=1) - timedelta(seconds=seconds / FORGETTINGS / 2)
-        facts = {"camera": camera, "time": stored(datetime.now(timezone.utc) - age)}
+        facts = {"camera": camera, "time": stored(datetime.now(UTC) - age)}
         began = time.perf_counter()
         request = crop((CAMERAS.index(camera), number))
         (await client.post("images", params=facts, **request)).raise_for_status()

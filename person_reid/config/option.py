@@ -16,27 +16,19 @@ from functools import cache
 from inspect import get_annotations
 from numbers import Integral, Real
 from typing import (
-    TYPE_CHECKING,
     Any,
     ClassVar,
     NamedTuple,
     NoReturn,
+    Self,
     TypeVar,
+    dataclass_transform,
     get_args,
     get_type_hints,
 )
 
 from person_reid.errors import UserError
 from person_reid.text import did_you_mean
-
-if TYPE_CHECKING:
-    from typing_extensions import Self, dataclass_transform
-else:  # only type checkers use it, and Python 3.10 does not have it
-
-    def dataclass_transform(**_):
-        """Return a decorator that does nothing."""
-        return lambda kind: kind
-
 
 LONGEST_TEXT = 4096  # characters, as in a path on Linux
 LARGEST_SIDE = 4096  # pixels; the most that a file may request
@@ -279,7 +271,7 @@ class Options:
         # these.
         del cls.__setattr__, cls.__delattr__
 
-    def __new__(cls, *_: Any, **values: Any) -> "Self":
+    def __new__(cls, *_: Any, **values: Any) -> Self:
         """Reject a mistyped name, and suggest the right name, unlike Python's own error."""
         known = [each.name for each in fields(cls)]  # type: ignore[arg-type]
         for name in values:
@@ -328,7 +320,7 @@ class Options:
         return decided
 
     @classmethod
-    def of_checked(cls, values: Mapping[str, Any]) -> "Self":
+    def of_checked(cls, values: Mapping[str, Any]) -> Self:
         """Return the configuration with `values`, {name: value}, which must have been checked."""
         config = object.__new__(cls)
         defaults = {each.name: each.default for each in fields(cls)}  # type: ignore[arg-type]

@@ -4,14 +4,14 @@ A text without an offset is local time.
 """
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from person_reid.errors import UserError
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A day short of the calendar's ends, so that every time can be rounded and written in any zone.
-FIRST = datetime(1, 1, 2, tzinfo=timezone.utc)
-LAST = datetime(9999, 12, 31, tzinfo=timezone.utc)
+FIRST = datetime(1, 1, 2, tzinfo=UTC)
+LAST = datetime(9999, 12, 31, tzinfo=UTC)
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -20,11 +20,8 @@ def parsed(text: str) -> datetime:
 
     Raises UserError if the text is not one.
     """
-    # Python 3.10 knows neither Z nor fractions of one digit
-    plain = re.sub("[Zz]$", "+00:00", text.strip())
-    plain = re.sub(r"\.(\d{1,6})", lambda fraction: f".{fraction[1]:0<6}", plain)
     try:
-        found = datetime.fromisoformat(plain).astimezone(timezone.utc)
+        found = datetime.fromisoformat(text.strip()).astimezone(UTC)
         if FIRST <= found < LAST:
             return found
         raise ValueError
@@ -50,7 +47,7 @@ def stored(time: datetime, precision: str = "seconds") -> str:
 
     time: without a zone, it is local. Years have four digits, unlike strftime's %Y.
     """
-    return time.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ", precision) + "Z"
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", precision) + "Z"
 
 
 def written(time: str | datetime, precision: str = "seconds") -> str:
@@ -63,4 +60,4 @@ def ago(text: str) -> str:
     """Return the stored form of a time in the past, given an age such as 12h, 30d or 4w."""
     if not (found := re.fullmatch(r"(\d{1,5})([hdw])", text)):
         raise UserError(f"{text!r}: no such age; expected 12h, 30d or 4w.")
-    return stored(datetime.now(timezone.utc) - int(found[1]) * LENGTHS[found[2]])
+    return stored(datetime.now(UTC) - int(found[1]) * LENGTHS[found[2]])

@@ -268,10 +268,8 @@ class Database:
             yield
         # A UnicodeDecodeError comes from a message that quotes a damaged schema.
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            # Python 3.10 does not say that it cannot decode a schema
-            message = str(error) or "malformed"
             for words, reason in REASONS.items():
-                if words in message:
+                if words in str(error):
                     raise StoreError(f"{self.path}: {reason.format(busy=BUSY)}") from error
             raise
 

@@ -18,7 +18,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -419,4 +419,4 @@ class LiveGallery:
 
 def _instant(seconds: float) -> datetime:
     """Convert seconds since 1970 into a time, rounded to a hundredth of a second."""
-    return datetime.fromtimestamp(round(seconds, 2), timezone.utc)
+    return datetime.fromtimestamp(round(seconds, 2), UTC)

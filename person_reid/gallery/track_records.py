@@ -9,7 +9,7 @@ for record in recorded_tracks(index):
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from person_reid.config.search import TrackFileOptions
@@ -44,7 +44,7 @@ from person_reid.text import as_command, quoted
 
 IN_NAMES = "image names"  # the form of a live camera: names of images give track, frame and box
 # The earliest and the latest possible time of a track.
-FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000))
+FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1900, 9000))
 
 
 @dataclass(frozen=True)

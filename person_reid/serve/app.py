@@ -134,7 +134,7 @@ def _respond(service: Service, operation: Operation) -> Respond:
             if isinstance(error, StoreError):
                 log.error("%s %s: %s", operation.method, operation.path, error)
             response = as_response(as_problem(error, service.galleries.address))
-        except asyncio.TimeoutError:
+        except TimeoutError:
             going_on = "" if operation.role == "read" else " It may still be done."
             detail = f"It took more than {service.limits.timeout} seconds.{going_on}"
             response = as_response(Problem(503, detail))

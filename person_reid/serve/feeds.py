@@ -75,7 +75,7 @@ class Feed:
         """Wait for a change, and return whether it comes before the next heartbeat is due."""
         try:
             return await asyncio.wait_for(change.wait(), HEARTBEAT)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return False
 
 

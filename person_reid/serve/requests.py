@@ -46,7 +46,7 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
             parts.append(part)
     except ClientDisconnect:
         raise Problem(400, "The request ended before its body did.") from None
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise Problem(408, f"Only {size:,} bytes of the body arrived. Send it again.") from None
     return b"".join(parts)
 

@@ -4,7 +4,7 @@ import os
 import re
 import time
 import unicodedata
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
 
@@ -473,7 +473,7 @@ def test_times_and_ages_are_read():
         ("30d", timedelta(days=30)),
         ("4w", timedelta(weeks=4)),
     ):
-        passed = datetime.now(timezone.utc) - parsed(ago(text))
+        passed = datetime.now(UTC) - parsed(ago(text))
         assert abs(passed - delta) < timedelta(seconds=5)
     for text in ("30", "d", "-1d", "1y"):
         with pytest.raises(UserError, match="no such age; expected 12h"):

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -276,7 +276,7 @@ class Streams:
                     "The clock of this machine was set back by %.0f s. The times of the cameras "
                     "continue from %s, and stay that far ahead of it until the end.",
                     back,
-                    stored(datetime.fromtimestamp(now, timezone.utc)),
+                    stored(datetime.fromtimestamp(now, UTC)),
                 )
             self._latest = max(now, self._latest)
             return now
