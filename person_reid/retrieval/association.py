@@ -135,7 +135,7 @@ def link_tracks(
     threshold: a cosine; by default, it follows from `cosines` for the remaining number of groups.
     travel: {(camera, camera): the minimum seconds between leaving one camera and appearing in the
         other}.
-    cosines: the similarity of tracks with this network; by default, USUAL corrected for these
+    cosines: the similarity of tracks with this network, by default USUAL; it is corrected for these
         tracks.
     same, different: pairs of tracks that a user has linked or separated. A pair in `same` is not
         linked if times or other pairs show that it cannot be one person.
@@ -154,7 +154,7 @@ def link_tracks(
     features = level_cameras(features[order], cameras)
     similar, share = compare_tracks(features)
     measured = threshold is not None or cosines is not None
-    cosines = cosines or USUAL.corrected(features)
+    cosines = (cosines or USUAL).corrected(features)
     apart = two_people(cameras, starts[order], ends[order], travel)
     wanted = similar.copy()
     for i, j in same:

@@ -72,7 +72,7 @@ class OnlineLinks:
     """The people on the latest tracks of all cameras.
 
     threshold: the lowest mean cosine of a track and its person. By default, it follows from
-    `cosines`, or else from USUAL, corrected whenever all tracks are linked.
+    `cosines`, or else from USUAL, which are corrected whenever all tracks are linked.
     travel, cosines: see link_tracks. most: how many tracks are remembered. last: the highest number
     of a person so far.
     """
@@ -83,11 +83,11 @@ class OnlineLinks:
     most: int = 1000
     last: int = 0
     tracks: dict[Hashable, OnlineTrack] = field(default_factory=dict, init=False)
-    _usual: TrackCosines = field(default=USUAL, init=False)
 
     def __post_init__(self) -> None:
         if self.most < 1:
             raise UserError(f"most: expected 1 track or more, found {self.most}.")
+        self._corrected = self.cosines or USUAL
 
     def know(
         self, track: Hashable, person: int, camera: str, feature: Features, named: bool = True
@@ -155,7 +155,7 @@ class OnlineLinks:
             same=same,
             different=different,
         )
-        self._usual = found.cosines
+        self._corrected = found.cosines
         labels = found.labels.tolist()
         votes: Counter[tuple[int, int]] = Counter()
         for row, label in zip(rows, labels, strict=True):
@@ -200,7 +200,7 @@ class OnlineLinks:
         if self.threshold is not None:
             return self.threshold
         people = len({row.person for row in self.tracks.values()} - {0})
-        return (self.cosines or self._usual).threshold(people)
+        return self._corrected.threshold(people)
 
     def _nearest(self, track: Hashable) -> int:
         """Return the person whose tracks are most similar to a track without a person, or 0."""

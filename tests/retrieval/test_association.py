@@ -204,6 +204,7 @@ def test_the_threshold_is_that_of_as_many_people_as_are_left(seed):
     features, when = drawn_tracks(seed, 16)
     cosines = TrackCosines((0.0, 0.2), (0.6, 0.2))
     found = link_tracks(features, *when, cosines=cosines)
+    cosines = cosines.corrected(level_cameras(features, np.asarray(when[0])))
     limits = [compared(features, when[0], cosines.threshold(groups))[1] for groups in range(1, 17)]
     expected = slow_groups(
         compared(features, when[0], 0)[0],
@@ -221,15 +222,18 @@ def test_a_place_with_more_people_has_a_higher_threshold():
     assert few == pytest.approx((USUAL.strangers[0] + USUAL.same[0]) / 2, abs=0.03)
 
 
-def test_a_network_that_nobody_knows_is_corrected_by_its_tracks():
+@pytest.mark.parametrize("known", [None, TrackCosines((0.5, 0.1), (0.9, 0.1))])
+def test_the_cosines_of_a_network_are_corrected_for_the_place(known):
     features, (cameras, starts, ends) = drawn_tracks(4, 150, 20)
-    found = link_tracks(features, cameras, starts, ends)
+    usual = known or USUAL
+    found = link_tracks(features, cameras, starts, ends, cosines=known)
     level = level_cameras(features, cameras)
     median = np.median([level[i] @ level[j] for i, j in itertools.combinations(range(150), 2)])
-    assert found.cosines.strangers[0] == pytest.approx(0.75 * median + 0.25 * 0.53, abs=1e-4)
-    assert found.cosines.same == USUAL.same
-    alike = link_tracks(features + 1, cameras, starts, ends)  # more alike says nothing
-    assert alike.cosines == USUAL
+    expected = 0.75 * median + 0.25 * usual.strangers[0]
+    assert found.cosines.strangers[0] == pytest.approx(expected, abs=1e-4)
+    assert found.cosines.same == usual.same
+    alike = link_tracks(features + 1, cameras, starts, ends, cosines=known)
+    assert alike.cosines == usual  # more alike says nothing
     people = len({*found.labels.tolist()})
     assert found.threshold == found.cosines.threshold(people) < USUAL.threshold(people)
 
