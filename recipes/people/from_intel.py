@@ -13,6 +13,7 @@ so that training can continue from these weights.
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -107,7 +108,7 @@ def restore_norms(network: nn.Module, images: Tensor) -> None:
     Its weight and bias change so that the network computes the same.
     """
 
-    def restore(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def restore(norm: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x = inputs[0].transpose(0, 1).flatten(1)  # (C, N) or (C, N·H·W)
         variance, mean = torch.var_mean(x, 1, correction=0)
         factor = norm.weight / (norm.running_var + norm.eps).sqrt()

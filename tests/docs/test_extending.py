@@ -415,6 +415,7 @@ def test_any_torch_data_set_and_loader_is_trained_on(caplog):
         assert epoch["loss"] > 0
     with pytest.raises(UserError, match="2 classes, and the data set 1 identities"):
         reid.fit(network, Items(grey, [0, 0]), options, "cpu")
+    options = reid.FitOptions(total_epoch=1)  # a DataLoader has its own batches
     loader = torch.utils.data.DataLoader(Items(torch.zeros(3, 64, 32), [0, 2]), 4)
     with pytest.raises(UserError, match="identities from 0 to 2, and the network has 2 classes"):
         reid.fit(network, loader, options, "cpu")

@@ -40,7 +40,9 @@ def filmed(folder, number=1, seconds=12.0, move=0, sway=0.0, noise=2.0, light=0,
         paths.append(folder / crop_name(number, int(frames[place])))
         write_crop(cut_box(frame, boxes[place]), paths[-1])
     track = Track(number, frames, boxes, 0.0, (len(frames) - 1) / 10)
-    return IndexedTrack(RECORD, track, [(path, About()) for path in paths], np.ones((images, 4)))
+    return IndexedTrack(
+        RECORD, track, [(path, About()) for path in paths], np.ones((images, 4), np.float32)
+    )
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0, 6.0])

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,13 +35,13 @@ class Camera:
 
     @contextmanager
     def record(self, before, now):
-        line = {}
+        line: dict[str, int] = {}
         yield line
         self.recorded.append((before, now, line["images"]))
 
     def walk(self, start, frames=range(1, FRAMES + 1)):
         """Return {colour: the names under which the person appeared}."""
-        names = {"red": set(), "blue": set()}
+        names: dict[Any, set] = {"red": set(), "blue": set()}
         for number in frames:
             looked = self.live.feed(draw_frame(number), 1e9 + start + number / RATE, "hall")
             for appeared in self.kept.keep(self.gallery, looked):
@@ -157,13 +158,18 @@ def test_a_corrected_track_does_not_keep_the_name_that_the_cameras_gave_it(galle
     camera.walk(100)
     links = camera.live.links
     anna = next(row.known for row in links.tracks.values() if row.named)
+    key: Any
     key, row = next(
         (key, row) for key, row in links.tracks.items() if not row.known and row.person == anna
     )
     row.person = links.last = links.last + 1  # as if all tracks had been linked again
-    corrected = Identified(*key, row.person, row.start, corrected_from=anna)
-    none = np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    result = FrameResult("hall", 1e9, 1e9 + 200, (96, 64), *none, said=[corrected])
+    name, track = key
+    corrected = Identified(name, track, row.person, row.start, corrected_from=anna)
+    none: Any = np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    boxes, scores, numbers, people = none
+    result = FrameResult(
+        "hall", 1e9, 1e9 + 200, (96, 64), boxes, scores, numbers, people, said=[corrected]
+    )
     (appeared,) = camera.kept.keep(gallery, result)
     assert (appeared.name, appeared.corrected_from) == (None, "Anna")
     track = images_of(gallery, appeared.person)

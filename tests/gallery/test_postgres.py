@@ -309,6 +309,7 @@ def test_a_copy_of_a_database_deletes_no_crops_of_the_original(gallery, postgres
     with closing(PostgresGallery(f"{new_database(gallery)}?crops={tmp_path}")) as copy:
         copy.remember({"token": original.recall("token")})
         copy.add(paths, np.eye(2, WIDTH), dict.fromkeys(paths, About(source="film")), ["", ""])
+        assert copy.file
         assert not is_owner(copy.file, copy.owner)
         assert copy.forget(Filter(source="film"), "source") == 2
     assert all(path.exists() for path in paths)

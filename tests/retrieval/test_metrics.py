@@ -334,4 +334,4 @@ def test_multi_query_of_another_network_is_refused():
 def test_an_unknown_average_precision_is_refused_before_the_ranking():
     sets = image_set([[1.0]], [1], [1]), image_set(np.ones((3, 1)), [2, 2, 1], [2, 2, 2])
     with pytest.raises(UserError, match="ap='Step': expected one of trapezoidal, step"):
-        evaluate(*sets, scores=lambda *_: pytest.fail("ranked"), ap="Step")  # type: ignore[arg-type]
+        evaluate(*sets, scores=lambda *_: pytest.fail("ranked"), ap="Step")

@@ -647,7 +647,12 @@ def test_rankings_of_each_camera_are_re_ranked_once(result, monkeypatch, capsys)
 
     def counting(config):
         rescore = once(config)
-        return lambda *images: calls.append(images) or rescore(*images)
+
+        def counted(*images):
+            calls.append(images)
+            return rescore(*images)
+
+        return counted
 
     monkeypatch.setattr(reid, "rescorer", counting)
     evaluate_rerank.main(["--result", result, "--by", "cameras"])

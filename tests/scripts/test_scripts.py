@@ -154,7 +154,6 @@ def test_multiple_queries_without_an_image_repeat_no_figure(copy, people, tmp_pa
         ("train", [*MOVED, "--train_all", "--data_dir"], "train_all"),
         ("train", [*MOVED, "--train_all", "--data_dir"], "val"),
         ("train", [*MOVED, "--eval_every", "1", "--data_dir"], "gallery"),
-        ("label_errors", [*NETWORK, "--shown", "1", "--data_dir"], "train_all"),
         ("prepare", ["--check", "--data_dir"], "train_all"),
     ],
 )

@@ -174,6 +174,7 @@ def test_while_the_database_is_away_nobody_is_told_where_it_was(client, address,
 
 @pytest.mark.parametrize("address", ["postgres"], indirect=True)
 def test_a_locked_table_ends_a_service_no_later(service, address):
+    gallery: Any
     with closing(open_gallery(address)) as gallery:
         gallery.add(["1.jpg"], np.eye(1, 6), None, [""])
         asyncio.run(service.galleries.read(len))

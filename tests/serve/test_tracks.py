@@ -93,8 +93,8 @@ def test_a_rename_puts_nobody_at_two_places(client, tracks):
     for track, name in (("1", "Anna"), ("2", "Bob")):
         asked = {"source": "hall-1", "track": track}
         assert client.patch("/v1/images", params=asked, json={"identity": name}).json()["images"]
-    asked = {"identity": "Bob", "to": "Anna", "merge": True}
-    refused = client.post("/v1/people/rename", json=asked)
+    renaming = {"identity": "Bob", "to": "Anna", "merge": True}
+    refused = client.post("/v1/people/rename", json=renaming)
     assert refused.status_code == 409
     assert "hall track 1 and hall track 2 are at two places at once" in refused.json()["detail"]
     assert client.get("/v1/people").json() == {"people": ["Anna", "Bob"]}
@@ -104,9 +104,12 @@ def test_a_rename_puts_nobody_at_two_places(client, tracks):
 def test_a_name_needs_no_tracks_but_those_of_its_person(client, tracks, tmp_path, monkeypatch):
     read = []
     entries = SearchIndex.entries
-    monkeypatch.setattr(
-        SearchIndex, "entries", lambda index, which: read.append(which) or entries(index, which)
-    )
+
+    def counted(index, which):
+        read.append(which)
+        return entries(index, which)
+
+    monkeypatch.setattr(SearchIndex, "entries", counted)
     (tmp_path / "yard.txt").rename(tmp_path / "moved.txt")
     for track in ("1", "5"):
         asked = {"source": "hall-1", "track": track}

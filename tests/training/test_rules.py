@@ -1,5 +1,7 @@
 """train.py, `fit` and a custom loop have one rule book for options."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -74,9 +76,11 @@ def test_what_train_py_refuses_fit_refuses_in_the_same_words(network, options):
     def train():
         check_training(parse(TrainConfig, " ".join(flags).split()))
 
+    dataset: Any = []
+
     def fit():
         try:
-            reid.fit(network, [], reid.FitOptions(**options), device="cpu")
+            reid.fit(network, dataset, reid.FitOptions(**options), device="cpu")
         except reid.UserError as error:
             # An empty data set is refused after all options.
             if not str(error).startswith(("The network has 3 classes", "fit: adv needs")):

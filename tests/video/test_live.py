@@ -4,6 +4,7 @@ import pickle
 import shutil
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,7 +249,7 @@ def test_the_gallery_alone_describes_the_tracks_of_live_cameras(tmp_path):
     begun = {each.record.source: each.record.seconds([1])[0] for each in tracks}
     for each in tracks:
         red, _, blue = each.features.mean(axis=0)
-        times = each.record.seconds(each.track.frames)
+        times = each.record.seconds(each.track.frames.tolist())
         for seconds, box in zip(times, each.track.boxes, strict=True):
             number = 1 + round((seconds - begun[each.record.source]) * RATE)
             assert np.abs(box - sides(7 if red > blue else 12, number)).max() <= 1
@@ -267,13 +268,17 @@ def test_the_gallery_alone_describes_the_tracks_of_live_cameras(tmp_path):
 def test_a_camera_may_run_for_half_a_year(tmp_path):
     gallery = SearchIndex(tmp_path / "people.index")
     live = LiveGallery(LivePeople(find_by_colour, mean_colours), {})
-    none = np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    none: Any = np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
     for track, day in ((1, 0), (2, 180)):
         time = 1.8e9 + 86400 * day
         box = (-3.4, 10.0, 50.0, 90.0)
         crop = Image.new("RGB", (50, 80))
         image = TrackImage(track, time, box, crop, np.eye(8, dtype=np.float32)[track], 0)
-        live.keep(gallery, FrameResult("door", 1.8e9, time, (640, 480), *none, images=[image]))
+        boxes, scores, numbers, people = none
+        looked = FrameResult(
+            "door", 1.8e9, time, (640, 480), boxes, scores, numbers, people, [image]
+        )
+        live.keep(gallery, looked)
     tracks, _ = indexed_tracks(gallery)
     assert [each.track.first - 1.8e9 for each in tracks] == [0, 180 * 86400]
     assert [each.track.boxes.tolist() for each in tracks] == 2 * [[[-3, 10, 50, 90]]]
